@@ -1,0 +1,1 @@
+"""Faces in, batches out: sources, the training pipeline, splits and balancing."""

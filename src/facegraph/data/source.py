@@ -1,0 +1,93 @@
+"""What a data set is to the rest of the suite: a table of faces, images by row, and the protocol that scores them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from facegraph.landmarks import BOX, INTER_OCULAR, LandmarkScheme
+from facegraph.structures import FaceSample
+
+
+@dataclass(frozen=True)
+class FaceTable:
+    """All annotations of one split, without the images.
+
+    ids: M unique names. photos: M names of the photograph each face was cut from; faces of one photograph never fall on
+    both sides of a split. landmarks: (M, N, 2) float64 image px. boxes: (M, 4) float64 x0, y0, x1, y1 image px.
+    attributes: (M, K) bool, columns named by attribute_names.
+    """
+
+    ids: tuple[str, ...]
+    photos: tuple[str, ...]
+    landmarks: np.ndarray
+    boxes: np.ndarray
+    attributes: np.ndarray
+    attribute_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class FaceSource(Protocol):
+    """Faces of one split. Sources are cheap to pickle: images are read or drawn on demand."""
+
+    @property
+    def table(self) -> FaceTable: ...
+
+    def image(self, index: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB image of row index of the table."""
+        ...
+
+
+def sample_at(source: FaceSource, index: int) -> FaceSample:
+    table = source.table
+    return FaceSample(
+        image=source.image(index),
+        landmarks=table.landmarks[index],
+        box=table.boxes[index],
+        attributes=table.attributes[index],
+        id=table.ids[index],
+    )
+
+
+class LandmarkDataset(ABC):
+    """A data set with its scheme and scoring protocol; sources are opened on demand.
+
+    name: as results print it. normalisers: names of the distances that errors are divided by, the first one is the
+    data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser.
+    """
+
+    name: str
+    scheme: LandmarkScheme
+    normalisers: tuple[str, ...] = (INTER_OCULAR,)
+    thresholds: tuple[float, ...] = (0.08, 0.10)
+
+    @abstractmethod
+    def train(self) -> FaceSource:
+        """Faces to train on; validation is cut from these."""
+
+    @abstractmethod
+    def test(self) -> FaceSource:
+        """Faces that are only ever scored."""
+
+    def norm_distances(self, landmarks: np.ndarray) -> np.ndarray:
+        """(..., M) distances, one per normaliser, of landmarks (..., N, 2), in their unit.
+
+        'box' is sqrt(w * h) of the tight box around the true landmarks (the FAN protocol); every other name is a pair
+        of the scheme.
+        """
+        columns = [
+            box_size(landmarks) if name == BOX else self.scheme.distance(name, landmarks)
+            for name in self.normalisers
+        ]
+        return np.stack(columns, axis=-1)
+
+
+def box_size(landmarks: np.ndarray) -> np.ndarray:
+    """sqrt(w * h) (...,) of the tight box around landmarks (..., N, 2)."""
+    extent = landmarks.max(axis=-2) - landmarks.min(axis=-2)
+    return np.sqrt(extent[..., 0] * extent[..., 1])

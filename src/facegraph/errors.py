@@ -1,0 +1,21 @@
+"""Errors that a user can act on. Each message holds the bad value, what is allowed and the next step."""
+
+
+class FacegraphError(ValueError):
+    """Base of every error that facegraph raises on purpose; entry points print its message without a traceback."""
+
+
+class ConfigError(FacegraphError):
+    """A setting that cannot work: a switch out of range, settings that contradict each other."""
+
+
+class DataError(FacegraphError):
+    """A file, row or image that cannot be used; the message names the file and, where there is one, the row."""
+
+
+class RunError(FacegraphError):
+    """A run folder or checkpoint that cannot be read, written or continued."""
+
+
+class NonFiniteLossError(FacegraphError):
+    """The training loss became NaN or infinite; the message names the samples of the batch."""

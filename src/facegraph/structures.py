@@ -1,0 +1,69 @@
+"""What travels between the parts: one face, one batch of faces, one prediction, the statistics of a training set.
+
+Convention: points are (x, y) with integer values at pixel centres. "Image px" are pixels of the stored image, "crop
+px" are pixels of the square network input; a package border is crossed in crop px and errors are measured in image px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FaceSample:
+    """One annotated face as a source hands it out.
+
+    image: (H, W, 3) uint8 RGB. landmarks: (N, 2) float64 image px. box: (4,) float64 x0, y0, x1, y1 in image px.
+    attributes: (K,) bool, in the order of the source's attribute names. id: unique within the source.
+    """
+
+    image: np.ndarray
+    landmarks: np.ndarray
+    box: np.ndarray
+    attributes: np.ndarray
+    id: str
+
+
+class FaceBatch(NamedTuple):
+    """A batch of network inputs with all that is needed to score it. A single item has the same fields without B.
+
+    image: (B, 3, S, S) float32, normalised. landmarks: (B, N, 2) float32 crop px.
+    crop_to_image: (B, 2, 3) float32, maps crop px to image px. norm_distances: (B, M) float32 image px, one column per
+    normaliser of the data set. attributes: (B, K) bool. index: (B,) int64, row of the face in its source.
+    """
+
+    image: Tensor
+    landmarks: Tensor
+    crop_to_image: Tensor
+    norm_distances: Tensor
+    attributes: Tensor
+    index: Tensor
+
+
+class LandmarkOutput(NamedTuple):
+    """What every alignment model returns.
+
+    landmarks: (B, N, 2) float32 crop px. stage_landmarks: (B, T, N, 2) crop px of a cascade's T stages.
+    heatmaps: (B, N, h, w). predicted_error: (B,) the model's own estimate of its error.
+    """
+
+    landmarks: Tensor
+    stage_landmarks: Tensor | None = None
+    heatmaps: Tensor | None = None
+    predicted_error: Tensor | None = None
+
+
+class ShapeStatistics(NamedTuple):
+    """What a model learns from the training landmarks before it sees an image. Saved in every checkpoint.
+
+    mean_shape: (N, 2) float32, mean of the training landmarks in crop coordinates of the unit square: crop px divided
+    by the crop's side, so that it serves every input size. correlation: (N, N) float32 in [0, 1], symmetric, ones on
+    the diagonal: how strongly two landmarks move together (the paper's C).
+    """
+
+    mean_shape: Tensor
+    correlation: Tensor
