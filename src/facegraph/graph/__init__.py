@@ -1,0 +1,1 @@
+"""Which landmarks are neighbours: correlation over training faces, top-k lists, masks, published lists."""

@@ -1,0 +1,1 @@
+"""Heads: backbone features in, landmarks out."""

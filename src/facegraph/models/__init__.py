@@ -1,0 +1,1 @@
+"""Alignment models: image in, LandmarkOutput out. One paper, one folder; no paper imports another."""

@@ -1,0 +1,58 @@
+"""Backbone + head: SCC, L-GRN and the fully connected baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from facegraph.backbones import TimmBackbone
+from facegraph.errors import ConfigError
+from facegraph.structures import LandmarkOutput, ShapeStatistics
+
+SIZE_STEP = 32
+
+
+class LandmarkRegressor(nn.Module):
+    """Coordinates straight from features.
+
+    Args:
+        backbone: gives features by level. head: builds the head from the backbone's channels, the input size and the
+        statistics of the training landmarks. input_size: side S of the crop in px, a multiple of 32.
+        statistics: see ShapeStatistics. channels_last: memory layout of the convolutions; faster on CPU and GPU.
+
+    Raises:
+        ConfigError: input_size is no positive multiple of 32.
+    """
+
+    mean_shape: Tensor
+    correlation: Tensor
+
+    def __init__(
+        self,
+        backbone: TimmBackbone,
+        head: Callable[..., nn.Module],
+        input_size: int,
+        statistics: ShapeStatistics,
+        channels_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if input_size <= 0 or input_size % SIZE_STEP:
+            near = max(SIZE_STEP, round(input_size / SIZE_STEP) * SIZE_STEP)
+            raise ConfigError(
+                f"input_size={input_size} is no positive multiple of {SIZE_STEP}, the coarsest stride; "
+                f"try input_size={near}."
+            )
+        self.backbone = backbone
+        self.head = head(channels=backbone.channels, input_size=input_size, statistics=statistics)
+        self.backbone.freeze_unused(self.head.levels)  # type: ignore[arg-type]
+        # kept with the weights: a checkpoint alone rebuilds the model and its graph
+        self.register_buffer("mean_shape", statistics.mean_shape.float())
+        self.register_buffer("correlation", statistics.correlation.float())
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.memory_format)
+
+    def forward(self, image: Tensor) -> LandmarkOutput:
+        """(B, 3, S, S) normalised -> landmarks (B, N, 2) float32 crop px."""
+        return self.head(self.backbone(image.contiguous(memory_format=self.memory_format)))
