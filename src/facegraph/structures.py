@@ -12,6 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+REFERENCE_SIZE = 256.0
+"""Side in px of the crop in whose pixels heads regress and losses measure, so that one recipe serves all input sizes."""
+
 
 @dataclass(frozen=True)
 class FaceSample:

@@ -81,8 +81,7 @@ class LandmarkDataset(ABC):
         of the scheme.
         """
         columns = [
-            box_size(landmarks) if name == BOX else self.scheme.distance(name, landmarks)
-            for name in self.normalisers
+            box_size(landmarks) if name == BOX else self.scheme.distance(name, landmarks) for name in self.normalisers
         ]
         return np.stack(columns, axis=-1)
 

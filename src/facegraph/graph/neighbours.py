@@ -41,11 +41,9 @@ def graph_mask(neighbours: Tensor | Sequence[Sequence[int]], symmetric: bool) ->
     return mask | mask.T if symmetric else mask
 
 
-def edge_table(neighbours: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
-    """Directed edges (E, 2) src, dst and their weights (E,), strongest first, without self loops."""
-    n, k = neighbours.shape
-    src = torch.arange(n).repeat_interleave(k)
-    edges = torch.stack([src, neighbours.reshape(-1)], dim=1)
+def edge_table(mask: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
+    """Directed edges (E, 2) src, dst of a mask (N, N) and their weights (E,), strongest first, without self loops."""
+    edges = torch.nonzero(mask & ~torch.eye(len(mask), dtype=torch.bool, device=mask.device))
     weights = correlation[edges[:, 0], edges[:, 1]]
     order = torch.argsort(weights, descending=True, stable=True)
     return edges[order], weights[order]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from facegraph.structures import ShapeStatistics
-
-FRAME = 256.0  # heads speak pixels of a 256 px crop, whatever the input size, so that one recipe serves all sizes
+from facegraph.structures import REFERENCE_SIZE, ShapeStatistics
 
 
 class LandmarkOffset(nn.Module):
@@ -24,10 +22,9 @@ class LandmarkOffset(nn.Module):
 
     def __init__(self, statistics: ShapeStatistics, input_size: int, at_mean_shape: bool) -> None:
         super().__init__()
-        # pixel centres are integers: the unit square [0, 1] covers [-0.5, S - 0.5]
-        mean_shape = statistics.mean_shape.float() * input_size - 0.5
+        mean_shape = statistics.mean_shape.float() * input_size
         self.register_buffer("start", mean_shape if at_mean_shape else torch.zeros_like(mean_shape))
-        self.scale = input_size / FRAME
+        self.scale = input_size / REFERENCE_SIZE
 
     def forward(self, offset: Tensor) -> Tensor:
         """(B, N, 2) in px of a 256 frame -> (B, N, 2) float32 crop px."""

@@ -1,0 +1,22 @@
+"""Score a finished run: python eval.py run=<output folder> [dataset=... dataset.root=...] [checkpoint=last|best]"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
+
+import hydra
+from omegaconf import DictConfig
+
+from facegraph.run import evaluate, guarded, offer_dataset_of_run
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="eval")
+def main(cfg: DictConfig) -> None:
+    guarded(evaluate, cfg)
+
+
+if __name__ == "__main__":
+    offer_dataset_of_run(sys.argv[1:])
+    main()

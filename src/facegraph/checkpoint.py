@@ -1,0 +1,156 @@
+"""Run folders: what lies where, how a run is claimed, continued and opened again.
+
+<folder>/config.yaml                resolved configuration
+<folder>/checkpoints/{last,best}.ckpt
+<folder>/result.json, predictions.parquet, *.png    written when the test is done
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from facegraph.callbacks import BEST, LAST
+from facegraph.errors import ConfigError, RunError
+from facegraph.landmarks import LandmarkScheme
+from facegraph.records import RESULT_FILE
+from facegraph.structures import ShapeStatistics
+from facegraph.task import CHECKPOINT_KEY
+
+CONFIG_FILE = "config.yaml"
+CHECKPOINT_FOLDER = "checkpoints"
+_MODEL = "model."
+# a process that Lightning starts for another device must join the folder of the first one
+_FOLDER_VARIABLE = "FACEGRAPH_OUTPUT_DIR"
+
+
+def is_first_process() -> bool:
+    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+
+
+def output_folder(configured: str | None, name: str) -> Path:
+    """The run's folder: as configured, or outputs/<name>/<date>_<time>; the same in all processes of a run."""
+    if not is_first_process() and _FOLDER_VARIABLE in os.environ:
+        return Path(os.environ[_FOLDER_VARIABLE])
+    now = datetime.now()
+    folder = Path(configured) if configured else Path("outputs") / name / f"{now:%Y-%m-%d_%H-%M-%S}_{now:%f}"
+    os.environ[_FOLDER_VARIABLE] = str(folder.absolute())
+    return folder
+
+
+def claim(folder: Path, config: DictConfig) -> None:
+    """Make a new run's folder and put its configuration there.
+
+    Raises:
+        RunError: the folder holds a run already, or cannot be written.
+    """
+    if not is_first_process():
+        return
+    if (folder / CONFIG_FILE).exists() or (folder / RESULT_FILE).exists():
+        raise RunError(
+            f"{folder} holds a run already and a run never overwrites another: continue it with "
+            f"resume={folder}, or choose another output_dir."
+        )
+    make_writable(folder)
+    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Create a folder and prove that files can be written there.
+
+    Raises:
+        RunError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise RunError(f"cannot write to {folder}: {error.strerror}. Choose another output_dir.") from None
+
+
+def read_config(folder: Path) -> DictConfig:
+    """Configuration of a run.
+
+    Raises:
+        RunError: no run lies there.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise RunError(
+            f"{folder} holds no run: {CONFIG_FILE} is missing. Give the output folder that train.py printed at its end."
+        )
+    config = OmegaConf.load(path)
+    if not isinstance(config, DictConfig):
+        raise RunError(f"{path} is no configuration of a run; restore it from a backup.")
+    return config
+
+
+def checkpoint_path(folder: Path, which: str) -> Path:
+    """Path of a run's 'last' or 'best' checkpoint.
+
+    Raises:
+        ConfigError: another name. RunError: the file is missing.
+    """
+    if which not in (LAST, BEST):
+        raise ConfigError(f"checkpoint='{which}' does not exist; choose last or best.")
+    path = folder / CHECKPOINT_FOLDER / f"{which}.ckpt"
+    if not path.is_file():
+        raise RunError(f"{path} is missing; the run has not come that far. Continue it with resume={folder}.")
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Contents of a checkpoint on the CPU; nothing but tensors and plain values is ever unpickled.
+
+    Raises:
+        RunError: unreadable, or not facegraph's.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise RunError(f"cannot read the checkpoint {path}: {error}. Is the file whole?") from None
+    if CHECKPOINT_KEY not in checkpoint:
+        raise RunError(f"{path} is no checkpoint of facegraph: it lacks '{CHECKPOINT_KEY}'.")
+    return checkpoint
+
+
+def check_scheme(checkpoint: dict[str, Any], scheme: LandmarkScheme, path: Path) -> None:
+    """Raises RunError if a checkpoint was trained on another landmark scheme."""
+    made_for = checkpoint[CHECKPOINT_KEY]
+    if (made_for["scheme"], made_for["num_landmarks"]) != (scheme.name, scheme.num_landmarks):
+        raise RunError(
+            f"{path} was trained on scheme '{made_for['scheme']}' with {made_for['num_landmarks']} landmarks, the data "
+            f"set has '{scheme.name}' with {scheme.num_landmarks}. Choose a data set with the checkpoint's scheme."
+        )
+
+
+def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The model's weights and buffers, without the task's."""
+    state = checkpoint["state_dict"]
+    return {name.removeprefix(_MODEL): value for name, value in state.items() if name.startswith(_MODEL)}
+
+
+def saved_statistics(state: dict[str, Tensor]) -> ShapeStatistics:
+    """The training statistics that a model keeps with its weights."""
+    return ShapeStatistics(state["mean_shape"], state["correlation"])
+
+
+def restore(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load weights, all of them and nothing else.
+
+    Raises:
+        RunError: names or shapes do not fit.
+    """
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise RunError(f"the weights in {path} do not fit the model of its config.yaml: {error}") from None

@@ -1,0 +1,132 @@
+"""From configuration to objects: composing conf/, building the parts of a run, errors a user can act on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from facegraph.data.datamodule import FaceDataModule
+from facegraph.errors import ConfigError, FacegraphError
+from facegraph.graph.correlation import landmark_correlation
+from facegraph.structures import ShapeStatistics
+from facegraph.task import LandmarkTask
+
+# what a saved configuration may build when a run folder is opened again: it may come from somebody else
+_TRUSTED = ("facegraph.", "albumentations.", "torch.optim.", "pytorch_lightning.")
+
+
+def project_root() -> Path:
+    """Folder that holds conf/: $FACEGRAPH_ROOT, which train.py sets, or the checkout that this package belongs to."""
+    root = Path(os.environ.get("FACEGRAPH_ROOT", Path(__file__).resolve().parents[2]))
+    if not (root / "conf" / "train.yaml").is_file():
+        raise ConfigError(f"no conf/train.yaml in {root}; set FACEGRAPH_ROOT to a checkout of facegraph.")
+    return root
+
+
+def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
+    """The configuration that `python train.py <overrides>` would run.
+
+    Raises:
+        ConfigError: an override that fits nothing; the message lists what exists.
+    """
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
+            return hydra_compose(config_name, overrides=list(overrides))
+    except HydraException as error:
+        raise ConfigError(str(error)) from error
+
+
+def make(config: Any, *args: Any, **kwargs: Any) -> Any:
+    """hydra's instantiate; an error of facegraph's own comes out as itself, others name the setting.
+
+    Raises:
+        FacegraphError: from the object built. ConfigError: a missing setting or a constructor that refuses.
+    """
+    try:
+        return instantiate(config, *args, **kwargs)
+    except (InstantiationException, OmegaConfBaseException) as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, FacegraphError):
+                raise cause from None
+            cause = cause.__cause__
+        raise _readable(error) from error
+
+
+def _readable(error: Exception) -> ConfigError:
+    if isinstance(error, MissingMandatoryValue) or isinstance(error.__cause__, MissingMandatoryValue):
+        key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
+        return ConfigError(f"the setting '{key}' has no value; give it on the command line: {key}=...")
+    return ConfigError(str(error))
+
+
+def check_trusted(config: DictConfig) -> None:
+    """Raises ConfigError if a configuration names anything to build outside facegraph and its frameworks."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    pending: list[Any] = [plain]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            target = node.get("_target_")
+            if target is not None and not str(target).startswith(_TRUSTED):
+                raise ConfigError(
+                    f"the saved configuration wants to build '{target}'; only targets of {', '.join(_TRUSTED)} are "
+                    "built from a run folder. Remove it from config.yaml if you trust the folder's source."
+                )
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+
+
+def build_data(cfg: DictConfig) -> FaceDataModule:
+    return make(cfg.data)
+
+
+def training_statistics(data: FaceDataModule, frame: str) -> ShapeStatistics:
+    """Mean shape and correlation of the training faces; the data module must be set up for fit."""
+    mean_shape = data.train_landmarks_in_crop().mean(axis=0)
+    correlation = landmark_correlation(data.train_table.landmarks, frame)
+    return ShapeStatistics(torch.from_numpy(mean_shape).float(), torch.from_numpy(correlation).float())
+
+
+def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:
+    return make(cfg.model)(input_size=cfg.input_size, statistics=statistics)
+
+
+def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistics) -> LandmarkTask:
+    """Everything that is trained; the data module must be set up for fit and test."""
+    return LandmarkTask(
+        model=build_model(cfg, statistics),
+        criterion=make(cfg.loss)(statistics=statistics),
+        optimizer=make(cfg.optimizer),
+        schedule=make(cfg.scheduler),
+        description={
+            "scheme": data.dataset.scheme.name,
+            "num_landmarks": data.dataset.scheme.num_landmarks,
+            "trained_on": data.dataset.name,
+            "train_faces": len(data.train_table),
+            "val_faces": len(data.val_table),
+        },
+        **scoring_sizes(data),
+    )
+
+
+def scoring_sizes(data: FaceDataModule) -> dict[str, int]:
+    """Sizes of the test split's annotations; the data module must be set up for test."""
+    return {
+        "num_landmarks": data.dataset.scheme.num_landmarks,
+        "num_normalisers": len(data.dataset.normalisers),
+        "num_attributes": len(data.test_table.attribute_names),
+    }

@@ -1,0 +1,184 @@
+"""The data of one experiment as Lightning wants it: train, validation cut from train, test."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from facegraph.data.augment import Augmentation
+from facegraph.data.balancing import PoseBalancing
+from facegraph.data.faces import Faces, FaceSubset
+from facegraph.data.loader import ResumableLoader
+from facegraph.data.normalise import Normalise
+from facegraph.data.pipeline import FacePipeline
+from facegraph.data.sampler import EpochSampler, ShardSampler
+from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
+from facegraph.data.splits import split_by_photo
+from facegraph.errors import ConfigError
+from facegraph.geometry.affine import transform_points
+
+_STRIDE = 32
+
+
+class FaceDataModule(pl.LightningDataModule):
+    """Loaders over one data set. Use Trainer(use_distributed_sampler=False): the samplers share out rows themselves.
+
+    After setup("fit"): train_table and val_table; after setup("test"): test_table. The index of a batch is a row of
+    the table of its split.
+
+    Args:
+        dataset: the faces and their protocol.
+        augmentation: random changes of training faces.
+        normalise: from a uint8 crop to the network's input.
+        input_size: side of the network's input in px, a multiple of 32.
+        margin: side of the square crop over the longer side of the face's box.
+        batch_size: of training, per device.
+        eval_batch_size: of validation and test, per device.
+        num_workers: loader processes per device; 0 loads in the training process.
+        val_fraction: share of the training faces kept for validation, by photograph.
+        seed: of the validation cut, the order and the augmentation.
+        balancing: how often each training face is drawn per epoch; None for once.
+        drop_last: leave the last, smaller batch of an epoch out.
+
+    Raises:
+        ConfigError: a setting out of range; at setup also a batch larger than the training set with drop_last.
+    """
+
+    train_table: FaceTable
+    val_table: FaceTable
+    test_table: FaceTable
+
+    def __init__(
+        self,
+        dataset: LandmarkDataset,
+        augmentation: Augmentation,
+        normalise: Normalise,
+        input_size: int,
+        margin: float,
+        batch_size: int,
+        eval_batch_size: int,
+        num_workers: int,
+        val_fraction: float,
+        seed: int,
+        balancing: PoseBalancing | None = None,
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_settings(input_size, margin, batch_size, eval_batch_size, num_workers)
+        self.dataset = dataset
+        self.input_size = input_size
+        self.margin = margin
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.val_fraction = val_fraction
+        self.seed = seed
+        self.balancing = balancing
+        self.drop_last = drop_last
+        self._train_pipeline = FacePipeline(dataset.scheme, input_size, margin, normalise, augmentation)
+        self._eval_pipeline = FacePipeline(dataset.scheme, input_size, margin, normalise)
+        self._sources: dict[str, FaceSource] = {}
+
+    def setup(self, stage: str) -> None:
+        if stage in ("fit", "validate") and "train" not in self._sources:
+            source = self.dataset.train()
+            train_rows, val_rows = split_by_photo(source.table.photos, self.val_fraction, self.seed)
+            self._sources["train"] = FaceSubset(source, train_rows)
+            self._sources["val"] = FaceSubset(source, val_rows)
+            self.train_table = self._sources["train"].table
+            self.val_table = self._sources["val"].table
+            self._check_batch()
+        if stage in ("test", "predict") and "test" not in self._sources:
+            self._sources["test"] = self.dataset.test()
+            self.test_table = self._sources["test"].table
+
+    def _check_batch(self) -> None:
+        draws = int(self.train_repeats().sum())
+        if self.drop_last and draws < self.batch_size:
+            raise ConfigError(
+                f"batch_size is {self.batch_size} but an epoch of '{self.dataset.name}' has {draws} training faces, so "
+                f"drop_last leaves no batch. Set batch_size to {draws} or less, or drop_last to false."
+            )
+
+    @property
+    def test_source(self) -> FaceSource:
+        """The faces of test_table."""
+        return self._sources["test"]
+
+    def train_repeats(self) -> np.ndarray:
+        """(M,) int, draws of each row of train_table per epoch."""
+        if self.balancing is None:
+            return np.ones(len(self.train_table), dtype=np.int64)
+        return self.balancing.repeats(self.train_table.landmarks)
+
+    def train_landmarks_in_crop(self) -> np.ndarray:
+        """(M, N, 2) float64 landmarks of train_table in crop px over input_size, without augmentation."""
+        table = self.train_table
+        matrices = [self._eval_pipeline.image_to_crop(box) for box in table.boxes]
+        pairs = zip(matrices, table.landmarks, strict=True)
+        return np.stack([transform_points(matrix, points) for matrix, points in pairs]) / self.input_size
+
+    def train_dataloader(self) -> DataLoader:
+        sampler = EpochSampler(self.train_repeats(), seed=self.seed, drop_last=self.drop_last)
+        return ResumableLoader(
+            self._faces("train", self._train_pipeline, seed=self.seed),
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=self.drop_last,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread,
+        )
+
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
+        if len(self.val_table) == 0:
+            return []
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        return self._eval_loader("test")
+
+    def predict_dataloader(self) -> DataLoader:
+        return self._eval_loader("test")
+
+    def _eval_loader(self, split: str) -> DataLoader:
+        faces = self._faces(split, self._eval_pipeline, seed=None)
+        return DataLoader(
+            faces,
+            batch_size=self.eval_batch_size,
+            sampler=ShardSampler(len(faces)),
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread,
+        )
+
+    def _faces(self, split: str, pipeline: FacePipeline, seed: int | None) -> Faces:
+        source = self._sources[split]
+        return Faces(source, pipeline, self.dataset.norm_distances(source.table.landmarks), seed)
+
+
+def _one_thread(worker: int) -> None:
+    """Loader processes are the parallelism; threads of their own would fight for the same cores."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def _check_settings(input_size: int, margin: float, batch_size: int, eval_batch_size: int, num_workers: int) -> None:
+    if input_size < _STRIDE or input_size % _STRIDE:
+        nearest = max(_STRIDE, round(input_size / _STRIDE) * _STRIDE)
+        raise ConfigError(
+            f"input_size is {input_size}; it must be a positive multiple of {_STRIDE}, the stride of the backbones' "
+            f"last features. The nearest is {nearest}."
+        )
+    if margin <= 0:
+        raise ConfigError(f"margin is {margin}; it must be positive. 1 cuts tight around the box, 1.25 is usual.")
+    if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:
+        raise ConfigError(
+            f"batch_size is {batch_size}, eval_batch_size {eval_batch_size}, num_workers {num_workers}; the sizes must "
+            "be 1 or more and num_workers 0 or more."
+        )

@@ -1,0 +1,94 @@
+"""Image files: a cheap check of many at opening, a full decode of one at reading."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from facegraph.errors import DataError
+
+_TAIL_BYTES = 4096
+_END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+def check_image(path: Path, where: str) -> tuple[int, int]:
+    """(width, height) in px of an image file, from its header and its last bytes; pixels are not decoded.
+
+    A file whose end marker (JPEG FFD9, PNG IEND) is missing from its last 4 kB is decoded in full before it is refused,
+    because some cameras append data of their own.
+
+    Args:
+        path: image file.
+        where: file and row that name the image, for the message.
+
+    Raises:
+        DataError: no bytes, no image, or an image that ends too early.
+    """
+    try:
+        with path.open("rb") as stream, Image.open(stream) as image:
+            size, marker = image.size, _END_MARKERS.get(image.format or "")
+            end = stream.seek(0, 2)
+            stream.seek(max(0, end - _TAIL_BYTES))
+            if marker is not None and marker not in stream.read():
+                stream.seek(0)
+                with Image.open(stream) as whole:
+                    whole.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(_refusal(path, where, error)) from error
+    return size
+
+
+def _refusal(path: Path, where: str, error: Exception) -> str:
+    next_step = "Copy the file again from its source, or delete the row."
+    if path.is_file() and path.stat().st_size == 0:
+        return f"{where}: image {path} is empty (0 bytes). {next_step}"
+    if isinstance(error, UnidentifiedImageError):
+        return f"{where}: {path} is no image that can be decoded ({path.stat().st_size} bytes). {next_step}"
+    return f"{where}: image {path} is truncated or damaged: {error}. {next_step}"
+
+
+def read_image(path: Path, where: str) -> np.ndarray:
+    """(H, W, 3) uint8 RGB image of a file.
+
+    One channel is repeated, alpha is dropped, 16 bits are scaled to 8. The EXIF orientation is ignored: landmarks
+    are pixels of the image as stored.
+
+    Args:
+        path: image file.
+        where: file and row that name the image, for the message.
+
+    Raises:
+        DataError: a file that is not there, or cannot be decoded, or has a pixel type other than 8 or 16 bits.
+    """
+    # The colour flag is the fast path, but it maps 16 bits to 8 by cutting the low byte off.
+    flag = _RGB if path.suffix.lower() in (".jpg", ".jpeg") else cv2.IMREAD_UNCHANGED
+    stored = cv2.imread(str(path), flag)
+    if stored is None:
+        raise DataError(
+            f"{where}: image {path} cannot be decoded; it is there: {path.is_file()}. "
+            "Copy the file again from its source, or delete the row."
+        )
+    if flag == _RGB:
+        return stored
+    return _to_rgb(stored, path, where)
+
+
+def _to_rgb(stored: np.ndarray, path: Path, where: str) -> np.ndarray:
+    if stored.dtype == np.uint16:
+        stored = ((stored.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if stored.dtype != np.uint8:
+        raise DataError(
+            f"{where}: image {path} has pixels of type {stored.dtype}; 8 and 16 bits per channel are read. "
+            "Convert it to an 8-bit PNG or JPEG."
+        )
+    if stored.ndim == 2:
+        return cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB)
+    channels = stored.shape[2]
+    codes = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
+    if channels not in codes:
+        raise DataError(f"{where}: image {path} has {channels} channels; 1, 3 and 4 are read. Convert it to RGB.")
+    return cv2.cvtColor(stored, codes[channels])

@@ -1,0 +1,44 @@
+"""A loader of training batches that continues where a checkpoint was written, in the middle of an epoch as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader
+
+from facegraph.data.sampler import EpochSampler
+from facegraph.structures import FaceBatch
+
+
+class ResumableLoader(DataLoader[FaceBatch]):
+    """DataLoader over an EpochSampler, which must be given as sampler.
+
+    Lightning 2.6 calls iter() before it restores the epoch of a checkpoint and passes it to the sampler, and workers
+    that fetch ahead would by then have taken the order of epoch 0; so workers start at the first batch instead.
+    Lightning saves state_dict in its checkpoints and hands it to load_state_dict before the first iter().
+    """
+
+    _given = 0
+    _resume: tuple[int, int] | None = None
+
+    def __iter__(self) -> Iterator[FaceBatch]:  # type: ignore[override]
+        sampler = self._epoch_sampler()
+        # a checkpoint from the end of an epoch is followed by the next one, which starts at its first batch
+        self._given = self._resume[1] if self._resume is not None and self._resume[0] == sampler.epoch else 0
+        self._resume = None
+        sampler.start = self._given * (self.batch_size or 1)
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Epoch of the sampler and number of batches of it that were handed out."""
+        return {"epoch": self._epoch_sampler().epoch, "batches": self._given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Let the next iteration skip the batches handed out, if it is one over the same epoch."""
+        self._resume = (state["epoch"], state["batches"])
+
+    def _epoch_sampler(self) -> EpochSampler:
+        assert isinstance(self.sampler, EpochSampler)
+        return self.sampler

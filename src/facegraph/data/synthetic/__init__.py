@@ -1,0 +1,5 @@
+"""Parametric faces with exact landmarks: a data set that needs no download and has no licence to mind."""
+
+from facegraph.data.synthetic.dataset import SyntheticDataset, SyntheticSource
+
+__all__ = ["SyntheticDataset", "SyntheticSource"]

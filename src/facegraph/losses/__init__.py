@@ -1,0 +1,1 @@
+"""Point losses, the relative location loss, and the criteria that models are trained with."""

@@ -1,0 +1,202 @@
+"""The table of predictions, one row per face, and its summary in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from facegraph.errors import ConfigError, DataError, RunError
+from facegraph.metrics.functional import auc, failure_rate, mean_error, nme, point_errors
+from facegraph.metrics.names import NME, auc_name, failure_rate_name
+from facegraph.records.files import write_atomically
+
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+class Predictions(NamedTuple):
+    """Faces of a prediction frame as arrays.
+
+    ids: M names. row: (M,) int64, row in the source (column `index`). prediction, truth: (M, N, 2) float32 image px.
+    norm_distances, attributes: name -> (M,) float64 image px, name -> (M,) bool. checkpoint: which weights predicted.
+    """
+
+    ids: tuple[str, ...]
+    row: np.ndarray
+    prediction: np.ndarray
+    truth: np.ndarray
+    norm_distances: dict[str, np.ndarray]
+    attributes: dict[str, np.ndarray]
+    checkpoint: str
+
+
+def prediction_frame(
+    ids: Sequence[str],
+    index: np.ndarray,
+    prediction: np.ndarray,
+    truth: np.ndarray,
+    norm_distances: Mapping[str, np.ndarray],
+    attributes: Mapping[str, np.ndarray],
+    checkpoint: str,
+) -> pd.DataFrame:
+    """Table of one checkpoint's predictions, one row per face; frames of several checkpoints may be concatenated.
+
+    Columns: `id` and `index` (name and row of the face in its source), `checkpoint`, `pred_x0, pred_y0, ...` and
+    `true_x0, true_y0, ...` (float32 image px), `norm_<name>` (image px), `attr_<name>` (bool), and `nme_<name>`, the
+    face's error as a fraction, computed from the stored points.
+
+    Args:
+        ids: M unique names. index: (M,) unique rows. prediction, truth: (M, N, 2) image px.
+        norm_distances: normaliser -> (M,) image px. attributes: attribute -> (M,) bool. checkpoint: "last" or "best".
+
+    Raises:
+        DataError: lengths that differ, a face twice, no face, or a normaliser that is not above zero.
+    """
+    points = {"pred": np.asarray(prediction, dtype=np.float32), "true": np.asarray(truth, dtype=np.float32)}
+    rows = np.asarray(index, dtype=np.int64)
+    lengths = {"ids": len(ids), "index": len(rows), "prediction": len(points["pred"])}
+    lengths |= {name: len(values) for name, values in (*norm_distances.items(), *attributes.items())}
+    if len(set(lengths.values())) != 1:
+        raise DataError(f"a prediction frame needs one value per face, got lengths {lengths}; pass equal lengths.")
+    if not norm_distances:
+        raise DataError("a prediction frame without normalising distances cannot be scored; pass at least one.")
+    for what, keys in (("id", pd.Series(ids)), ("index", pd.Series(rows))):
+        if not keys.is_unique:
+            twice = keys[keys.duplicated()].iloc[0]
+            raise DataError(f"{what} '{twice}' occurs twice; keep one row per face, as PredictionTable.compute does.")
+    columns: dict[str, Any] = {"id": [str(i) for i in ids], "index": rows, "checkpoint": checkpoint}
+    columns |= {f"norm_{name}": np.asarray(v, dtype=np.float64) for name, v in norm_distances.items()}
+    columns |= {f"attr_{name}": np.asarray(v, dtype=bool) for name, v in attributes.items()}
+    pred, true = (p.astype(np.float64) for p in points.values())
+    columns |= {f"nme_{name}": nme(pred, true, columns[f"norm_{name}"]) for name in norm_distances}
+    for prefix, values in points.items():
+        for i in range(values.shape[1]):
+            columns |= {f"{prefix}_x{i}": values[:, i, 0], f"{prefix}_y{i}": values[:, i, 1]}
+    return pd.DataFrame(columns)
+
+
+def predictions_of(frame: pd.DataFrame) -> Predictions:
+    """The arrays that `prediction_frame` was given.
+
+    Raises:
+        DataError: the frame holds several checkpoints or no face, or lacks columns.
+    """
+    _check_frame(frame)
+    n = sum(str(c).startswith("pred_x") for c in frame.columns)
+
+    def points(prefix: str) -> np.ndarray:
+        names = [f"{prefix}_{axis}{i}" for i in range(n) for axis in "xy"]
+        return frame[names].to_numpy(dtype=np.float32).reshape(len(frame), n, 2)
+
+    return Predictions(
+        ids=tuple(frame["id"]),
+        row=frame["index"].to_numpy(dtype=np.int64),
+        prediction=points("pred"),
+        truth=points("true"),
+        norm_distances=_columns(frame, "norm_"),
+        attributes=_columns(frame, "attr_"),
+        checkpoint=str(frame["checkpoint"].iloc[0]),
+    )
+
+
+def write_predictions(frame: pd.DataFrame, folder: Path) -> Path:
+    """Write predictions.parquet into a run folder, in one step; a frame that is there already is left alone.
+
+    Raises:
+        RunError: the folder holds other predictions.
+    """
+    path, frame = Path(folder) / PREDICTIONS_FILE, frame.reset_index(drop=True)
+    if path.exists():
+        if read_predictions(path).equals(frame):
+            return path
+        raise RunError(f"{path} holds other predictions; a run never overwrites results. Choose another folder.")
+    write_atomically(path, frame.to_parquet(index=False))
+    return path
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read a prediction frame from predictions.parquet or the run folder that holds it.
+
+    Raises:
+        RunError: there is no such file or it is no parquet table.
+    """
+    path = Path(path) / PREDICTIONS_FILE if Path(path).is_dir() else Path(path)
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"cannot read predictions from {path}: {error}. Run eval.py on the run to write them.") from None
+
+
+def summarise(frame: pd.DataFrame, normalisers: Sequence[str], thresholds: Sequence[float]) -> dict[str, Any]:
+    """Numbers of one checkpoint: one entry of `metrics["test"]` in result.json.
+
+    Args:
+        frame: one checkpoint's predictions.
+        normalisers: names of the distances to report; the first one is the primary normaliser.
+        thresholds: failure and AUC thresholds t as fractions.
+
+    Returns:
+        count: number of faces M.
+        nme, fr@<t>, auc@<t>: over all faces by the primary normaliser, t with two decimals (fr@0.10).
+        normalisers: name -> {nme, fr@<t>, auc@<t>}, the primary one included.
+        subsets: attribute -> {count, nme, fr@<t>, auc@<t>} by the primary normaliser, over faces with that flag.
+        per_landmark: N mean errors over all faces by the primary normaliser.
+        Every value is a fraction; a measure without faces, or one that is not finite, is None.
+
+    Raises:
+        DataError: the frame holds several checkpoints, no face, or lacks a normaliser.
+        ConfigError: no normaliser was named or a threshold is not above zero.
+    """
+    faces = predictions_of(frame)
+    if not normalisers:
+        raise ConfigError(f"no normaliser was named; name at least one of {sorted(faces.norm_distances)}.")
+    for name in normalisers:
+        if name not in faces.norm_distances:
+            raise DataError(
+                f"normaliser '{name}' is not among the predictions' {sorted(faces.norm_distances)}; name one of these."
+            )
+    by_normaliser = {name: _measures(frame[f"nme_{name}"].to_numpy(), thresholds) for name in normalisers}
+    primary = frame[f"nme_{normalisers[0]}"].to_numpy()
+    subsets = {
+        name: {"count": int(flag.sum())} | _measures(primary[flag], thresholds)
+        for name, flag in faces.attributes.items()
+    }
+    errors = point_errors(faces.prediction, faces.truth, faces.norm_distances[normalisers[0]])
+    return {
+        "count": len(frame),
+        **by_normaliser[normalisers[0]],
+        "normalisers": by_normaliser,
+        "subsets": subsets,
+        "per_landmark": [_number(e) for e in errors.mean(axis=0)],
+    }
+
+
+def _check_frame(frame: pd.DataFrame) -> None:
+    missing = [c for c in ("id", "index", "checkpoint", "pred_x0", "true_x0") if c not in frame.columns]
+    if missing:
+        raise DataError(f"the prediction frame lacks the columns {missing}; build it with prediction_frame.")
+    checkpoints = sorted(frame["checkpoint"].unique())
+    if len(checkpoints) != 1:
+        raise DataError(
+            f"the prediction frame holds the checkpoints {checkpoints}, exactly one is needed; select one with "
+            "frame[frame['checkpoint'] == ...]."
+        )
+
+
+def _columns(frame: pd.DataFrame, prefix: str) -> dict[str, np.ndarray]:
+    return {str(c)[len(prefix) :]: frame[c].to_numpy() for c in frame.columns if str(c).startswith(prefix)}
+
+
+def _measures(errors: np.ndarray, thresholds: Sequence[float]) -> dict[str, float | None]:
+    measures = {NME: mean_error(errors) if len(errors) else None}
+    for t in thresholds:
+        measures[failure_rate_name(t)] = failure_rate(errors, t) if len(errors) else None
+        measures[auc_name(t)] = auc(errors, t) if len(errors) else None
+    return {name: _number(value) for name, value in measures.items()}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if value is not None and np.isfinite(value) else None

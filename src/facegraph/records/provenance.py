@@ -1,0 +1,95 @@
+"""Where a result came from: commit, versions, device, time."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+import facegraph
+
+_PACKAGES = (
+    "torch", "torchvision", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "timm", "albumentations",
+    "opencv-python-headless", "numpy", "pandas",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a result came from.
+
+    commit and dirty are None outside a git checkout of facegraph. versions: package -> version. device: name
+    of the accelerator or "cpu". overrides: the command's Hydra overrides. started_at: ISO 8601 with offset.
+    seed: of the run. params: trainable numbers of the model. macs: multiply-adds of one face, None if not counted.
+    """
+
+    facegraph_version: str
+    commit: str | None
+    dirty: bool | None
+    python: str
+    versions: dict[str, str]
+    device: str
+    overrides: list[str]
+    started_at: str
+    train_seconds: float | None
+    test_seconds: float | None
+    seed: int
+    params: int
+    macs: int | None = None
+
+
+def collect_provenance(
+    *,
+    device: str,
+    overrides: Sequence[str],
+    started_at: datetime,
+    seed: int,
+    params: int,
+    macs: int | None = None,
+    train_seconds: float | None = None,
+    test_seconds: float | None = None,
+) -> Provenance:
+    """Provenance of this process: git state of the package's checkout and installed versions, without importing them.
+
+    started_at without a time zone is taken as local time.
+    """
+    commit, dirty = _git_state(Path(facegraph.__file__).parent)
+    return Provenance(
+        facegraph_version=facegraph.__version__,
+        commit=commit,
+        dirty=dirty,
+        python=platform.python_version(),
+        versions={name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        device=device,
+        overrides=list(overrides),
+        started_at=(started_at if started_at.tzinfo else started_at.astimezone()).isoformat(timespec="seconds"),
+        train_seconds=train_seconds,
+        test_seconds=test_seconds,
+        seed=seed,
+        params=params,
+        macs=macs,
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    try:
+        # a virtual environment inside somebody else's checkout must not report that project's commit
+        git("ls-files", "--error-unmatch", "__init__.py")
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

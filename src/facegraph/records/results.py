@@ -1,0 +1,149 @@
+"""result.json: protocol card, metrics and provenance of a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import facegraph
+from facegraph.errors import RunError
+from facegraph.records.files import write_atomically
+from facegraph.records.provenance import Provenance
+
+SCHEMA_VERSION = 1
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True)
+class ProtocolCard:
+    """All that must be equal before two numbers may stand in one table.
+
+    crop: policy in words ("landmark box"), crop_margin: side of the crop over the longer side of that box.
+    dataset and split: where the model was tested; trained_on: the data set it was trained on.
+    normaliser: the primary one. thresholds: fractions. checkpoint_rule: how "last" and "best" were chosen, in words.
+    """
+
+    dataset: str
+    split: str
+    scheme: str
+    num_landmarks: int
+    trained_on: str
+    train_faces: int
+    val_faces: int
+    test_faces: int
+    crop: str
+    crop_margin: float
+    input_size: int
+    normaliser: str
+    thresholds: tuple[float, ...]
+    checkpoint_rule: str
+    epochs: int
+    optimiser_steps: int
+    seed: int
+    test_time_flip: bool = False
+
+    def differences(self, other: ProtocolCard) -> dict[str, tuple[Any, Any]]:
+        """Field -> (mine, other's) for each field that differs."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """result.json. metrics: {"val": {...}, "test": {"last": {...}, "best": {...}}}, inner entries as `summarise`."""
+
+    protocol: ProtocolCard
+    metrics: dict[str, Any]
+    provenance: Provenance
+    schema_version: int = field(default=SCHEMA_VERSION)
+
+    def to_json(self) -> str:
+        """Strict JSON text: NaN and infinities become null, numpy numbers plain ones."""
+        return json.dumps(_plain(asdict(self)), indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> RunResult:
+        """The result that `to_json` wrote.
+
+        Raises:
+            RunError: the text is no strict JSON, has another schema version, or fields are missing or unknown.
+        """
+        try:
+            data = json.loads(text, parse_constant=_refuse_constant)
+        except ValueError as error:
+            raise RunError(f"the result is no strict JSON: {error}. Write it with RunResult.write.") from None
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RunError(
+                f"the result has schema version {version!r}, this facegraph ({facegraph.__version__}) reads "
+                f"{SCHEMA_VERSION}; use the version that wrote it or run eval.py again."
+            )
+        _check_fields(data, cls)
+        card = _check_fields(data["protocol"], ProtocolCard)
+        return cls(
+            protocol=ProtocolCard(**{**card, "thresholds": tuple(card["thresholds"])}),
+            metrics=data["metrics"],
+            provenance=Provenance(**_check_fields(data["provenance"], Provenance)),
+            schema_version=version,
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Write result.json into a run folder in one step and return its path; an equal file is left alone.
+
+        Raises:
+            RunError: the folder holds a different result.json.
+        """
+        path, text = Path(folder) / RESULT_FILE, self.to_json()
+        if path.exists():
+            if path.read_text(encoding="utf-8") == text:
+                return path
+            raise RunError(f"{path} holds another result; a run never overwrites results. Choose another folder.")
+        write_atomically(path, text.encode())
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> RunResult:
+        """Read result.json or the run folder that holds it.
+
+        Raises:
+            RunError: there is no such file, or as `from_json`.
+        """
+        path = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"cannot read a result from {path}: {error}. Pass a finished run's folder.") from None
+        try:
+            return cls.from_json(text)
+        except RunError as error:
+            raise RunError(f"{path}: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_fields(data: Any, kind: type) -> dict[str, Any]:
+    wanted = {f.name for f in fields(kind)}
+    given = set(data) if isinstance(data, dict) else set()
+    if given != wanted:
+        raise RunError(
+            f"{kind.__name__} lacks the fields {sorted(wanted - given)} and has the unknown ones "
+            f"{sorted(given - wanted)}; use the facegraph version that wrote it or run eval.py again."
+        )
+    return data

@@ -1,0 +1,75 @@
+"""Tables of a run for the terminal, errors in per cent with two decimals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from facegraph.metrics.names import NME, auc_name, failure_rate_name
+from facegraph.records import ProtocolCard, RunResult
+
+_CHECKPOINTS = ("last", "best")
+
+
+def results_table(result: RunResult) -> Table:
+    """Test results: a row per checkpoint; NME by each normaliser, FR and AUC by the primary one."""
+    card = result.protocol
+    rows = _test_rows(result)
+    table = Table(title=_title(card), caption=_caption(card))
+    table.add_column("checkpoint")
+    normalisers = list(dict.fromkeys(name for summary in rows.values() for name in summary["normalisers"]))
+    for name in normalisers:
+        table.add_column(f"NME %\n{name}", justify="right")
+    for threshold in card.thresholds:
+        table.add_column(f"FR %\n@{100 * threshold:g} %", justify="right")
+        table.add_column(f"AUC %\n@{100 * threshold:g} %", justify="right")
+    for checkpoint, summary in rows.items():
+        cells = [percent(summary["normalisers"].get(name, {}).get(NME)) for name in normalisers]
+        for threshold in card.thresholds:
+            cells += [percent(summary.get(failure_rate_name(threshold))), percent(summary.get(auc_name(threshold)))]
+        table.add_row(checkpoint, *cells)
+    return table
+
+
+def subsets_table(result: RunResult) -> Table:
+    """NME of each attribute subset by the primary normaliser, with its number of faces: a row per checkpoint."""
+    rows = _test_rows(result)
+    table = Table(title=f"NME % by subset, {result.protocol.normaliser}")
+    table.add_column("checkpoint")
+    counts: dict[str, int] = {}
+    for summary in rows.values():
+        counts |= {"all": summary["count"]} | {name: subset["count"] for name, subset in summary["subsets"].items()}
+    for name, count in counts.items():
+        table.add_column(f"{name}\n{count}", justify="right")
+    for checkpoint, summary in rows.items():
+        values = {"all": summary[NME]} | {name: subset[NME] for name, subset in summary["subsets"].items()}
+        table.add_row(checkpoint, *(percent(values.get(name)) for name in counts))
+    return table
+
+
+def percent(fraction: float | None) -> str:
+    """A fraction in per cent with two decimals; a missing value is a dash.
+
+    >>> percent(0.04216), percent(None)
+    ('4.22', '-')
+    """
+    return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _test_rows(result: RunResult) -> dict[str, dict[str, Any]]:
+    test = result.metrics.get("test", {})
+    known = [name for name in _CHECKPOINTS if name in test]
+    return {name: test[name] for name in (*known, *(other for other in test if other not in _CHECKPOINTS))}
+
+
+def _title(card: ProtocolCard) -> str:
+    return f"{card.dataset} {card.split}: {card.test_faces} faces, {card.num_landmarks} landmarks"
+
+
+def _caption(card: ProtocolCard) -> str:
+    flip = ", test-time flip" if card.test_time_flip else ""
+    return (
+        f"FR and AUC by {card.normaliser}; {card.crop} x {card.crop_margin:g} at {card.input_size} px{flip}; "
+        f"{card.train_faces} training faces, {card.epochs} epochs, seed {card.seed}; {card.checkpoint_rule}"
+    )

@@ -1,0 +1,300 @@
+"""The flow of an experiment: train.py and eval.py call `train` and `evaluate`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from facegraph import checkpoint as folders
+from facegraph.callbacks import BEST, LAST
+from facegraph.complexity import count_macs, count_params
+from facegraph.compose import (
+    build_data,
+    build_model,
+    build_task,
+    check_trusted,
+    make,
+    scoring_sizes,
+    training_statistics,
+)
+from facegraph.data.datamodule import FaceDataModule
+from facegraph.errors import ConfigError, FacegraphError, RunError
+from facegraph.graph.neighbours import graph_mask, top_k_neighbours
+from facegraph.metrics.names import NME
+from facegraph.records import RESULT_FILE, ProtocolCard, RunResult, collect_provenance
+from facegraph.results import frame_of, print_results, test_metrics, write_results
+from facegraph.structures import ShapeStatistics
+from facegraph.task import CHECKPOINT_KEY, VAL_NME, LandmarkTask
+
+CHECKPOINT_RULE = "last: after the final epoch; best: lowest NME on validation faces cut from train by photograph"
+DRAWN_NEIGHBOURS = 3
+
+
+def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
+    """Run an entry point; an error that the user can act on is printed as one message, without a traceback."""
+    try:
+        entry(cfg)
+    except FacegraphError as error:
+        sys.exit(f"error: {error}")
+    except OmegaConfBaseException as error:
+        sys.exit(f"error: {str(error).strip()}")
+
+
+def train(cfg: DictConfig) -> RunResult:
+    """Train, test the last and the best checkpoint, write and print the results.
+
+    Raises:
+        FacegraphError: settings, data or folders that cannot work; before training starts where it can be known then.
+    """
+    started, clock = datetime.now().astimezone(), time.perf_counter()
+    cfg, folder = _resumed(cfg) if cfg.resume else _fresh(cfg)
+    if (folder / RESULT_FILE).exists():
+        print(f"{folder} is finished already; nothing to do.")
+        return RunResult.read(folder)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    torch.set_float32_matmul_precision("high")
+    data = build_data(cfg)
+    data.setup("fit")
+    data.setup("test")
+    statistics = training_statistics(data, cfg.graph.frame)
+    task = build_task(cfg, data, statistics)
+    if not cfg.resume:
+        folders.claim(folder, cfg)
+    trainer = _trainer(cfg, folder)
+    trainer.fit(task, datamodule=data, ckpt_path=_continue_from(folder, cfg), weights_only=True)
+    trained = time.perf_counter()
+    validation = _validation(trainer)
+    frames = {}
+    for which in _available(folder):
+        _restore(task, folder, which)
+        trainer.test(task, datamodule=data, verbose=False)
+        assert task.predictions is not None
+        frames[which] = frame_of(task.predictions, data.test_source, data.dataset, which)
+    result = RunResult(
+        protocol=_card(cfg, data, task.description, trainer.current_epoch, trainer.global_step),
+        metrics={"val": validation, "test": test_metrics(frames, data.dataset)},
+        provenance=collect_provenance(
+            device=_device_name(trainer),
+            overrides=_overrides(),
+            started_at=started,
+            seed=cfg.seed,
+            params=count_params(task.model),
+            macs=count_macs(task.model.cpu(), cfg.input_size)[0],
+            train_seconds=round(trained - clock, 1),
+            test_seconds=round(time.perf_counter() - trained, 1),
+        ),
+    )
+    _finish(trainer, folder, result, frames, data, statistics, task)
+    return result
+
+
+def evaluate(cfg: DictConfig) -> RunResult:
+    """Score a finished run again, on its own test split or on another data set, from its folder alone.
+
+    Raises:
+        FacegraphError: no such run or checkpoint, a data set with another landmark scheme, a folder in use.
+    """
+    started, clock = datetime.now().astimezone(), time.perf_counter()
+    if OmegaConf.is_missing(cfg, "run"):
+        raise ConfigError("eval.py needs the folder of a finished run: python eval.py run=<output folder>")
+    source_folder = Path(cfg.run)
+    saved = folders.read_config(source_folder)
+    check_trusted(saved)
+    with open_dict(saved):
+        saved.dataset, saved.trainer = cfg.dataset, cfg.trainer
+        saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
+        saved.data.batch_size, saved.data.balancing = 1, None
+    path = folders.checkpoint_path(source_folder, cfg.checkpoint)
+    checkpoint = folders.load_checkpoint(path)
+    data = build_data(saved)
+    folders.check_scheme(checkpoint, data.dataset.scheme, path)
+    data.setup("test")
+    state = folders.model_state(checkpoint)
+    statistics = folders.saved_statistics(state)
+    model = build_model(saved, statistics)
+    folders.restore(model, state, path)
+    task = LandmarkTask(model, None, None, None, description={}, **scoring_sizes(data))
+    folder = _evaluation_folder(cfg, source_folder, data.dataset.name)
+    trainer = make(cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder))
+    trainer.test(task, datamodule=data, verbose=False)
+    assert task.predictions is not None
+    frames = {cfg.checkpoint: frame_of(task.predictions, data.test_source, data.dataset, cfg.checkpoint)}
+    result = RunResult(
+        protocol=_card(saved, data, checkpoint[CHECKPOINT_KEY], checkpoint["epoch"] + 1, checkpoint["global_step"]),
+        metrics={"val": {}, "test": test_metrics(frames, data.dataset)},
+        provenance=collect_provenance(
+            device=_device_name(trainer),
+            overrides=_overrides(),
+            started_at=started,
+            seed=saved.seed,
+            params=count_params(model),
+            macs=count_macs(model.cpu(), saved.input_size)[0],
+            train_seconds=None,
+            test_seconds=round(time.perf_counter() - clock, 1),
+        ),
+    )
+    _finish(trainer, folder, result, frames, data, statistics, task)
+    return result
+
+
+def offer_dataset_of_run(arguments: list[str]) -> None:
+    """Make the data set of the run named on the command line a choice of its group, so that its settings can be
+    overridden one by one (dataset.root=...) or the whole replaced (dataset=...)."""
+    run = next((a.split("=", 1)[1] for a in arguments if a.startswith("run=")), None)
+    path = Path(run) / folders.CONFIG_FILE if run else None
+    node = OmegaConf.load(path).dataset if path and path.is_file() else {}
+    ConfigStore.instance().store(group="dataset", name="of_the_run", node=node)
+
+
+def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    folder = folders.output_folder(cfg.output_dir, cfg.name)
+    with open_dict(cfg):
+        cfg.output_dir = str(folder)
+    return cfg, folder
+
+
+def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
+    """Configuration and folder of the run to continue; refuses settings that differ from it."""
+    folder = Path(cfg.resume)
+    saved = folders.read_config(folder)
+    check_trusted(saved)
+    others = [o for o in _overrides() if o.split("=", 1)[0] not in ("resume", "output_dir")]
+    if others:
+        asked = OmegaConf.to_container(cfg, resolve=True)
+        known = OmegaConf.to_container(saved, resolve=True)
+        assert isinstance(asked, dict)
+        assert isinstance(known, dict)
+        where = {"resume", "output_dir", "logger"}
+        differing = sorted(k for k in asked.keys() | known.keys() if k not in where and asked.get(k) != known.get(k))
+        if differing:
+            raise ConfigError(
+                f"resume={folder} continues that run as it was configured, but {' '.join(others)} would change "
+                f"{', '.join(differing)}. Leave the overrides out, or start a new run with another output_dir."
+            )
+    with open_dict(saved):
+        saved.resume = str(folder)
+        saved.output_dir = str(folder)
+    folders.make_writable(folder)
+    return saved, folder
+
+
+def _continue_from(folder: Path, cfg: DictConfig) -> str | None:
+    path = folder / folders.CHECKPOINT_FOLDER / f"{LAST}.ckpt"
+    if not (cfg.resume and path.is_file()):
+        return None
+    folders.load_checkpoint(path)
+    return str(path)
+
+
+def _trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
+    callbacks = list(make(cfg.callbacks).values())
+    for callback in callbacks:
+        if isinstance(callback, pl.callbacks.ModelCheckpoint):
+            callback.dirpath = str(folder / folders.CHECKPOINT_FOLDER)
+    loggers = list(make(cfg.logger).values())
+    return make(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+
+
+def _available(folder: Path) -> list[str]:
+    names = (LAST, BEST)
+    return [n for n in names if (folder / folders.CHECKPOINT_FOLDER / f"{n}.ckpt").is_file()]
+
+
+def _restore(task: LandmarkTask, folder: Path, which: str) -> None:
+    path = folders.checkpoint_path(folder, which)
+    folders.restore(task.model, folders.model_state(folders.load_checkpoint(path)), path)
+
+
+def _validation(trainer: pl.Trainer) -> dict[str, Any]:
+    """checkpoint -> NME on the validation faces; empty where there were none."""
+    scores: dict[str, Any] = {}
+    if VAL_NME in trainer.callback_metrics:
+        scores[LAST] = {NME: float(trainer.callback_metrics[VAL_NME])}
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "monitor", None) == VAL_NME and callback.best_model_score is not None:  # type: ignore[attr-defined]
+            scores[BEST] = {NME: float(callback.best_model_score)}  # type: ignore[attr-defined]
+    return scores
+
+
+def _card(cfg: DictConfig, data: FaceDataModule, description: Mapping[str, Any], epochs: int, steps: int) -> ProtocolCard:
+    dataset = data.dataset
+    return ProtocolCard(
+        dataset=dataset.name,
+        split="test",
+        scheme=dataset.scheme.name,
+        num_landmarks=dataset.scheme.num_landmarks,
+        trained_on=description["trained_on"],
+        train_faces=description["train_faces"],
+        val_faces=description["val_faces"],
+        test_faces=len(data.test_table),
+        crop="square around the data set's box (default: tight landmark box)",
+        crop_margin=cfg.data.margin,
+        input_size=cfg.input_size,
+        normaliser=dataset.normalisers[0],
+        thresholds=tuple(dataset.thresholds),
+        checkpoint_rule=CHECKPOINT_RULE,
+        epochs=epochs,
+        optimiser_steps=steps,
+        seed=cfg.seed,
+    )
+
+
+def _evaluation_folder(cfg: DictConfig, run: Path, dataset: str) -> Path:
+    """Where an evaluation writes: as configured, or a new folder within the run.
+
+    Raises:
+        RunError: the folder holds a result already, or cannot be written.
+    """
+    name = f"{dataset}_{cfg.checkpoint}"
+    folder = folders.output_folder(cfg.output_dir or None, name)
+    if not cfg.output_dir:
+        folder = run / "eval" / name / folder.name
+    if (folder / RESULT_FILE).exists():
+        raise RunError(f"{folder} holds a result already and nothing is overwritten; choose another output_dir.")
+    folders.make_writable(folder)
+    return folder
+
+
+def _finish(
+    trainer: pl.Trainer,
+    folder: Path,
+    result: RunResult,
+    frames: dict[str, pd.DataFrame],
+    data: FaceDataModule,
+    statistics: ShapeStatistics,
+    task: LandmarkTask,
+) -> None:
+    """Write and print on the first process, log the test's numbers."""
+    if not trainer.is_global_zero:
+        return
+    mask = getattr(getattr(task.model, "head", None), "mask", None)
+    if mask is None:
+        mask = graph_mask(top_k_neighbours(statistics.correlation, DRAWN_NEIGHBOURS), symmetric=False)
+    write_results(folder, result, frames, data.test_source, data.dataset, statistics, mask)
+    for name, summary in result.metrics["test"].items():
+        numbers = {f"test/{key}/{name}": v for key, v in summary.items() if isinstance(v, float)}
+        for logger in trainer.loggers:
+            logger.log_metrics(numbers)
+    print_results(result, folder)
+
+
+def _device_name(trainer: pl.Trainer) -> str:
+    if isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator):
+        return torch.cuda.get_device_name()
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def _overrides() -> list[str]:
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []

@@ -1,0 +1,67 @@
+"""Learning rate schedules in epochs, stepped once per optimiser step.
+
+A schedule is called with the optimiser, the optimiser steps per epoch and in all; torch's schedulers do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    LinearLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    SequentialLR,
+)
+
+Schedule = Callable[[Optimizer, int, int], LRScheduler]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The optimiser's learning rate throughout."""
+
+    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
+        return ConstantLR(optimizer, factor=1.0, total_iters=0)
+
+
+@dataclass(frozen=True)
+class MultiStep:
+    """Multiply by gamma after each of the given epochs (SCC: 0.2 after every 100; released code: after 200 and 350)."""
+
+    milestones: Sequence[float]
+    gamma: float
+
+    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
+        return MultiStepLR(optimizer, [round(epoch * steps_per_epoch) for epoch in self.milestones], self.gamma)
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Rise from lr / 25 to the optimiser's lr over warmup (a share of all steps), then fall to almost nothing."""
+
+    warmup: float = 0.2
+
+    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
+        peaks = [group["lr"] for group in optimizer.param_groups]
+        return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=self.warmup, cycle_momentum=False)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up over some epochs, then a half cosine down to zero."""
+
+    warmup_epochs: float = 1.0
+
+    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
+        warmup = min(round(self.warmup_epochs * steps_per_epoch), total_steps - 1)
+        falling = CosineAnnealingLR(optimizer, T_max=max(total_steps - warmup, 1))
+        if warmup < 1:
+            return falling
+        rising = LinearLR(optimizer, start_factor=1.0 / (warmup + 1), total_iters=warmup)
+        return SequentialLR(optimizer, [rising, falling], milestones=[warmup])

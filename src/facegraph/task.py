@@ -1,0 +1,100 @@
+"""The one LightningModule: any model, any criterion, errors measured in the pixels of the original image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from facegraph.geometry.points import map_points
+from facegraph.metrics.functional import nme
+from facegraph.metrics.modules import NME, PredictionRows, PredictionTable
+from facegraph.schedules import Schedule
+from facegraph.structures import FaceBatch, LandmarkOutput
+
+TRAIN_LOSS = "train/loss"
+VAL_NME = "val/nme"
+CHECKPOINT_KEY = "facegraph"
+
+
+class LandmarkTask(pl.LightningModule):
+    """Trains a model and scores it.
+
+    Args:
+        model: image (B, 3, S, S) -> LandmarkOutput. criterion: (output, batch) -> {"loss": ..., terms}; None where
+        nothing is trained. optimizer: parameters -> optimiser. schedule: see facegraph.schedules.
+        num_landmarks, num_normalisers, num_attributes: sizes of what the test split is scored with.
+        description: plain values stored in every checkpoint, from which it can be loaded again.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: nn.Module | None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None,
+        schedule: Schedule | None,
+        num_landmarks: int,
+        num_normalisers: int,
+        num_attributes: int,
+        description: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.criterion = criterion
+        self.optimizer_factory = optimizer
+        self.schedule = schedule
+        self.description = dict(description)
+        self.val_nme = NME()
+        self.test_table = PredictionTable(num_landmarks, num_normalisers, num_attributes)
+        self.predictions: PredictionRows | None = None
+
+    def forward(self, image: Tensor) -> LandmarkOutput:
+        return self.model(image)
+
+    def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
+        assert self.criterion is not None
+        terms = self.criterion(self.model(batch.image), batch)
+        size = len(batch.index)
+        self.log(TRAIN_LOSS, terms["loss"], prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": term for name, term in terms.items() if name != "loss"}, batch_size=size)
+        return terms["loss"]
+
+    def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
+        prediction, truth = self._in_image(batch)
+        self.val_nme.update(batch.index, nme(prediction, truth, batch.norm_distances[:, 0]))
+
+    def on_validation_epoch_end(self) -> None:
+        # computed over the gathered faces of all processes, so every rank holds the same number
+        value = self.val_nme.compute()
+        self.val_nme.reset()
+        self.log(VAL_NME, value, prog_bar=True, rank_zero_only=False, sync_dist=False)
+
+    def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
+        prediction, truth = self._in_image(batch)
+        self.test_table.update(batch.index, prediction, truth, batch.norm_distances, batch.attributes)
+
+    def on_test_epoch_end(self) -> None:
+        self.predictions = self.test_table.compute()
+        self.test_table.reset()
+
+    def _in_image(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:
+        """Prediction and truth (B, N, 2) in image px, float32."""
+        landmarks = self.model(batch.image).landmarks
+        return map_points(batch.crop_to_image, landmarks), map_points(batch.crop_to_image, batch.landmarks)
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimizer_factory is not None
+        assert self.schedule is not None
+        optimizer = self.optimizer_factory(p for p in self.model.parameters() if p.requires_grad)
+        total = int(self.trainer.estimated_stepping_batches)
+        epochs = self.trainer.max_epochs
+        steps_per_epoch = math.ceil(total / epochs) if epochs and epochs > 0 else total
+        scheduler = self.schedule(optimizer, steps_per_epoch, total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[CHECKPOINT_KEY] = self.description

@@ -1,0 +1,218 @@
+"""Geometry of the training pipeline: dots drawn at known places are found where the landmarks say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import albumentations as A
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facegraph.data.augment import Augmentation, GeometricAugmentation
+from facegraph.data.normalise import FixedStatistics, PerImage
+from facegraph.data.occlusion import RectangleOcclusion
+from facegraph.data.pipeline import FILL, FacePipeline, warp
+from facegraph.errors import ConfigError, DataError
+from facegraph.geometry.affine import square_crop
+from facegraph.geometry.points import map_points
+from facegraph.landmarks import SCHEMES
+from facegraph.structures import FaceSample
+from tests.helpers.faces import QUAD, draw_dots, find_dot
+
+_QUARTERS = np.array([[-0.27, -0.24], [0.25, -0.28], [-0.23, 0.26], [0.28, 0.22]])
+PAPER = GeometricAugmentation(rotation_degrees=40, scale_min=0.9, scale_max=1.1, shift=0.05, flip_probability=0.5)
+
+
+def dots_face(crop_over_image: float, seed: int, size: int = 96) -> FaceSample:
+    """A face whose box (with margin 1) is scaled by crop_over_image on its way to a crop of size px."""
+    rng = np.random.default_rng(seed)
+    side = size / crop_over_image
+    width, height = (int(np.ceil(side * f)) for f in rng.uniform(1.1, 1.5, size=2))
+    centre = np.array([width, height]) / 2 + rng.uniform(-0.05, 0.05, size=2) * side
+    landmarks = centre + side * (_QUARTERS + rng.uniform(-0.02, 0.02, size=(4, 2)))
+    # a dot of 2.5 px in the crop, and of 1.5 px at least in the image, is band limited in both
+    image = draw_dots(landmarks, width, height, sigma=max(2.5 / crop_over_image, 1.5))
+    box = np.concatenate([centre - side / 2, centre + side / 2])
+    return FaceSample(image, landmarks, box, np.zeros(0, dtype=bool), f"dots{seed}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(crop_over_image=st.floats(0.09, 1.6), seed=st.integers(0, 10_000))
+def test_landmarks_stay_on_their_dots(crop_over_image: float, seed: int) -> None:
+    sample = dots_face(crop_over_image, seed)
+    pipeline = FacePipeline(QUAD, 96, 1.0, PerImage(), Augmentation(PAPER))
+    crop = pipeline.crop(sample, np.random.default_rng(seed))
+    radius = 9 * max(1.0, crop_over_image)
+    found = np.array([find_dot(crop.image, point, radius) for point in crop.landmarks])
+    inside = ((crop.landmarks > radius) & (crop.landmarks < 95 - radius)).all(axis=1)
+    assert np.abs(found - crop.landmarks)[inside].max(initial=0) < 0.05
+
+
+@settings(max_examples=30, deadline=None)
+@given(crop_over_image=st.floats(0.05, 2.0), seed=st.integers(0, 10_000))
+def test_crop_to_image_takes_landmarks_back(crop_over_image: float, seed: int) -> None:
+    sample = dots_face(crop_over_image, seed)
+    augmentation = GeometricAugmentation(40, 0.9, 1.1, 0.1, flip_probability=1.0)
+    pipeline = FacePipeline(QUAD, 96, 1.0, PerImage(), Augmentation(augmentation))
+    item = pipeline.item(sample, 3, np.ones(2), np.random.default_rng(seed))
+    back = map_points(item.crop_to_image[None], item.landmarks[None])[0].numpy()
+    assert np.abs(back - sample.landmarks[list(QUAD.flip)]).max() < 0.01
+
+
+def test_a_mirrored_face_is_renumbered() -> None:
+    """The landmark numbered 0 (left in the image) is left in the mirror image as well, and the picture is mirrored."""
+    sample = dots_face(1.0, seed=1)
+    plain = FacePipeline(QUAD, 96, 1.0, PerImage()).crop(sample)
+    mirror = Augmentation(GeometricAugmentation(flip_probability=1.0))
+    mirrored = FacePipeline(QUAD, 96, 1.0, PerImage(), mirror).crop(sample, np.random.default_rng(0))
+    assert mirrored.landmarks[0, 0] < mirrored.landmarks[1, 0]
+    np.testing.assert_allclose(mirrored.landmarks[:, 0], 95 - plain.landmarks[[1, 0, 3, 2], 0], atol=1e-9)
+    np.testing.assert_allclose(mirrored.landmarks[:, 1], plain.landmarks[[1, 0, 3, 2], 1], atol=1e-9)
+    difference = np.abs(mirrored.image.astype(int) - plain.image[:, ::-1].astype(int))
+    assert difference.max() <= 2
+
+
+@pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda s: s.name)
+def test_mirroring_twice_gives_the_numbers_back(scheme) -> None:
+    flip = np.array(scheme.flip)
+    np.testing.assert_array_equal(flip[flip], np.arange(scheme.num_landmarks))
+
+
+def test_identity_crop_copies_pixels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(warp(image, np.eye(3), 40), image[:, :40])
+
+
+def test_outside_the_image_is_grey() -> None:
+    image = np.zeros((20, 20, 3), dtype=np.uint8)
+    crop = warp(image, square_crop(np.array([-100.0, -100.0, -50.0, -50.0]), 1.0, 32), 32)
+    assert (crop == FILL).all()
+    tiny = warp(image, square_crop(np.array([-2000.0, -2000.0, -1000.0, -1000.0]), 1.0, 32), 32)
+    assert np.abs(tiny.astype(int) - 127).max() <= 0
+
+
+@pytest.mark.parametrize("k", [2, 3, 5, 8])
+def test_shrinking_averages_fine_texture(k: int) -> None:
+    """Stripes one pixel wide must come out as their mean, not as a pattern of their own."""
+    side = 32 * k
+    image = np.zeros((side, side, 3), dtype=np.uint8)
+    image[:, ::2] = 200
+    crop = warp(image, square_crop(np.array([0.0, 0.0, side, side]), 1.0, 30), 30)
+    inner = crop[2:-2, 2:-2].astype(float)
+    assert abs(inner.mean() - 100) < 2
+    assert inner.std() < 25 if k < 4 else inner.std() < 15
+
+
+def test_shrinking_agrees_with_area_averages() -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8), (0, 0), 8)
+    crop = warp(image, square_crop(np.array([39.5, -0.5, 279.5, 239.5]), 1.0, 60), 60)
+    np.testing.assert_allclose(crop, cv2.resize(image[:, 40:280], (60, 60), interpolation=cv2.INTER_AREA), atol=1)
+
+
+def test_a_box_without_size_is_named() -> None:
+    sample = dots_face(1.0, seed=0)
+    flat = FaceSample(sample.image, sample.landmarks, np.array([5.0, 5.0, 5.0, 9.0]), sample.attributes, "flat face")
+    with pytest.raises(DataError, match=r"flat face.*5\.0, 5\.0, 5\.0, 9\.0.*no size"):
+        FacePipeline(QUAD, 96, 1.0, PerImage()).crop(flat)
+
+
+def test_per_image_is_a_z_score_per_channel() -> None:
+    image = np.random.default_rng(0).integers(0, 200, (32, 32, 3), dtype=np.uint8)
+    image[..., 2] = 77
+    z = PerImage()(image)
+    assert z.shape == (3, 32, 32)
+    assert z.dtype == np.float32
+    np.testing.assert_allclose(z[:2].mean(axis=(1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(z[:2].std(axis=(1, 2)), 1, atol=1e-5)
+    np.testing.assert_allclose(z[2], 0, atol=1e-5)
+
+
+def test_fixed_statistics_by_hand() -> None:
+    image = np.array([[[255, 0, 51]]], dtype=np.uint8)
+    planes = FixedStatistics([0.5, 0.25, 0.2], [0.5, 0.25, 0.1])(image)
+    np.testing.assert_allclose(planes.ravel(), [1.0, -1.0, 0.0], atol=1e-6)
+    with pytest.raises(ConfigError, match="each std must be positive"):
+        FixedStatistics([0.5, 0.5, 0.5], [0.5, 0.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    "photometric",
+    [[A.HorizontalFlip()], [A.OneOf([A.GaussianBlur(), A.Affine()])], [A.CoarseDropout()]],
+    ids=["flip", "nested", "dropout"],
+)
+def test_transforms_that_move_pixels_are_refused(photometric) -> None:
+    with pytest.raises(ConfigError, match="may move pixels"):
+        Augmentation(photometric=photometric)
+
+
+@pytest.mark.parametrize(
+    "settings_",
+    [{"rotation_degrees": -1}, {"scale_min": 1.2, "scale_max": 1.1}, {"scale_min": 0}, {"shift": 30}],
+    ids=str,
+)
+def test_augmentation_out_of_range_is_refused(settings_: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(settings_))}={next(iter(settings_.values()))}"):
+        GeometricAugmentation(**settings_)
+
+
+def test_occlusion_covers_what_it_says() -> None:
+    occlusion = RectangleOcclusion(area_fraction=0.2, p=1.0)
+    rng = np.random.default_rng(0)
+    image = np.full((100, 100, 3), 127, dtype=np.uint8)
+    augmentation = Augmentation(photometric=[occlusion])
+    covered = []
+    for _ in range(300):
+        hidden = (augmentation.paint(image, rng) != image).any(axis=2)
+        ys, xs = np.nonzero(hidden)
+        covered.append(hidden.mean())
+        assert hidden.sum() == (np.ptp(xs) + 1) * (np.ptp(ys) + 1)  # one solid rectangle
+    assert 0.18 < np.max(covered) < 0.22
+    # a centre anywhere leaves (1 - w/4)(1 - h/4) of w x h on average, w = sqrt(0.2 a), h = sqrt(0.2 / a)
+    assert 0.145 < np.mean(covered) < 0.17
+
+
+def test_paint_is_a_function_of_the_generator() -> None:
+    augmentation = Augmentation(
+        photometric=[
+            A.OneOf([A.RandomBrightnessContrast(p=1), A.HueSaturationValue(p=1)], p=0.8),
+            A.GaussNoise(p=0.5),
+            RectangleOcclusion(),
+        ]
+    )
+    image = np.random.default_rng(1).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    first = [augmentation.paint(image, np.random.default_rng([7, n])) for n in range(20)]
+    again = [augmentation.paint(image, np.random.default_rng([7, n])) for n in reversed(range(20))][::-1]
+    np.testing.assert_array_equal(first, again)
+    assert len({picture.tobytes() for picture in first}) > 15
+
+
+def test_light_augmentation_keeps_dtype_and_shape(tmp_path: Path) -> None:
+    """Every transform of the shipped recipes runs on a crop (probability 1) and returns bytes."""
+    yaml = pytest.importorskip("yaml")
+    utils = pytest.importorskip("hydra.utils")
+    folder = Path(__file__).parents[2] / "conf" / "augment"
+    for file in sorted(folder.glob("*.yaml")):
+        config = yaml.safe_load(file.read_text())
+        for transform in config.get("photometric", []):
+            transform["p"] = 1.0
+        augmentation = utils.instantiate(config)
+        assert isinstance(augmentation, Augmentation), file
+        picture = augmentation.paint(np.full((64, 64, 3), 90, dtype=np.uint8), np.random.default_rng(0))
+        assert picture.shape == (64, 64, 3), file
+        assert picture.dtype == np.uint8, file
+
+
+def test_item_has_the_shapes_of_a_batch_row() -> None:
+    sample = dots_face(0.5, seed=5)
+    item = FacePipeline(QUAD, 64, 1.2, PerImage()).item(sample, 12, np.array([10.0, 20.0]))
+    assert item.image.shape == (3, 64, 64)
+    assert item.image.dtype == torch.float32
+    assert item.landmarks.shape == (4, 2)
+    assert item.crop_to_image.shape == (2, 3)
+    assert item.norm_distances.tolist() == [10.0, 20.0]
+    assert item.attributes.shape == (0,)
+    assert int(item.index) == 12

@@ -1,0 +1,58 @@
+"""Tables print fractions as per cent, checkpoints as rows and missing values as dashes."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+
+from rich.console import Console
+from rich.table import Table
+
+from facegraph.records import ProtocolCard, RunResult, collect_provenance
+from facegraph.reports.tables import results_table, subsets_table
+
+SUMMARY = {
+    "count": 3,
+    "nme": 0.04216,
+    "fr@0.10": 1 / 3,
+    "auc@0.10": 0.57839,
+    "normalisers": {"inter_ocular": {"nme": 0.04216}, "inter_pupil": {"nme": 0.0605}},
+    "subsets": {"pose": {"count": 2, "nme": 0.07}, "blur": {"count": 0, "nme": None}},
+    "per_landmark": [0.01],
+}
+
+
+def run_result() -> RunResult:
+    card = ProtocolCard(
+        dataset="wflw", split="test", scheme="wflw98", num_landmarks=98, trained_on="wflw", train_faces=6750, val_faces=750, test_faces=3,
+        crop="landmark box", crop_margin=1.25, input_size=256, normaliser="inter_ocular", thresholds=(0.1,),
+        checkpoint_rule="last epoch", epochs=60, optimiser_steps=7000, seed=0,
+    )  # fmt: skip
+    provenance = collect_provenance(device="cpu", overrides=[], started_at=datetime(2024, 5, 1), seed=0, params=1)
+    return RunResult(card, {"test": {"best": {**SUMMARY, "nme": None}, "last": SUMMARY}}, provenance)
+
+
+def printed(table: Table) -> str:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+def test_results_table_has_a_row_for_each_checkpoint() -> None:
+    table = results_table(run_result())
+    assert [next(iter(column.cells)) for column in table.columns] == ["last", "4.22", "6.05", "33.33", "57.84"]
+    assert list(table.columns[0].cells) == ["last", "best"]
+    text = printed(table)
+    assert "wflw test: 3 faces, 98 landmarks" in text
+    assert "@10 %" in text
+
+
+def test_subsets_table_shows_counts_and_dashes() -> None:
+    table = subsets_table(run_result())
+    assert [str(column.header) for column in table.columns] == ["checkpoint", "all\n3", "pose\n2", "blur\n0"]
+    assert [list(column.cells) for column in table.columns] == [
+        ["last", "best"],
+        ["4.22", "-"],
+        ["7.00", "7.00"],
+        ["-", "-"],
+    ]
