@@ -26,12 +26,14 @@ class TimmBackbone(nn.Module):
         super().__init__()
         if not timm.is_model(name):
             similar = timm.list_models(f"*{name.split('_')[0]}*")[:5]
-            raise ConfigError(f"timm has no network '{name}'; similar names: {similar or 'none'}. See timm.list_models().")
+            raise ConfigError(
+                f"timm has no network '{name}'; similar names: {similar or 'none'}. See timm.list_models()."
+            )
         try:
             self.network: Any = timm.create_model(name, pretrained=pretrained, features_only=True)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"timm's '{name}' cannot serve as a feature pyramid: {error}. Try resnet34.") from error
-        info = self.network.feature_info
+        info: Any = self.network.feature_info
         self.slots = {int(stride).bit_length() - 1: i for i, stride in enumerate(info.reduction())}
         self.channels: dict[int, int] = {level: info.channels()[i] for level, i in self.slots.items()}
 
@@ -51,7 +53,7 @@ class TimmBackbone(nn.Module):
             features = self(torch.zeros(1, 3, 64, 64))
             total = sum(features[level].sum() for level in levels)
             parameters = list(self.parameters())
-            gradients = torch.autograd.grad(total, parameters, allow_unused=True)  # type: ignore[arg-type]
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
         self.train(was_training)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -19,6 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.graph.correlation import landmark_correlation
+from facegraph.landmarks import LandmarkScheme
 from facegraph.structures import ShapeStatistics
 from facegraph.task import LandmarkTask
 
@@ -99,6 +101,29 @@ def training_statistics(data: FaceDataModule, frame: str) -> ShapeStatistics:
     mean_shape = data.train_landmarks_in_crop().mean(axis=0)
     correlation = landmark_correlation(data.train_table.landmarks, frame)
     return ShapeStatistics(torch.from_numpy(mean_shape).float(), torch.from_numpy(correlation).float())
+
+
+def training_landmarks(cfg: DictConfig) -> tuple[np.ndarray, LandmarkScheme]:
+    """Landmarks (M, N, 2) in image px of a data set's training faces after the validation cut, and their scheme."""
+    data = build_data(cfg)
+    data.setup("fit")
+    return data.train_table.landmarks, data.dataset.scheme
+
+
+def statistics_for(cfg: DictConfig) -> tuple[ShapeStatistics, str]:
+    """Statistics of a configuration's training faces and where they came from, in words.
+
+    Without the data (its root is not set) a stand-in serves: costs of a model then still hold, except where the number
+    of edges depends on the faces (a symmetric graph).
+    """
+    if OmegaConf.is_missing(cfg.dataset, "root"):
+        scheme: LandmarkScheme = make(cfg.dataset.scheme)
+        n = scheme.num_landmarks
+        distance = (torch.arange(n)[:, None] - torch.arange(n)).abs().float()
+        return ShapeStatistics(torch.full((n, 2), 0.5), torch.exp(-distance)), "a chain, for want of dataset.root"
+    data = build_data(cfg)
+    data.setup("fit")
+    return training_statistics(data, cfg.graph.frame), f"{len(data.train_table)} faces of {data.dataset.name}"
 
 
 def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:

@@ -99,7 +99,7 @@ def _mirror(first: range, second: range) -> list[tuple[int, int]]:
 
 
 _WFLW_PAIRS = [
-    *_mirror(range(0, 16), range(32, 16, -1)),  # jaw
+    *_mirror(range(16), range(32, 16, -1)),  # jaw
     *_mirror(range(33, 38), range(46, 41, -1)),  # upper brow
     *_mirror(range(38, 42), range(50, 46, -1)),  # lower brow
     (55, 59), (56, 58),  # nostrils
@@ -111,7 +111,7 @@ _WFLW_PAIRS = [
 ]  # fmt: skip
 
 _IBUG_PAIRS = [
-    *_mirror(range(0, 8), range(16, 8, -1)),
+    *_mirror(range(8), range(16, 8, -1)),
     *_mirror(range(17, 22), range(26, 21, -1)),
     (31, 35), (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46),
     (48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67),

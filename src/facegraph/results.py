@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from facegraph import viz
 from facegraph.data.source import FaceSource, LandmarkDataset
 from facegraph.graph.neighbours import edge_table
 from facegraph.metrics.modules import PredictionRows
-from facegraph.records import RESULT_FILE, RunResult, prediction_frame, summarise, write_predictions
+from facegraph.records import RunResult, prediction_frame, predictions_of, summarise, write_predictions
 from facegraph.reports.figures import plot_ced, plot_graph, plot_per_landmark
 from facegraph.reports.tables import results_table, subsets_table
 from facegraph.structures import ShapeStatistics
 
 CED_LIMIT = 0.10
+SHOWN_FACES = 16
 
 
 def frame_of(rows: PredictionRows, source: FaceSource, dataset: LandmarkDataset, checkpoint: str) -> pd.DataFrame:
@@ -64,29 +65,29 @@ def write_results(
     plot_per_landmark(per_landmark, shape, dataset.scheme, folder / "per_landmark.png", primary)
     edges, weights = edge_table(mask.cpu(), statistics.correlation.cpu())
     plot_graph(edges.numpy(), weights.numpy(), shape, dataset.scheme, folder / "graph.png")
-    _write_worst(frames[shown], errors[shown], source, dataset, folder / "worst.png")
+    _write_faces(frames[shown], errors[shown], source, dataset, folder)
     result.write(folder)
 
 
-def _write_worst(
-    frame: pd.DataFrame, errors: np.ndarray, source: FaceSource, dataset: LandmarkDataset, path: Path
+def _write_faces(
+    frame: pd.DataFrame, errors: np.ndarray, source: FaceSource, dataset: LandmarkDataset, folder: Path
 ) -> None:
-    n = dataset.scheme.num_landmarks
-
-    def points(prefix: str) -> np.ndarray:
-        names = [f"{prefix}_{axis}{i}" for i in range(n) for axis in "xy"]
-        return frame[names].to_numpy(dtype=np.float64).reshape(-1, n, 2)
-
-    rows = frame["index"].to_numpy()
-    viz.worst_faces(
-        lambda i: source.image(int(rows[i])),
-        points("pred"),
-        points("true"),
-        errors,
-        list(frame["id"]),
-        dataset.scheme,
-        path,
-    )
+    """worst.png: the faces with the largest errors. samples.png: faces evenly spread over the ranking of errors."""
+    faces = predictions_of(frame)
+    spread = np.argsort(errors, kind="stable")[
+        np.linspace(0, len(errors) - 1, min(SHOWN_FACES, len(errors))).astype(int)
+    ]
+    for name, rows in (("worst.png", np.arange(len(errors))), ("samples.png", spread)):
+        viz.worst_faces(
+            lambda i, rows=rows: source.image(int(faces.row[rows[i]])),  # type: ignore[misc]
+            faces.prediction[rows].astype(np.float64),
+            faces.truth[rows].astype(np.float64),
+            errors[rows],
+            [faces.ids[row] for row in rows],
+            dataset.scheme,
+            folder / name,
+            count=SHOWN_FACES,
+        )
 
 
 def print_results(result: RunResult, folder: Path, console: Console | None = None) -> None:
@@ -98,5 +99,4 @@ def print_results(result: RunResult, folder: Path, console: Console | None = Non
 
 
 def _listing(folder: Path) -> str:
-    names: Sequence[str] = (RESULT_FILE, "predictions.parquet", "ced.png", "worst.png", "per_landmark.png", "graph.png")
-    return ", ".join(name for name in names if (folder / name).exists())
+    return ", ".join(sorted(path.name for path in folder.iterdir() if path.suffix in (".json", ".parquet", ".png")))

@@ -83,7 +83,7 @@ def train(cfg: DictConfig) -> RunResult:
         assert task.predictions is not None
         frames[which] = frame_of(task.predictions, data.test_source, data.dataset, which)
     result = RunResult(
-        protocol=_card(cfg, data, task.description, trainer.current_epoch, trainer.global_step),
+        protocol=_card(cfg, data, task.description, trainer.current_epoch, trainer.global_step, len(frames[LAST])),
         metrics={"val": validation, "test": test_metrics(frames, data.dataset)},
         provenance=collect_provenance(
             device=_device_name(trainer),
@@ -113,7 +113,7 @@ def evaluate(cfg: DictConfig) -> RunResult:
     saved = folders.read_config(source_folder)
     check_trusted(saved)
     with open_dict(saved):
-        saved.dataset, saved.trainer = cfg.dataset, cfg.trainer
+        saved.dataset = cfg.dataset
         saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
         saved.data.batch_size, saved.data.balancing = 1, None
     path = folders.checkpoint_path(source_folder, cfg.checkpoint)
@@ -127,12 +127,23 @@ def evaluate(cfg: DictConfig) -> RunResult:
     folders.restore(model, state, path)
     task = LandmarkTask(model, None, None, None, description={}, **scoring_sizes(data))
     folder = _evaluation_folder(cfg, source_folder, data.dataset.name)
-    trainer = make(cfg.trainer, logger=False, enable_checkpointing=False, default_root_dir=str(folder))
+    # half precision rounds predictions: score as the run itself did
+    precision = saved.trainer.precision if cfg.precision is None else cfg.precision
+    trainer = make(
+        cfg.trainer, precision=precision, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
+    )
     trainer.test(task, datamodule=data, verbose=False)
     assert task.predictions is not None
     frames = {cfg.checkpoint: frame_of(task.predictions, data.test_source, data.dataset, cfg.checkpoint)}
     result = RunResult(
-        protocol=_card(saved, data, checkpoint[CHECKPOINT_KEY], checkpoint["epoch"] + 1, checkpoint["global_step"]),
+        protocol=_card(
+            saved,
+            data,
+            checkpoint[CHECKPOINT_KEY],
+            checkpoint["epoch"] + 1,
+            checkpoint["global_step"],
+            len(frames[cfg.checkpoint]),
+        ),
         metrics={"val": {}, "test": test_metrics(frames, data.dataset)},
         provenance=collect_provenance(
             device=_device_name(trainer),
@@ -172,12 +183,11 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     check_trusted(saved)
     others = [o for o in _overrides() if o.split("=", 1)[0] not in ("resume", "output_dir")]
     if others:
-        asked = OmegaConf.to_container(cfg, resolve=True)
-        known = OmegaConf.to_container(saved, resolve=True)
-        assert isinstance(asked, dict)
-        assert isinstance(known, dict)
+        asked, known = (dict(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
         where = {"resume", "output_dir", "logger"}
-        differing = sorted(k for k in asked.keys() | known.keys() if k not in where and asked.get(k) != known.get(k))
+        differing = sorted(
+            str(k) for k in asked.keys() | known.keys() if k not in where and asked.get(k) != known.get(k)
+        )
         if differing:
             raise ConfigError(
                 f"resume={folder} continues that run as it was configured, but {' '.join(others)} would change "
@@ -228,17 +238,19 @@ def _validation(trainer: pl.Trainer) -> dict[str, Any]:
     return scores
 
 
-def _card(cfg: DictConfig, data: FaceDataModule, description: Mapping[str, Any], epochs: int, steps: int) -> ProtocolCard:
+def _card(
+    cfg: DictConfig, data: FaceDataModule, trained: Mapping[str, Any], epochs: int, steps: int, faces: int
+) -> ProtocolCard:
     dataset = data.dataset
     return ProtocolCard(
         dataset=dataset.name,
         split="test",
         scheme=dataset.scheme.name,
         num_landmarks=dataset.scheme.num_landmarks,
-        trained_on=description["trained_on"],
-        train_faces=description["train_faces"],
-        val_faces=description["val_faces"],
-        test_faces=len(data.test_table),
+        trained_on=trained["trained_on"],
+        train_faces=trained["train_faces"],
+        val_faces=trained["val_faces"],
+        test_faces=faces,
         crop="square around the data set's box (default: tight landmark box)",
         crop_margin=cfg.data.margin,
         input_size=cfg.input_size,

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 REFERENCE_SIZE = 256.0
-"""Side in px of the crop in whose pixels heads regress and losses measure, so that one recipe serves all input sizes."""
+"""Side in px of the crop in whose pixels heads regress and losses measure, so that a recipe serves all input sizes."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class FaceBatch(NamedTuple):
     crop_to_image: Tensor
     norm_distances: Tensor
     attributes: Tensor
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nothing needs
 
 
 class LandmarkOutput(NamedTuple):

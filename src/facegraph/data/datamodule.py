@@ -90,6 +90,7 @@ class FaceDataModule(pl.LightningDataModule):
             self._sources["val"] = FaceSubset(source, val_rows)
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
+        if stage == "fit":
             self._check_batch()
         if stage in ("test", "predict") and "test" not in self._sources:
             self._sources["test"] = self.dataset.test()

@@ -39,6 +39,8 @@ def check_image(path: Path, where: str) -> tuple[int, int]:
                     whole.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(_refusal(path, where, error)) from error
+    if not cv2.haveImageReader(str(path)):
+        raise DataError(f"{where}: {path} is an image of a type that OpenCV does not read. Convert it to PNG or JPEG.")
     return size
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch.utils.data import DataLoader
 
 from facegraph.data.sampler import EpochSampler
+from facegraph.errors import ConfigError
 from facegraph.structures import FaceBatch
 
 
@@ -15,7 +16,11 @@ class ResumableLoader(DataLoader[FaceBatch]):
 
     Lightning 2.6 calls iter() before it restores the epoch of a checkpoint and passes it to the sampler, and workers
     that fetch ahead would by then have taken the order of epoch 0; so workers start at the first batch instead.
-    Lightning saves state_dict in its checkpoints and hands it to load_state_dict before the first iter().
+    Lightning saves state_dict in its checkpoints and hands it to load_state_dict before the first iter(). Batch size and
+    number of processes must stay the same for a resume in mid-epoch.
+
+    Raises:
+        ConfigError: the sampler is another one.
     """
 
     _given = 0
@@ -40,5 +45,10 @@ class ResumableLoader(DataLoader[FaceBatch]):
         self._resume = (state["epoch"], state["batches"])
 
     def _epoch_sampler(self) -> EpochSampler:
-        assert isinstance(self.sampler, EpochSampler)
+        if not isinstance(self.sampler, EpochSampler):
+            raise ConfigError(
+                f"the training loader's sampler is a {type(self.sampler).__name__}, put there by Lightning; it must be "
+                "the EpochSampler. Set trainer.use_distributed_sampler to false, and use limit_train_batches instead "
+                "of overfit_batches."
+            )
         return self.sampler

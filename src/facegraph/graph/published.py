@@ -64,7 +64,7 @@ def published_neighbours(num_landmarks: int) -> list[list[int]]:
     by_size = {68: IBUG68_EDGES, 29: COFW29_EDGES}
     if num_landmarks not in by_size:
         raise ConfigError(
-            f"no graph was published for {num_landmarks} landmarks, only for 29, 68 and 98; set head.neighbours=null to "
-            "build it from the training landmarks."
+            f"no graph was published for {num_landmarks} landmarks, only for 29, 68 and 98; set head.neighbours=null "
+            "to build it from the training landmarks."
         )
     return _lists_from_edges(num_landmarks, by_size[num_landmarks])

@@ -11,8 +11,8 @@ from facegraph.structures import REFERENCE_SIZE, ShapeStatistics
 class LandmarkOffset(nn.Module):
     """landmarks = start + offset, in crop px.
 
-    start is the mean shape of the training faces, so that training begins at a face (a deviation from the released code,
-    whose first outputs lie near the corner of the image), or the origin. It is a buffer: saved, never trained.
+    start is the mean shape of the training faces, so that training begins at a face (a deviation from the released
+    code, whose first outputs lie near the corner of the image), or the origin. It is a buffer: saved, never trained.
 
     Args:
         statistics: gives the mean shape. input_size: side S of the crop in px. at_mean_shape: start there.

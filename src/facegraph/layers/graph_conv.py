@@ -26,7 +26,9 @@ class GraphConv(nn.Module):
     def __init__(self, in_features: int, out_features: int, weights: int = 1) -> None:
         super().__init__()
         if weights not in (1, 2):
-            raise ConfigError(f"head.weights_per_layer={weights} does not exist; choose 1 (paper) or 2 (released code).")
+            raise ConfigError(
+                f"head.weights_per_layer={weights} does not exist; choose 1 (paper) or 2 (released code)."
+            )
         self.own = nn.Linear(in_features, out_features, bias=False)
         self.neighbour = nn.Linear(in_features, out_features, bias=False) if weights == 2 else None
         self.bias = nn.Parameter(torch.zeros(out_features))

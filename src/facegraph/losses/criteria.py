@@ -26,9 +26,7 @@ class PointCriterion(nn.Module, ABC):
 
     laplacian: Tensor
 
-    def __init__(
-        self, statistics: ShapeStatistics, relative_weight: float = 0.0, relative_neighbours: int = 3
-    ) -> None:
+    def __init__(self, statistics: ShapeStatistics, relative_weight: float = 0.0, relative_neighbours: int = 3) -> None:
         super().__init__()
         if relative_weight < 0:
             raise ConfigError(f"loss.relative_weight={relative_weight} is out of range; 0 switches the term off.")

@@ -22,7 +22,9 @@ def check_positive(**values: float) -> None:
     """Raises ConfigError for the first constant that is not positive."""
     for name, value in values.items():
         if not value > 0:
-            raise ConfigError(f"{name}={value} is out of range; it must be positive (px of a 256 crop). Set loss.{name}.")
+            raise ConfigError(
+                f"{name}={value} is out of range; it must be positive (px of a 256 crop). Set loss.{name}."
+            )
 
 
 def l1(pred: Tensor, target: Tensor) -> Tensor:
@@ -54,9 +56,7 @@ def wing(pred: Tensor, target: Tensor, omega: float = 10.0, epsilon: float = 2.0
     return torch.where(x < omega, omega * torch.log1p(x / epsilon), x - offset).mean()
 
 
-def soft_wing(
-    pred: Tensor, target: Tensor, omega1: float = 2.0, omega2: float = 20.0, epsilon: float = 0.5
-) -> Tensor:
+def soft_wing(pred: Tensor, target: Tensor, omega1: float = 2.0, omega2: float = 20.0, epsilon: float = 0.5) -> Tensor:
     """Soft Wing loss (SCC paper): linear below omega1, logarithmic above.
 
     With x = |pred - target|: x for x < omega1, else omega2 ln(1 + x / epsilon) + B, where B makes it continuous. The

@@ -7,14 +7,17 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from facegraph.data.synthetic.look import muted
+
 
 def _wall(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.full((size, size, 3), 128, dtype=np.uint8)
 
 
 def _field(rng: np.random.Generator, size: int, cells: int, method: int) -> np.ndarray:
-    base = rng.uniform(20, 235, 3)
-    colours = np.clip(base + rng.uniform(-80, 80, (cells, cells, 3)), 0, 255).astype(np.uint8)
+    base = muted(rng, 0.45)
+    varied = rng.uniform(-70, 70, (cells, cells, 1)) + rng.uniform(-25, 25, (cells, cells, 3))
+    colours = np.clip(base + varied, 0, 255).astype(np.uint8)
     return cv2.resize(colours, (size, size), interpolation=method)
 
 
@@ -34,7 +37,7 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
     image = _field(rng, size, 2, cv2.INTER_LINEAR)
-    paint = rng.uniform(10, 245, 3).tolist()
+    paint = muted(rng, 0.5).tolist()
     step, slope = rng.uniform(0.08, 0.22) * size, rng.uniform(-0.6, 0.6) * size
     width = rng.uniform(0.25, 0.6) * step
     for k in range(-8, int(size / step) + 8):
@@ -47,18 +50,25 @@ def _stripes(rng: np.random.Generator, size: int) -> np.ndarray:
 def _lights(rng: np.random.Generator, size: int) -> np.ndarray:
     """Blurred discs, drawn small and enlarged."""
     small = _field(rng, size // 4, 2, cv2.INTER_LINEAR)
-    for x, y, radius, *paint in rng.uniform(0, 1, (9, 6)):
+    for x, y, radius, bright in rng.uniform(0, 1, (9, 4)):
         centre = (int(x * size / 4), int(y * size / 4))
-        cv2.circle(small, centre, int((0.03 + 0.09 * radius) * size / 4), [255 * c for c in paint], -1, cv2.LINE_AA)
+        cv2.circle(
+            small,
+            centre,
+            int((0.03 + 0.09 * radius) * size / 4),
+            (bright * 90 + muted(rng, 0.5) * 0.65).tolist(),
+            -1,
+            cv2.LINE_AA,
+        )
     return cv2.resize(small, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 def _room(rng: np.random.Generator, size: int) -> np.ndarray:
     image = _field(rng, size, 2, cv2.INTER_LINEAR)
-    for x, y, w, h, *paint in rng.uniform(0, 1, (6, 7)):
+    for x, y, w, h in rng.uniform(0, 1, (6, 4)):
         low = (int((x - 0.2) * size), int((y - 0.2) * size))
         high = (int((x + 0.5 * w) * size), int((y + 0.5 * h) * size))
-        cv2.rectangle(image, low, high, [30 + 200 * c for c in paint], -1)
+        cv2.rectangle(image, low, high, muted(rng, 0.4).tolist(), -1)
     return image
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facegraph.data.synthetic.parameters import FaceParameters
-from facegraph.data.synthetic.template import JAW, JAW_FRONT
+from facegraph.data.synthetic.template import JAW, JAW_FRONT, LEFT_BROW, RIGHT_BROW
 from facegraph.geometry.affine import landmark_box
 
 
@@ -87,11 +87,25 @@ def turn_contour(points: np.ndarray, front: np.ndarray, yaw: np.ndarray) -> np.n
     return turned
 
 
+def _unfold_far_brow(points: np.ndarray, yaw: np.ndarray) -> None:
+    """Flatten the far brow of a strongly turned head in place.
+
+    Its outer end would pass behind the brow's middle. Annotators, who cannot see it there, keep the brow in order along
+    the edge of the face; so its depth shrinks towards that of its inner end from 25 degrees of yaw on.
+    """
+    turned = np.clip((np.degrees(np.abs(yaw)) - 25) / 35, 0, 1)
+    for side, brow in ((-1, LEFT_BROW), (1, RIGHT_BROW)):
+        share = np.where(side * yaw > 0, 0.5 * turned, 0.0)[:, None]
+        inner = points[:, brow[4], 2][:, None]
+        points[:, brow, 2] = inner + (points[:, brow, 2] - inner) * (1 - share)
+
+
 def view_faces(points: np.ndarray, faces: FaceParameters, image_size: int) -> FaceGeometry:
     """Pose head-frame points (M, 106, 3) and place the tight box of the 98 WFLW points in the image."""
     posed = points.copy()
     yaw = np.deg2rad(faces.yaw)
     posed[:, JAW] = turn_contour(points[:, JAW], JAW_FRONT, yaw)
+    _unfold_far_brow(posed, yaw)
     turns = rotations(faces)
     flat = np.einsum("mij,mkj->mki", turns[:, :2], posed)
     box = landmark_box(flat[:, :98])

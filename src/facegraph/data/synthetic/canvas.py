@@ -1,8 +1,9 @@
 """A supersampled canvas that draws in image px with sub-pixel truth.
 
-cv2 draws polygons with 1/256 px vertices, but its anti-aliased fill paints 0.645 px beyond the outline and its thick
-lines round their width. So every shape here, strokes included, is a polygon drawn that much smaller: measured on
-ellipses, the area is then right to 0.04 px of the outline and the centroid to 0.05 px, in px of the canvas.
+cv2 takes vertices in 1/256 px, but its anti-aliased polygon fill is wrong by up to half a pixel in y (whole rows), its
+anti-aliased lines are 1.29 px wide, and thicker lines round their width. So every shape here, strokes included, is a
+polygon painted in two strokes: its core, one pixel smaller, hard, then a one-pixel anti-aliased line inside its edge.
+Measured on 300 ellipses: centroid off by at most 0.04 px, edge by 0.035 px, in px of the canvas.
 
 Pixel (x, y) of the image lies at (x + 0.5) * SCALE - 0.5 on the canvas.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 SCALE = 2
 _SHIFT = 8
-_SPREAD = 0.645
+_RIM, _CORE = 0.645, 1.0
 
 Colour = np.ndarray
 """(4,) red, green, blue in 0..255 and how much the light on the head changes it in 0..255 (0: not lit)."""
@@ -24,6 +25,11 @@ Colour = np.ndarray
 
 def colour(red: float, green: float, blue: float, lit: float = 255.0) -> Colour:
     return np.array([red, green, blue, lit], dtype=np.float64)
+
+
+def pigment(rgb: np.ndarray, lit: float = 255.0) -> Colour:
+    """Colour (4,) of red, green, blue (3,)."""
+    return np.append(np.asarray(rgb, dtype=np.float64), lit)
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
@@ -61,27 +67,43 @@ def circle_directions(count: int) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
-def _normals(points: np.ndarray, closed: bool) -> np.ndarray:
-    """Unit normals (K, 2), to the left of the direction of travel with y down; zero where the curve stands still."""
-    if closed:
-        tangent = np.concatenate([points[1:], points[:1]]) - np.concatenate([points[-1:], points[:-1]])
-    else:
-        tangent = np.concatenate([points[1:], points[-1:]]) - np.concatenate([points[:1], points[:-1]])
-    length = np.sqrt(tangent[:, 0] ** 2 + tangent[:, 1] ** 2)
-    tangent = tangent / np.maximum(length, 1e-9)[:, None]
-    return np.stack([tangent[:, 1], -tangent[:, 0]], axis=-1)
+def _tangents(points: np.ndarray, closed: bool) -> np.ndarray:
+    """Differences (K, 2) between the next and the previous point."""
+    padded = np.empty((len(points) + 2, 2))
+    padded[1:-1] = points
+    padded[0], padded[-1] = (points[-1], points[0]) if closed else (points[0], points[-1])
+    return padded[2:] - padded[:-2]
 
 
-def _shrink(points: np.ndarray, distance: float) -> np.ndarray:
-    """Move the outline of a polygon (K, 2) inwards."""
-    x, y = points[:, 0], points[:, 1]
-    area = x @ np.append(y[1:], y[0]) - y @ np.append(x[1:], x[0])
-    inwards = -1.0 if area > 0 else 1.0
-    return points + inwards * distance * _normals(points, closed=True)
+def _normals(tangents: np.ndarray) -> np.ndarray:
+    """Unit normals (K, 2), a quarter turn against the clock on the screen; zero where the curve stands still."""
+    length = np.hypot(tangents[:, 0], tangents[:, 1])
+    normals = np.empty_like(tangents)
+    normals[:, 0], normals[:, 1] = tangents[:, 1], -tangents[:, 0]
+    normals /= np.maximum(length, 1e-9)[:, None]
+    return normals
+
+
+def _inward(points: np.ndarray) -> np.ndarray:
+    """Unit normals (K, 2) that point into a polygon, whichever way round it is listed."""
+    tangents = _tangents(points, closed=True)
+    doubled_area = points[:, 0] @ tangents[:, 1]
+    return _normals(tangents) * (-1.0 if doubled_area > 0 else 1.0)
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
     return np.rint(points * 2**_SHIFT).astype(np.int32)
+
+
+def _paint(pixels: np.ndarray, core: np.ndarray, rim: np.ndarray, paint: list[float]) -> None:
+    """Fill a polygon given twice: core = its outline moved in by _CORE, rim = moved in by _RIM, canvas px."""
+    cv2.fillPoly(pixels, [_fixed(core)], paint, lineType=cv2.LINE_8, shift=_SHIFT)
+    cv2.polylines(pixels, [_fixed(rim)], True, paint, lineType=cv2.LINE_AA, shift=_SHIFT)
+
+
+def _paint_outline(pixels: np.ndarray, outline: np.ndarray, paint: list[float]) -> None:
+    inward = _inward(outline)
+    _paint(pixels, outline + _CORE * inward, outline + _RIM * inward, paint)
 
 
 class Canvas:
@@ -95,20 +117,21 @@ class Canvas:
 
     def fill(self, outline: np.ndarray, paint: Colour) -> None:
         """Fill the polygon (K, 2)."""
-        shape = _fixed(_shrink(self._place(outline), _SPREAD))
-        cv2.fillPoly(self.pixels, [shape], paint.tolist(), lineType=cv2.LINE_AA, shift=_SHIFT)
+        _paint_outline(self.pixels, self._place(outline), paint.tolist())
 
-    def stroke(self, line: np.ndarray, width: float | np.ndarray, paint: Colour, closed: bool = False) -> None:
-        """Draw a line through (K, 2), width wide (one number or one per point); lines below 0.7 px stay 0.7 px."""
-        half = np.maximum(np.asarray(width) * (SCALE / 2) - _SPREAD, 0.05)
+    def stroke(self, line: np.ndarray, width: float, paint: Colour, closed: bool = False) -> None:
+        """Draw a line through (K, 2), width wide; lines below 0.7 px are drawn 0.7 px wide."""
         placed = self._place(line)
+        normals = _normals(_tangents(placed, closed))
         if closed:
-            placed = np.concatenate([placed, placed[:1]])
-        offset = _normals(placed, closed=False) * (half[:, None] if half.ndim else half)
-        if closed:
-            offset[[0, -1]] = _normals(placed[:-1], closed=True)[0] * half
-        band = _fixed(np.concatenate([placed + offset, (placed - offset)[::-1]]))
-        cv2.fillPoly(self.pixels, [band], paint.tolist(), lineType=cv2.LINE_AA, shift=_SHIFT)
+            placed, normals = np.concatenate([placed, placed[:1]]), np.concatenate([normals, normals[:1]])
+        half = width * SCALE / 2
+
+        def band(reach: float) -> np.ndarray:
+            offset = max(reach, 0.05) * normals
+            return np.concatenate([placed + offset, (placed - offset)[::-1]])
+
+        _paint(self.pixels, band(half - _CORE), band(half - _RIM), paint.tolist())
 
     def disc(self, centre: np.ndarray, radius: float, paint: Colour) -> None:
         self.fill(centre + radius * circle_directions(24), paint)
@@ -122,7 +145,7 @@ class Canvas:
         return (slice(y0, y1), slice(x0, x1)) if x1 > x0 and y1 > y0 else None
 
     def soft_fill(self, outline: np.ndarray, paint: Colour, share: float, softness: float) -> None:
-        """Tint the polygon (K, 2) by a share in 0..1, its edge blurred by a Gaussian of softness image px."""
+        """Tint the polygon (K, 2) by a share in 0..1, its edge blurred by a Gaussian of softness > 0 image px."""
         window = self._window(outline, 3 * softness * SCALE)
         if window is None:
             return
@@ -131,9 +154,8 @@ class Canvas:
         origin = np.array([window[1].start, window[0].start])
         shape = _fixed(self._place(outline) - origin)
         cv2.fillPoly(mask, [shape], 255, lineType=cv2.LINE_AA, shift=_SHIFT)
-        if softness > 0:
-            mask = cv2.GaussianBlur(mask, (0, 0), softness * SCALE)
-        weight = mask.astype(np.float32) * np.float32(share / 255)
+        soft = cv2.GaussianBlur(mask, (0, 0), softness * SCALE)
+        weight = soft.astype(np.float32) * np.float32(share / 255)
         flat = np.empty_like(target)
         flat[:] = np.rint(paint).astype(np.uint8)
         target[:] = cv2.blendLinear(flat, target, weight, 1 - weight)
@@ -152,8 +174,7 @@ class ClippedCanvas(Canvas):
         self._target = parent.pixels[window]
         self._origin = np.array([window[1].start, window[0].start], dtype=np.float64)
         self._mask = np.zeros(self.pixels.shape[:2], dtype=np.uint8)
-        shape = _fixed(_shrink(self._place(outline), _SPREAD))
-        cv2.fillPoly(self._mask, [shape], 255, lineType=cv2.LINE_AA, shift=_SHIFT)
+        _paint_outline(self._mask, self._place(outline), [255])
 
     def _place(self, points: np.ndarray) -> np.ndarray:
         return super()._place(points) - self._origin

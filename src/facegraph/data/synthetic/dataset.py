@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from facegraph.landmarks import WFLW98, LandmarkScheme
 # Faces are computed in whole blocks, so that the last bit of a face cannot depend on the size of the data set.
 _BLOCK = 256
 _TRAIN_STREAM, _TEST_STREAM = 0, 1
+
+_Rows = TypeVar("_Rows", FaceParameters, FaceGeometry)
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class SyntheticSource(FaceSource):
         )
 
 
-def _join(blocks, size: int):
+def _join(blocks: list[_Rows], size: int) -> _Rows:
     """One dataclass of arrays from several of the same kind, cut to size rows."""
     kind = type(blocks[0])
     return kind(**{f.name: np.concatenate([getattr(b, f.name) for b in blocks])[:size] for f in fields(kind)})

@@ -23,7 +23,6 @@ def draw_brows(scene: Scene) -> None:
 
 
 def draw_eyes(scene: Scene) -> None:
-    """The eye on the far side first, so that the nose and the near eye cover it where they meet."""
     eyes = [(LEFT_EYE, LEFT_PUPIL, LEFT_BROW), (RIGHT_EYE, RIGHT_PUPIL, RIGHT_BROW)]
     for eye, pupil, brow in eyes:
         points = scene.points[eye]
@@ -57,6 +56,9 @@ def _draw_eyeball(scene: Scene, outline: np.ndarray, pupil: np.ndarray) -> None:
     rim = scene.look.iris * np.array([0.5, 0.5, 0.5, 1.0])
     for radius, paint in ((0.128, rim), (0.108, scene.look.iris), (0.055, _DARK)):
         clip.fill(pupil + radius * ring, paint)
+    if scene.look.light.diffuse == 0:
+        clip.apply()
+        return
     glint = pupil + scene.unit * np.array([0.035 * np.sign(scene.look.light.direction[0] + 1e-9), -0.04])
     clip.fill(glint + 0.02 * ring, _WHITE)
     clip.apply()
@@ -86,11 +88,19 @@ def draw_nose(scene: Scene) -> None:
 
 
 def _draw_ridge(scene: Scene, ridge: np.ndarray) -> None:
+    # In profile the ridge is an edge, and a highlight would glow beyond it.
+    strength = float(np.clip((55 - abs(np.degrees(scene.camera.yaw))) / 20, 0, 1))
+    if strength == 0:
+        return
     line = curve(ridge)
     across = scene.camera.rotation[:2, 0] * (0.026 * scene.unit)
-    light = mix(scene.look.skin, _WHITE, 0.6)
-    scene.canvas.soft_fill(np.concatenate([line - across, (line + across)[::-1]]), light, 0.6, 0.012 * scene.unit)
-    scene.canvas.soft_fill(ridge[3] + 0.055 * scene.unit * circle_directions(24), light, 0.75, 0.015 * scene.unit)
+    light = np.minimum(scene.look.skin * np.array([1.16, 1.18, 1.2, 1.0]) + colour(10, 10, 10, 0), 255)
+    scene.canvas.soft_fill(
+        np.concatenate([line - across, (line + across)[::-1]]), light, 0.6 * strength, 0.012 * scene.unit
+    )
+    scene.canvas.soft_fill(
+        ridge[3] + 0.055 * scene.unit * circle_directions(24), light, 0.75 * strength, 0.015 * scene.unit
+    )
 
 
 def _draw_nostrils(scene: Scene, base: np.ndarray) -> None:
@@ -108,8 +118,6 @@ def draw_mouth(scene: Scene) -> None:
     outer_upper, outer_lower = curve(points[76:83]), curve(points[[82, 83, 84, 85, 86, 87, 76]])
     inner_upper, inner_lower = curve(points[88:93]), curve(points[[92, 93, 94, 95, 88]])
     outer = np.concatenate([outer_upper, outer_lower[1:-1]])
-    if abs(scene.camera.yaw) > np.radians(25):
-        _draw_muzzle(scene, outer)
     canvas.fill(outer, look.lips)
     canvas.fill(np.concatenate([outer_upper, inner_upper[::-1]]), look.lips * np.array([0.84, 0.8, 0.8, 1.0]))
     opening = np.concatenate([inner_upper, inner_lower[1:-1]])
@@ -130,8 +138,11 @@ def _draw_inside(scene: Scene, clip: Canvas, opening: np.ndarray, upper: np.ndar
     clip.fill(np.concatenate([upper, (upper + 0.10 * down)[::-1]]), _TEETH)
 
 
-def _draw_muzzle(scene: Scene, outer: np.ndarray) -> None:
+def draw_muzzle(scene: Scene) -> None:
     """Skin between nose, lips and chin, which stands out beyond the far cheek of a turned head."""
+    if abs(scene.camera.yaw) < np.radians(25):
+        return
+    outer = scene.points[76:88]
     middle = outer.mean(axis=0)
     around = np.concatenate([middle + 1.12 * (outer - middle), scene.points[56:59], scene.points[12:21]])
     hull = cv2.convexHull(around.astype(np.float32))[:, 0].astype(np.float64)

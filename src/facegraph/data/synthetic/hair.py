@@ -35,15 +35,26 @@ def _long_back(scene: Scene) -> None:
     hanging = scene.place(np.concatenate([tips, tips * np.array([-1, 1, 1])]))
     hull = cv2.convexHull(np.concatenate([scene.skull(1.08), hanging]).astype(np.float32))[:, 0].astype(np.float64)
     scene.canvas.fill(hull, scene.look.hair.paint)
-    middle = hull.mean(axis=0)
-    for share in scene.rng.uniform(-0.9, 0.9, 6):
-        top = middle + scene.unit * np.array([share, -1.0])
-        line = np.stack([top, top + scene.unit * np.array([0.3 * share, 1.0]), top + scene.unit * np.array([0.3 * share, 2.6])])
-        scene.canvas.stroke(curve(line), 0.05 * scene.unit, _strand(scene))
+    clip = scene.canvas.inside(hull)
+    if clip is None:
+        return
+    middle, down = scene.skull().mean(axis=0), scene.camera.rotation[:2, 1] * scene.unit
+    for share in scene.rng.uniform(-1.1, 1.1, 6):
+        top = middle - 1.3 * down + scene.unit * np.array([0.3 * share, 0.0])
+        line = np.stack(
+            [
+                top,
+                middle + scene.unit * np.array([share, 0.0]),
+                middle + 2.8 * down + scene.unit * np.array([1.1 * share, 0]),
+            ]
+        )
+        clip.stroke(curve(line), 0.05 * scene.unit, _strand(scene))
+    clip.apply()
 
 
 def _strand(scene: Scene) -> Colour:
-    return scene.look.hair.paint * np.array([1, 1, 1, 0]) * scene.rng.uniform(0.75, 1.2) % 256 + np.array([0, 0, 0, 200])
+    factor = scene.rng.uniform(0.75, 1.2)
+    return np.minimum(scene.look.hair.paint * np.array([factor, factor, factor, 1.0]), 255)
 
 
 def _no_front(scene: Scene) -> None:

@@ -62,7 +62,7 @@ def _relief(scene: Scene, size: int) -> np.ndarray:
     base, lip = curve(points[55:60]), curve(points[83:88])
     paint(np.concatenate([base, (base + 0.10 * down)[::-1]]), 106)
     paint(np.concatenate([lip, (lip + 0.10 * down)[::-1]]), 108)
-    return cv2.GaussianBlur(gain, (0, 0), 0.045 * unit).astype(np.float32) / np.float32(_NEUTRAL)
+    return cv2.GaussianBlur(gain, (0, 0), 0.07 * unit).astype(np.float32) / np.float32(_NEUTRAL)
 
 
 def expose(image: np.ndarray, factor: np.ndarray, light: Light) -> np.ndarray:

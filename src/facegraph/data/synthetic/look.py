@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facegraph.data.synthetic.canvas import Colour, colour, mix
+from facegraph.data.synthetic.canvas import Colour, colour, mix, pigment
 from facegraph.data.synthetic.parameters import ATTRIBUTES
 
 # Anchors from light to dark skin and common hair, iris and lip colours, own choice.
 _SKINS = np.array([[248, 219, 197], [236, 194, 163], [219, 170, 132], [190, 135, 96], [144, 96, 66], [92, 60, 44]])
-_HAIRS = np.array([[28, 22, 20], [52, 36, 28], [88, 58, 38], [132, 90, 52], [196, 156, 98], [150, 70, 36], [176, 174, 172]])
+_HAIRS = np.array(
+    [[28, 22, 20], [52, 36, 28], [88, 58, 38], [132, 90, 52], [196, 156, 98], [150, 70, 36], [176, 174, 172]]
+)
 _IRISES = np.array([[54, 34, 22], [84, 54, 30], [96, 98, 60], [82, 120, 150], [88, 128, 92]])
 _LIPSTICKS = np.array([[186, 24, 44], [150, 20, 60], [212, 60, 110], [120, 16, 30], [220, 84, 70]])
 _SHADOWS = np.array([[84, 50, 110], [40, 70, 130], [60, 40, 36], [150, 70, 110], [40, 96, 90]])
@@ -57,7 +59,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Quality:
-    """Picture quality, lengths as fractions of the image side. motion: (2,) vector of the smear; coarse: pixels merged."""
+    """Lengths are fractions of the image side. motion: (2,) vector of the smear. coarse: pixels merged into one."""
 
     softness: float
     motion: np.ndarray
@@ -78,7 +80,7 @@ class Look:
     hair: Hair
     glasses: float
     creases: float
-    ears: float
+    ears: bool
     backdrop: int
     occluder: int | None
     light: Light
@@ -93,13 +95,14 @@ class Look:
 
 def plain_look() -> Look:
     """Even light, mid skin, grey backdrop, bald, sharp and free of noise: to measure where things are drawn."""
-    skin = colour(*_SKINS[1])
+    skin = pigment(_SKINS[1])
     makeup = Makeup(shadow=skin, shadow_share=0.0, blush_share=0.0, liner=0.03)
-    hair = Hair(style=0, paint=colour(*_HAIRS[1], 200), length=0.0, hairline=1.0, beard=0.0, moustache=0.0)
+    hair = Hair(style=0, paint=pigment(_HAIRS[1], 200), length=0.0, hairline=1.0, beard=0.0, moustache=0.0)
     light = Light(np.array([0.0, 0.0, 1.0]), 1.0, 0.0, 1.0, np.ones(3), np.zeros(2))
     return Look(
-        skin=skin, lips=colour(170, 80, 80), iris=colour(*_IRISES[0]), brow=colour(*_HAIRS[0]), cloth=colour(90, 90, 90),
-        makeup=makeup, hair=hair, glasses=0.0, creases=0.0, ears=0.0, backdrop=0, occluder=None, light=light,
+        skin=skin, lips=colour(170, 80, 80),
+        iris=pigment(_IRISES[0]), brow=pigment(_HAIRS[0]), cloth=colour(90, 90, 90),
+        makeup=makeup, hair=hair, glasses=0.0, creases=0.0, ears=False, backdrop=0, occluder=None, light=light,
         quality=Quality(0.0, np.zeros(2), 1, 0.0), seed=0,
     )  # fmt: skip
 
@@ -116,27 +119,34 @@ def _one_of(rng: np.random.Generator, anchors: np.ndarray, spread: float) -> np.
     return np.clip(anchors[rng.integers(len(anchors))] + rng.uniform(-spread, spread, 3), 0, 255)
 
 
-def sample_look(rng: np.random.Generator, flags: np.ndarray, num_hair: int, num_occluders: int, num_backdrops: int) -> Look:
+def muted(rng: np.random.Generator, strength: float) -> np.ndarray:
+    """A colour (3,) of any brightness, its hue at a share of full strength."""
+    return rng.uniform(25, 230) * (1 - strength) + strength * rng.uniform(10, 245, 3)
+
+
+def sample_look(
+    rng: np.random.Generator, flags: np.ndarray, num_hair: int, num_occluders: int, num_backdrops: int
+) -> Look:
     """Draw a look; flags (6,) bool in the order of parameters.ATTRIBUTES decide what must and what must not occur."""
     flag = dict(zip(ATTRIBUTES, flags.tolist(), strict=True))
-    skin = colour(*_between(rng, _SKINS, 6))
+    skin = pigment(_between(rng, _SKINS, 6))
     makeup, lips = _sample_makeup(rng, skin, flag["makeup"])
     hair = _sample_hair(rng, num_hair, flag["makeup"])
     brow = mix(hair.paint * np.array([0.8, 0.8, 0.8, 0]) + colour(0, 0, 0), skin, rng.uniform(0, 0.15))
-    brow = colour(*np.minimum(brow[:3], skin[:3] * 0.62))
+    brow = pigment(np.minimum(brow[:3], skin[:3] * 0.62))
     if flag["makeup"]:
         brow = brow * np.array([0.6, 0.6, 0.6, 1])
     return Look(
         skin=skin,
         lips=lips,
-        iris=colour(*_one_of(rng, _IRISES, 12)),
+        iris=pigment(_one_of(rng, _IRISES, 12)),
         brow=brow,
-        cloth=colour(*rng.uniform(20, 235, 3), 150),
+        cloth=pigment(muted(rng, 0.6), 150),
         makeup=makeup,
         hair=hair,
         glasses=rng.uniform(0.4, 1.0) if rng.random() < 0.14 else 0.0,
         creases=rng.uniform(0, 1) ** 2,
-        ears=float(rng.random() < 0.8),
+        ears=bool(rng.random() < 0.8),
         backdrop=int(rng.integers(num_backdrops)),
         occluder=int(rng.integers(num_occluders)) if flag["occlusion"] else None,
         light=_sample_light(rng, flag["illumination"]),
@@ -150,18 +160,20 @@ def _sample_makeup(rng: np.random.Generator, skin: Colour, strong: bool) -> tupl
     if not strong:
         liner = rng.uniform(0.018, 0.04)
         return Makeup(skin, 0.0, rng.uniform(0, 0.12), liner), mix(own, skin, rng.uniform(0, 0.25))
-    shadow = colour(*_one_of(rng, _SHADOWS, 15))
+    shadow = pigment(_one_of(rng, _SHADOWS, 15))
     makeup = Makeup(shadow, rng.uniform(0.45, 0.8), rng.uniform(0.25, 0.5), rng.uniform(0.05, 0.075))
-    return makeup, colour(*_one_of(rng, _LIPSTICKS, 12))
+    return makeup, pigment(_one_of(rng, _LIPSTICKS, 12))
 
 
 def _sample_hair(rng: np.random.Generator, num_styles: int, no_beard: bool) -> Hair:
     bearded = rng.random() < 0.22 and not no_beard
     beard = rng.uniform(0.25, 0.9) if bearded else 0.0
-    moustache = rng.uniform(0.4, 0.95) if (bearded and rng.random() < 0.7) or (not no_beard and rng.random() < 0.05) else 0.0
+    moustache = (
+        rng.uniform(0.4, 0.95) if (bearded and rng.random() < 0.7) or (not no_beard and rng.random() < 0.05) else 0.0
+    )
     return Hair(
         style=int(rng.integers(num_styles)),
-        paint=colour(*_one_of(rng, _HAIRS, 12), 200),
+        paint=pigment(_one_of(rng, _HAIRS, 12), 200),
         length=rng.uniform(0.5, 2.4),
         hairline=rng.uniform(0.82, 1.12),
         beard=beard,
@@ -188,7 +200,7 @@ def _sample_light(rng: np.random.Generator, strong: bool) -> Light:
         return Light(direction, rng.uniform(0.16, 0.3), rng.uniform(0.8, 1.1), 1.0, tint, np.zeros(2))
     direction = _direction(side * rng.uniform(0, 0.8), rng.uniform(-0.7, 0.3), 1.0)
     if kind < 0.6:
-        return Light(direction, 0.5, 0.5, rng.uniform(0.2, 0.38), tint, rng.uniform(-0.3, 0.3, 2))
+        return Light(direction, 0.5, 0.5, rng.uniform(0.26, 0.45), tint, rng.uniform(-0.3, 0.3, 2))
     if kind < 0.8:
         return Light(direction, 0.7, 0.5, rng.uniform(1.6, 2.1), tint, rng.uniform(-0.2, 0.2, 2))
     cast = np.clip(1 + rng.uniform(-0.45, 0.35, 3), 0.55, 1.35)
@@ -197,13 +209,13 @@ def _sample_light(rng: np.random.Generator, strong: bool) -> Light:
 
 
 def _sample_quality(rng: np.random.Generator, blurred: bool) -> Quality:
-    noise = rng.uniform(0, 5) if rng.random() < 0.7 else rng.uniform(5, 12)
+    noise = rng.uniform(0, 5) if rng.random() < 0.7 else rng.uniform(5, 10)
     if not blurred:
         return Quality(rng.uniform(0, 0.004), np.zeros(2), 1, noise)
     kind = rng.random()
     if kind < 0.4:
-        return Quality(rng.uniform(0.010, 0.020), np.zeros(2), 1, noise)
+        return Quality(rng.uniform(0.008, 0.016), np.zeros(2), 1, noise)
     if kind < 0.7:
-        angle, length = rng.uniform(0, np.pi), rng.uniform(0.045, 0.085)
+        angle, length = rng.uniform(0, np.pi), rng.uniform(0.04, 0.075)
         return Quality(0.003, length * np.array([np.cos(angle), np.sin(angle)]), 1, noise)
     return Quality(0.002, np.zeros(2), int(rng.integers(3, 5)), noise)

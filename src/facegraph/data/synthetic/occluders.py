@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from facegraph.data.synthetic.canvas import circle_directions, colour, curve, mix
+from facegraph.data.synthetic.canvas import circle_directions, colour, curve, mix, pigment
+from facegraph.data.synthetic.look import muted
 from facegraph.data.synthetic.scene import Scene
 
 
@@ -23,7 +24,9 @@ def _lens(scene: Scene, side: int, half: tuple[float, float]) -> np.ndarray:
 
 
 def _draw_frame(scene: Scene, width: float, paint: np.ndarray) -> None:
-    scene.canvas.stroke(scene.place(np.array([[-0.17, 0.0, 0.06], [0.0, -0.04, 0.10], [0.17, 0.0, 0.06]])), width, paint)
+    scene.canvas.stroke(
+        scene.place(np.array([[-0.17, 0.0, 0.06], [0.0, -0.04, 0.10], [0.17, 0.0, 0.06]])), width, paint
+    )
     hinge = scene.near_side
     temple = scene.place(np.array([[0.76 * hinge, -0.02, -0.14], [1.0 * hinge, -0.06, -0.95]]))
     scene.canvas.stroke(temple, width, paint)
@@ -41,7 +44,7 @@ def draw_glasses(scene: Scene) -> None:
 
 
 def _sunglasses(scene: Scene) -> None:
-    paint = colour(*scene.rng.uniform(8, 46, 3), 120)
+    paint = pigment(scene.rng.uniform(8, 46, 3), 120)
     half = (0.33, scene.rng.uniform(0.23, 0.29))
     for side in (-1, 1):
         lens = _lens(scene, side, half)
@@ -95,12 +98,16 @@ def _strands(scene: Scene) -> None:
 
 def _mask(scene: Scene) -> None:
     """A medical mask or scarf from the bridge of the nose to the chin; its lower edge hangs just below the jaw."""
-    paint = colour(*scene.rng.choice(np.array([[196, 220, 232], [236, 236, 236], [34, 34, 38], [150, 60, 70], [70, 90, 60]])))
+    paint = pigment(
+        scene.rng.choice(np.array([[196, 220, 232], [236, 236, 236], [34, 34, 38], [150, 60, 70], [70, 90, 60]]))
+    )
     top = scene.points[[53]] + scene.rng.uniform(-0.2, 0.5) * (scene.points[[54]] - scene.points[[53]])
     down = scene.camera.rotation[:2, 1] * scene.unit
     jaw = scene.points[6:27].copy()
     jaw[3:-3] += 0.05 * down
-    outline = np.concatenate([jaw, (scene.points[[26]] + top) / 2 - 0.02 * down, top, (scene.points[[6]] + top) / 2 - 0.02 * down])
+    outline = np.concatenate(
+        [jaw, (scene.points[[26]] + top) / 2 - 0.02 * down, top, (scene.points[[6]] + top) / 2 - 0.02 * down]
+    )
     scene.canvas.fill(outline, paint)
     for share in (0.3, 0.5, 0.7):
         fold = np.stack([scene.points[9], (1 - share) * top[0] + share * scene.points[16], scene.points[23]])
@@ -122,11 +129,11 @@ def _board(scene: Scene) -> None:
     target = scene.points[rng.choice([4, 28, 85, 62, 70, 40, 48])]
     angle = rng.uniform(-0.5, 0.5)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    half = rng.uniform(0.28, 0.55, 2) * scene.unit
+    half = rng.uniform(0.38, 0.6, 2) * scene.unit
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half @ turn + target
-    scene.canvas.fill(corners, colour(*rng.uniform(10, 245, 3), 60))
+    scene.canvas.fill(corners, pigment(muted(rng, 0.7), 60))
     inner = target + 0.8 * (corners - target)
-    scene.canvas.stroke(inner, 0.04 * scene.unit, colour(*rng.uniform(10, 245, 3), 60), closed=True)
+    scene.canvas.stroke(inner, 0.04 * scene.unit, pigment(muted(rng, 0.7), 60), closed=True)
 
 
 OCCLUDERS: tuple[Callable[[Scene], None], ...] = (_sunglasses, _hand, _strands, _mask, _microphone, _board)

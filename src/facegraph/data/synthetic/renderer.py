@@ -42,9 +42,10 @@ def _draw_layers(scene: Scene) -> None:
     back, front = hair.STYLES[scene.look.hair.style]
     back(scene)
     head.draw_body(scene)
-    if scene.look.ears > 0:
+    if scene.look.ears:
         head.draw_ears(scene)
     head.draw_face(scene)
+    features.draw_muzzle(scene)
     head.draw_blush(scene)
     head.draw_creases(scene)
     hair.draw_beard(scene)

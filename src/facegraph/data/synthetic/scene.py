@@ -25,9 +25,9 @@ _HAIRLINE_XYZ = np.array(
         [-0.985, -0.26, -0.88],
     ]
 )
-_HAIRLINE_FRONT = np.array([0.06, 0.03, -0.02, -0.08, -0.1, -0.08, -0.02, 0.03, 0.06])
-_SKULL_CENTRE = np.array([0.0, -0.32, -1.28])
-_SKULL_AXES = np.array([1.04, 1.32, 1.32])
+_HAIRLINE_FRONT = np.array([0.13, 0.09, 0.0, -0.08, -0.1, -0.08, 0.0, 0.09, 0.13])
+_SKULL_CENTRE = np.array([0.0, -0.32, -1.18])
+_SKULL_AXES = np.array([1.06, 1.32, 1.36])
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def _column(values: np.ndarray) -> np.ndarray:
 
 def _jaw(faces: FaceParameters) -> np.ndarray:
     """A half super-ellipse from ear to ear: squarer with jaw_square, narrower below with jaw_taper."""
-    cosine, sine = np.cos(template.JAW_ANGLE), np.maximum(np.sin(template.JAW_ANGLE), 0)
+    # Rounded, so that the chin has no side: turn_contour would move it for a cosine of 6e-17.
+    cosine, sine = np.cos(template.JAW_ANGLE).round(12), np.maximum(np.sin(template.JAW_ANGLE), 0)
     width = np.sign(-cosine) * np.abs(cosine) ** (0.86 / _column(faces.jaw_square))
     down = sine ** (0.95 / _column(faces.jaw_square))
     x = width * (1 - (0.06 + _column(faces.jaw_taper)) * down)

@@ -36,15 +36,15 @@ LID_IS_UPPER = np.array([1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 0, 0], dtype=bool)
 
 LEFT_BROW_XYZ = np.array(
     [
-        [-0.86, -0.27, -0.33],
-        [-0.72, -0.42, -0.19],
+        [-0.84, -0.27, -0.40],
+        [-0.71, -0.42, -0.22],
         [-0.54, -0.475, -0.09],
         [-0.36, -0.455, -0.02],
         [-0.18, -0.40, 0.03],
         [-0.18, -0.295, 0.03],
         [-0.36, -0.345, -0.02],
         [-0.54, -0.37, -0.09],
-        [-0.72, -0.335, -0.19],
+        [-0.71, -0.335, -0.22],
     ]
 )
 
@@ -100,7 +100,7 @@ CHIN_Y = 1.72
 _STEPS = np.linspace(-1, 1, 33)
 JAW_ANGLE = np.pi / 2 * (1 + _STEPS) + 0.16 * np.sin(np.pi * _STEPS)
 # Depth of the face in front of each jaw point: where the far contour of a turned head passes.
-JAW_FRONT = 0.08 + 0.08 * np.sin(JAW_ANGLE) ** 2 - 0.14 * np.sin(JAW_ANGLE) ** 8
+JAW_FRONT = 0.14 + 0.04 * np.sin(JAW_ANGLE) ** 2 - 0.18 * np.sin(JAW_ANGLE) ** 8
 
 _POINTS_68: tuple[tuple[int, ...], ...] = (
     *((i,) for i in range(0, 33, 2)),
