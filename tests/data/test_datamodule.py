@@ -10,11 +10,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.utils.data import DistributedSampler
 
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.balancing import PoseBalancing
 from facegraph.data.crops import CropsDataset
 from facegraph.data.datamodule import FaceDataModule
+from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import PerImage
 from facegraph.data.occlusion import RectangleOcclusion
 from facegraph.errors import ConfigError
@@ -208,7 +210,26 @@ def test_a_batch_larger_than_the_training_set(root: Path) -> None:
     assert len(next(iter(small.train_dataloader())).index) == len(small.train_table)
 
 
-def test_a_sampler_put_there_by_lightning_is_refused(root: Path) -> None:
-    trainer = pl.Trainer(overfit_batches=2, max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False)
-    with pytest.raises(ConfigError, match="sampler is a SequentialSampler.*limit_train_batches"):
-        trainer.fit(Watcher(), module(root))
+def test_overfitting_shows_the_same_batches_again(root: Path) -> None:
+    watcher = Watcher()
+    trainer = pl.Trainer(
+        overfit_batches=2,
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(watcher, module(root))
+    assert [seen[1:] for seen in watcher.seen[:2]] * 3 == [seen[1:] for seen in watcher.seen]
+
+
+def test_a_distributed_sampler_put_there_by_lightning_is_refused(root: Path) -> None:
+    data = module(root)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    replaced = ResumableLoader(loader.dataset, sampler=DistributedSampler(loader.dataset, 2, 0), batch_size=4)
+    with pytest.raises(ConfigError, match=r"is a DistributedSampler.*use_distributed_sampler to false"):
+        next(iter(replaced))

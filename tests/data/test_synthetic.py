@@ -66,14 +66,19 @@ def centroid(weight: np.ndarray) -> np.ndarray:
 
 
 def edge_offsets(coverage: np.ndarray, points: np.ndarray, normals: np.ndarray, reach: float = 2.0) -> np.ndarray:
-    """How far (K,) along its normal each point lies from where the coverage falls to half."""
-    steps = np.linspace(-reach, reach, 161)
+    """How far (K,) along its normal the edge lies from each point.
+
+    The integral of a coverage profile across an edge gives its place without bias; the half-way crossing of pixels
+    that average the coverage is off by up to 0.09 px.
+    """
+    steps = (np.arange(200) + 0.5) / 100 * reach - reach
     where = points[:, None] + steps[None, :, None] * normals[:, None]
     x, y = where.astype(np.float32)[..., 0], where.astype(np.float32)[..., 1]
     profile = cv2.remap(coverage.astype(np.float32), x, y, cv2.INTER_LINEAR)
-    inside = profile > 0.5
-    assert (inside[:, 0] != inside[:, -1]).all(), "a profile does not cross the edge"
-    return steps[np.abs(np.diff(inside.astype(int), axis=1)).argmax(axis=1)]
+    rises = profile[:, -1] > profile[:, 0]
+    share = np.where(rises, 1 - profile.mean(axis=1), profile.mean(axis=1))
+    assert np.abs(profile[:, 0] - profile[:, -1]).min() > 0.9, "a profile does not cross the edge"
+    return 2 * reach * share - reach
 
 
 def line_normals(points: np.ndarray, closed: bool = False) -> np.ndarray:
@@ -126,13 +131,13 @@ def test_painted_lips_and_brows_end_at_their_landmarks(pose):
     for change, outline, chosen, level in (
         ("lips", points[76:88], [1, 2, 4, 5], 0.84),
         ("lips", points[76:88], [7, 8, 9, 10, 11], 1.0),
-        ("brow", points[33:42], [1, 2, 3, 6, 7], 1.0),
-        ("brow", points[42:51], [1, 2, 3, 6, 7], 1.0),
+        ("brow", points[33:42], [2, 3, 6, 7], 1.0),
+        ("brow", points[42:51], [2, 3, 6, 7], 1.0),
     ):
         bright, dark = (drawn(geometry, dataclasses.replace(look, **{change: paint})) for paint in (WHITE * 0.8, BLACK))
         coverage = (bright[..., 0].astype(float) - dark[..., 0]) / (204 * level)
         normals = line_normals(outline, closed=True)
-        offsets = edge_offsets(coverage, outline[chosen], normals[chosen], reach=1.4)
+        offsets = edge_offsets(coverage, outline[chosen], normals[chosen], reach=1.6)
         assert np.abs(offsets).max() < 0.1, change
 
 

@@ -60,7 +60,8 @@ class Faces(Dataset[FaceBatch]):
     def __len__(self) -> int:
         return len(self.source.table)
 
-    def __getitem__(self, draw: Draw) -> FaceBatch:
-        index, number = draw
+    def __getitem__(self, draw: Draw | int) -> FaceBatch:
+        """One item without the batch dimension; a bare row (Lightning's overfit_batches) is its draw number 0."""
+        index, number = draw if isinstance(draw, Draw) else Draw(draw, 0)
         rng = None if self.seed is None else np.random.default_rng([self.seed, number, index])
         return self.pipeline.item(sample_at(self.source, index), index, self.norm_distances[index], rng)

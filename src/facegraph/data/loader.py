@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from facegraph.data.sampler import EpochSampler
 from facegraph.errors import ConfigError
@@ -16,11 +16,13 @@ class ResumableLoader(DataLoader[FaceBatch]):
 
     Lightning 2.6 calls iter() before it restores the epoch of a checkpoint and passes it to the sampler, and workers
     that fetch ahead would by then have taken the order of epoch 0; so workers start at the first batch instead.
-    Lightning saves state_dict in its checkpoints and hands it to load_state_dict before the first iter(). Batch size and
-    number of processes must stay the same for a resume in mid-epoch.
+    Lightning saves state_dict in its checkpoints and hands it to load_state_dict before the first iter(). Batch size
+    and number of processes must stay the same for a resume in mid-epoch.
+
+    Trainer(overfit_batches=...) puts a SequentialSampler in: the first rows, augmented the same way each time.
 
     Raises:
-        ConfigError: the sampler is another one.
+        ConfigError: Lightning put its distributed sampler in.
     """
 
     _given = 0
@@ -28,27 +30,32 @@ class ResumableLoader(DataLoader[FaceBatch]):
 
     def __iter__(self) -> Iterator[FaceBatch]:  # type: ignore[override]
         sampler = self._epoch_sampler()
-        # a checkpoint from the end of an epoch is followed by the next one, which starts at its first batch
-        self._given = self._resume[1] if self._resume is not None and self._resume[0] == sampler.epoch else 0
-        self._resume = None
-        sampler.start = self._given * (self.batch_size or 1)
+        resume, self._resume = self._resume, None
+        self._given = 0
+        if sampler is not None:
+            # a checkpoint from the end of an epoch is followed by the next one, which starts at its first batch
+            if resume is not None and resume[0] == sampler.epoch:
+                self._given = resume[1]
+            sampler.start = self._given * (self.batch_size or 1)
         for batch in super().__iter__():
             self._given += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
         """Epoch of the sampler and number of batches of it that were handed out."""
-        return {"epoch": self._epoch_sampler().epoch, "batches": self._given}
+        sampler = self._epoch_sampler()
+        return {"epoch": sampler.epoch if sampler is not None else 0, "batches": self._given}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Let the next iteration skip the batches handed out, if it is one over the same epoch."""
         self._resume = (state["epoch"], state["batches"])
 
-    def _epoch_sampler(self) -> EpochSampler:
-        if not isinstance(self.sampler, EpochSampler):
-            raise ConfigError(
-                f"the training loader's sampler is a {type(self.sampler).__name__}, put there by Lightning; it must be "
-                "the EpochSampler. Set trainer.use_distributed_sampler to false, and use limit_train_batches instead "
-                "of overfit_batches."
-            )
-        return self.sampler
+    def _epoch_sampler(self) -> EpochSampler | None:
+        if isinstance(self.sampler, EpochSampler):
+            return self.sampler
+        if isinstance(self.sampler, SequentialSampler):
+            return None
+        raise ConfigError(
+            f"the training loader's sampler is a {type(self.sampler).__name__}, put there by Lightning; the data "
+            "module's own one shares faces out over processes. Set trainer.use_distributed_sampler to false."
+        )

@@ -179,6 +179,10 @@ class ClippedCanvas(Canvas):
     def _place(self, points: np.ndarray) -> np.ndarray:
         return super()._place(points) - self._origin
 
+    def flood(self, paint: Colour) -> None:
+        """Paint everything, so that the outline is drawn once, by the mask."""
+        self.pixels[:] = np.rint(paint).astype(np.uint8)
+
     def apply(self) -> None:
         weight = self._mask.astype(np.float32) / np.float32(255)
         self._target[:] = cv2.blendLinear(self.pixels, self._target, weight, 1 - weight)

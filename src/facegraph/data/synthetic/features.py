@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from facegraph.data.synthetic.canvas import Canvas, circle_directions, colour, curve, mix
+from facegraph.data.synthetic.canvas import ClippedCanvas, circle_directions, colour, curve, mix
 from facegraph.data.synthetic.scene import Scene
 from facegraph.data.synthetic.template import LEFT_BROW, LEFT_EYE, LEFT_PUPIL, RIGHT_BROW, RIGHT_EYE, RIGHT_PUPIL
 
@@ -50,7 +50,7 @@ def _draw_eyeball(scene: Scene, outline: np.ndarray, pupil: np.ndarray) -> None:
     clip = scene.canvas.inside(outline)
     if clip is None:
         return
-    clip.fill(outline, _SCLERA)
+    clip.flood(_SCLERA)
     # Discs in the plane of the face, foreshortened with the head, so that their centre stays the pupil landmark.
     ring = circle_directions(24) @ (scene.camera.rotation[:2, :2].T * scene.unit)
     rim = scene.look.iris * np.array([0.5, 0.5, 0.5, 1.0])
@@ -117,22 +117,22 @@ def draw_mouth(scene: Scene) -> None:
     points, look, canvas = scene.points, scene.look, scene.canvas
     outer_upper, outer_lower = curve(points[76:83]), curve(points[[82, 83, 84, 85, 86, 87, 76]])
     inner_upper, inner_lower = curve(points[88:93]), curve(points[[92, 93, 94, 95, 88]])
-    outer = np.concatenate([outer_upper, outer_lower[1:-1]])
-    canvas.fill(outer, look.lips)
+    # Each lip on its own: an edge painted twice would grow.
+    canvas.fill(np.concatenate([outer_lower, inner_lower[::-1]]), look.lips)
     canvas.fill(np.concatenate([outer_upper, inner_upper[::-1]]), look.lips * np.array([0.84, 0.8, 0.8, 1.0]))
     opening = np.concatenate([inner_upper, inner_lower[1:-1]])
     clip = canvas.inside(opening)
     if clip is not None:
-        _draw_inside(scene, clip, opening, inner_upper, inner_lower)
+        _draw_inside(scene, clip, inner_upper, inner_lower)
         clip.apply()
     line = mix(look.lips, _DARK, 0.6)
     canvas.stroke(inner_lower, 0.018 * scene.unit, mix(look.lips, _DARK, 0.3))
     canvas.stroke(np.concatenate([points[76:77], inner_upper, points[82:83]]), 0.026 * scene.unit, line)
 
 
-def _draw_inside(scene: Scene, clip: Canvas, opening: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> None:
+def _draw_inside(scene: Scene, clip: ClippedCanvas, upper: np.ndarray, lower: np.ndarray) -> None:
     down = scene.camera.rotation[:2, 1] * scene.unit
-    clip.fill(opening, _MOUTH)
+    clip.flood(_MOUTH)
     bottom = lower.mean(axis=0)
     clip.fill(bottom + 0.02 * down + circle_directions(24) @ (np.diag([0.17, 0.10]) * scene.unit), _TONGUE)
     clip.fill(np.concatenate([upper, (upper + 0.10 * down)[::-1]]), _TEETH)

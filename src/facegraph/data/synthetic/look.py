@@ -211,7 +211,7 @@ def _sample_light(rng: np.random.Generator, strong: bool) -> Light:
 def _sample_quality(rng: np.random.Generator, blurred: bool) -> Quality:
     noise = rng.uniform(0, 5) if rng.random() < 0.7 else rng.uniform(5, 10)
     if not blurred:
-        return Quality(rng.uniform(0, 0.004), np.zeros(2), 1, noise)
+        return Quality(rng.uniform(0, 0.003), np.zeros(2), 1, noise)
     kind = rng.random()
     if kind < 0.4:
         return Quality(rng.uniform(0.008, 0.016), np.zeros(2), 1, noise)

@@ -127,7 +127,7 @@ def _sample_identity(draws: _Draws) -> dict[str, np.ndarray]:
         "face_height": draws.bell(1.0, 0.05),
         "jaw_square": draws.bell(1.0, 0.12, 0.3),
         "jaw_taper": draws.bell(0.0, 0.06, 0.15),
-        "chin_length": draws.bell(1.0, 0.04),
+        "chin_length": draws.bell(1.0, 0.04, 0.08),
         "eye_spacing": draws.bell(1.0, 0.05, 0.12),
         "eye_size": draws.bell(1.0, 0.07, 0.16),
         "eye_roundness": draws.bell(1.0, 0.15, 0.35),

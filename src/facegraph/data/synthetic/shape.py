@@ -42,7 +42,7 @@ def _jaw(faces: FaceParameters) -> np.ndarray:
     width = np.sign(-cosine) * np.abs(cosine) ** (0.86 / _column(faces.jaw_square))
     down = sine ** (0.95 / _column(faces.jaw_square))
     x = width * (1 - (0.06 + _column(faces.jaw_taper)) * down)
-    drop = _column(0.34 * faces.mouth_open * (1 - 0.4 * faces.pucker))
+    drop = _column(0.42 * faces.mouth_open)
     y = -0.02 + (CHIN_Y * _column(faces.chin_length) + 0.02) * down + drop * down**2
     z = -0.92 * np.abs(cosine) ** 1.35 + 0 * x
     return np.stack([x, y, z], axis=-1)
