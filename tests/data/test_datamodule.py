@@ -14,6 +14,7 @@ from torch.utils.data import DistributedSampler
 
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.balancing import PoseBalancing
+from facegraph.data.cache import CachedSource
 from facegraph.data.crops import CropsDataset
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.loader import ResumableLoader
@@ -233,3 +234,19 @@ def test_a_distributed_sampler_put_there_by_lightning_is_refused(root: Path) -> 
     replaced = ResumableLoader(loader.dataset, sampler=DistributedSampler(loader.dataset, 2, 0), batch_size=4)
     with pytest.raises(ConfigError, match=r"is a DistributedSampler.*use_distributed_sampler to false"):
         next(iter(replaced))
+
+
+def test_cached_images_are_read_once_and_stay_out_of_pickles():
+    class Counting:
+        table = None
+        reads = 0
+
+        def image(self, index):
+            Counting.reads += 1
+            return np.full((2, 2, 3), index, np.uint8)
+
+    cached = CachedSource(Counting())
+    assert (cached.image(3) == cached.image(3)).all()
+    assert cached.image(4)[0, 0, 0] == 4
+    assert Counting.reads == 2
+    assert cached.__getstate__()["_images"] == {}
