@@ -1,4 +1,5 @@
-"""What watches a training: broken losses, exact continuation, checkpoints."""
+"""What Lightning is given besides task and data: watching for broken losses, exact continuation, checkpoints, averages
+of the weights, batch norm over several processes."""
 
 from __future__ import annotations
 
@@ -6,10 +7,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from torch import Tensor
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.plugins import TorchSyncBatchNorm
+from pytorch_lightning.utilities import rank_zero_warn
+from timm.layers import convert_sync_batchnorm
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_avg_fn
 
-from facegraph.errors import NonFiniteLossError
+from facegraph.errors import ConfigError, NonFiniteLossError
 from facegraph.structures import FaceBatch
 from facegraph.task import VAL_NME
 
@@ -50,9 +55,81 @@ class RandomStateInCheckpoint(Callback):
         torch.set_rng_state(state_dict["torch"].cpu())
 
 
-def last_checkpoint(every_n_epochs: int = 1) -> ModelCheckpoint:
-    """last.ckpt after every n-th epoch: what a killed run continues from and what `last` is scored with."""
-    return ModelCheckpoint(
+class WeightAverage(WeightAveraging):
+    """Exponential moving average of weights and float buffers after every optimiser step.
+
+    Validation, test and checkpoints use the average. Lightning's own EMAWeightAveraging also averages whole-number
+    buffers, which rounding then lowers: with a decay of 0.95 a graph's edge indices are off after some steps.
+
+    decay: share of the old average that stays at each step.
+
+    Raises:
+        ConfigError: decay outside [0, 1).
+    """
+
+    def __init__(self, decay: float = 0.998) -> None:
+        if not 0 <= decay < 1:
+            raise ConfigError(f"callbacks.ema.decay={decay} is out of range; it must lie in [0, 1), for example 0.998.")
+        move = get_ema_avg_fn(decay)
+
+        def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+            return move(old, new, count) if new.is_floating_point() else new
+
+        super().__init__(avg_fn=average)
+
+
+class SyncBatchNorm(TorchSyncBatchNorm):
+    """Batch norm over the batches of all processes, for networks from timm as well.
+
+    timm's batch norm layers hold their activation; torch's conversion, which Lightning uses, drops it. The layers stay
+    converted after training, where they act as plain batch norm.
+    """
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        if _on_cpu(model):
+            rank_zero_warn("Batch norm is not synchronised on the CPU: each process takes the statistics of its batch.")
+            return model
+        if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+            return model
+        return convert_sync_batchnorm(model)
+
+    def revert(self, model: nn.Module) -> nn.Module:
+        return model
+
+
+def _on_cpu(model: nn.Module) -> bool:
+    return next(model.parameters()).device.type == "cpu"
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that continues wherever its run's folder lies by then.
+
+    Lightning forgets the best score so far when the path differs, be it only by the way it is written, and would put
+    a worse checkpoint in its place.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, now = str(state_dict["dirpath"]), str(self.dirpath)
+
+        def here(value: Any) -> Any:
+            return now + value[len(before) :] if isinstance(value, str) and value.startswith(before) else value
+
+        moved = {key: here(value) for key, value in state_dict.items()}
+        moved["best_k_models"] = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(moved)
+
+
+class LastCheckpoint(RunCheckpoint):
+    """Also saves after the final epoch where `every_n_epochs` leaves it out."""
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
+
+
+def last_checkpoint(every_n_epochs: int = 1) -> LastCheckpoint:
+    """last.ckpt after every n-th and after the final epoch: what a killed run continues from, what `last` is."""
+    return LastCheckpoint(
         filename=LAST,
         monitor=None,
         save_top_k=1,
@@ -62,9 +139,9 @@ def last_checkpoint(every_n_epochs: int = 1) -> ModelCheckpoint:
     )
 
 
-def best_checkpoint() -> ModelCheckpoint:
+def best_checkpoint() -> RunCheckpoint:
     """best.ckpt: lowest error on the validation faces, which are cut from the training split."""
-    return ModelCheckpoint(
+    return RunCheckpoint(
         filename=BEST,
         monitor=VAL_NME,
         mode="min",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from facegraph import checkpoint as folders
-from facegraph.callbacks import BEST, LAST
+from facegraph.callbacks import BEST, LAST, SyncBatchNorm
 from facegraph.complexity import count_macs, count_params
 from facegraph.compose import (
     build_data,
@@ -36,7 +38,7 @@ from facegraph.metrics.names import NME
 from facegraph.records import RESULT_FILE, ProtocolCard, RunResult, collect_provenance
 from facegraph.results import frame_of, print_results, test_metrics, write_results
 from facegraph.structures import ShapeStatistics
-from facegraph.task import CHECKPOINT_KEY, VAL_NME, LandmarkTask
+from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
 
 CHECKPOINT_RULE = "last: after the final epoch; best: lowest NME on validation faces cut from train by photograph"
 DRAWN_NEIGHBOURS = 3
@@ -52,6 +54,16 @@ def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
         sys.exit(f"error: {str(error).strip()}")
 
 
+def _no_advertisement(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("\N{ELECTRIC LIGHT BULB} Tip")
+
+
+def _quieten() -> None:
+    """Keep Lightning's advertisements and what only its authors can act on off the screen."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+
+
 def train(cfg: DictConfig) -> RunResult:
     """Train, test the last and the best checkpoint, write and print the results.
 
@@ -59,6 +71,7 @@ def train(cfg: DictConfig) -> RunResult:
         FacegraphError: settings, data or folders that cannot work; before training starts where it can be known then.
     """
     started, clock = datetime.now().astimezone(), time.perf_counter()
+    _quieten()
     cfg, folder = _resumed(cfg) if cfg.resume else _fresh(cfg)
     if (folder / RESULT_FILE).exists():
         print(f"{folder} is finished already; nothing to do.")
@@ -75,10 +88,12 @@ def train(cfg: DictConfig) -> RunResult:
     trainer = _trainer(cfg, folder)
     trainer.fit(task, datamodule=data, ckpt_path=_continue_from(folder, cfg), weights_only=True)
     trained = time.perf_counter()
-    validation = _validation(trainer)
-    frames = {}
+    validation: dict[str, Any] = {}
+    frames: dict[str, pd.DataFrame] = {}
     for which in _available(folder):
-        _restore(task, folder, which)
+        score = _restore(task, folder, which)
+        if score is not None:
+            validation[which] = {NME: score}
         trainer.test(task, datamodule=data, verbose=False)
         assert task.predictions is not None
         frames[which] = frame_of(task.predictions, data.test_source, data.dataset, which)
@@ -107,13 +122,16 @@ def evaluate(cfg: DictConfig) -> RunResult:
         FacegraphError: no such run or checkpoint, a data set with another landmark scheme, a folder in use.
     """
     started, clock = datetime.now().astimezone(), time.perf_counter()
+    _quieten()
     if OmegaConf.is_missing(cfg, "run"):
         raise ConfigError("eval.py needs the folder of a finished run: python eval.py run=<output folder>")
     source_folder = Path(cfg.run)
     saved = folders.read_config(source_folder)
     check_trusted(saved)
     with open_dict(saved):
-        saved.dataset = cfg.dataset
+        # the saved configuration is resolved: its parts no longer follow each other
+        saved.dataset = saved.data.dataset = cfg.dataset
+        saved.model.backbone.pretrained = False
         saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
         saved.data.batch_size, saved.data.balancing = 1, None
     path = folders.checkpoint_path(source_folder, cfg.checkpoint)
@@ -196,6 +214,10 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     with open_dict(saved):
         saved.resume = str(folder)
         saved.output_dir = str(folder)
+        for name, logger in saved.logger.items():
+            logger.save_dir = str(folder)
+            if name == "csv":  # Lightning's csv logger deletes what an earlier process logged
+                logger.version = f"{logger.version}_from_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folders.make_writable(folder)
     return saved, folder
 
@@ -214,7 +236,8 @@ def _trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
         if isinstance(callback, pl.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / folders.CHECKPOINT_FOLDER)
     loggers = list(make(cfg.logger).values())
-    return make(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+    plugins = [SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
+    return make(cfg.trainer, callbacks=callbacks, logger=loggers, plugins=plugins, default_root_dir=str(folder))
 
 
 def _available(folder: Path) -> list[str]:
@@ -222,20 +245,12 @@ def _available(folder: Path) -> list[str]:
     return [n for n in names if (folder / folders.CHECKPOINT_FOLDER / f"{n}.ckpt").is_file()]
 
 
-def _restore(task: LandmarkTask, folder: Path, which: str) -> None:
+def _restore(task: LandmarkTask, folder: Path, which: str) -> float | None:
+    """Put a checkpoint's weights into the task; returns its NME on the validation faces, None where there were none."""
     path = folders.checkpoint_path(folder, which)
-    folders.restore(task.model, folders.model_state(folders.load_checkpoint(path)), path)
-
-
-def _validation(trainer: pl.Trainer) -> dict[str, Any]:
-    """checkpoint -> NME on the validation faces; empty where there were none."""
-    scores: dict[str, Any] = {}
-    if VAL_NME in trainer.callback_metrics:
-        scores[LAST] = {NME: float(trainer.callback_metrics[VAL_NME])}
-    for callback in trainer.checkpoint_callbacks:
-        if getattr(callback, "monitor", None) == VAL_NME and callback.best_model_score is not None:  # type: ignore[attr-defined]
-            scores[BEST] = {NME: float(callback.best_model_score)}  # type: ignore[attr-defined]
-    return scores
+    checkpoint = folders.load_checkpoint(path)
+    folders.restore(task.model, folders.model_state(checkpoint), path)
+    return checkpoint[CHECKPOINT_KEY].get(SCORE_KEY)
 
 
 def _card(
@@ -298,7 +313,8 @@ def _finish(
     for name, summary in result.metrics["test"].items():
         numbers = {f"test/{key}/{name}": v for key, v in summary.items() if isinstance(v, float)}
         for logger in trainer.loggers:
-            logger.log_metrics(numbers)
+            logger.log_metrics(numbers, step=trainer.global_step)
+            logger.save()
     print_results(result, folder)
 
 

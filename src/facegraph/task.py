@@ -19,6 +19,7 @@ from facegraph.structures import FaceBatch, LandmarkOutput
 TRAIN_LOSS = "train/loss"
 VAL_NME = "val/nme"
 CHECKPOINT_KEY = "facegraph"
+SCORE_KEY = "val_nme"
 
 
 class LandmarkTask(pl.LightningModule):
@@ -97,4 +98,5 @@ class LandmarkTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[CHECKPOINT_KEY] = self.description
+        score = self.trainer.callback_metrics.get(VAL_NME)
+        checkpoint[CHECKPOINT_KEY] = {**self.description, SCORE_KEY: None if score is None else float(score)}

@@ -15,7 +15,7 @@ from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.heads.output import LandmarkOffset
 from facegraph.layers.conv import ConvBlock
 from facegraph.layers.fusion import COARSEST_LEVEL, MultiScaleFusion
-from facegraph.layers.graph_conv import EDGE_WEIGHTS, GraphConv, NodeNorm
+from facegraph.layers.graph_conv import EDGE_WEIGHTS, GraphConv
 from facegraph.structures import LandmarkOutput, ShapeStatistics
 
 
@@ -41,15 +41,17 @@ class MapToNode(nn.Module):
 
 
 class GraphBlock(nn.Module):
-    """Graph convolution, batch norm, ReLU."""
+    """Graph convolution, batch norm with statistics over faces and nodes, ReLU."""
 
     def __init__(self, in_features: int, out_features: int, weights: int) -> None:
         super().__init__()
         self.conv = GraphConv(in_features, out_features, weights)
-        self.norm = NodeNorm(out_features)
+        # a plain layer, not a subclass: only those survive the conversion to synchronised batch norm under DDP
+        self.norm = nn.BatchNorm1d(out_features)
 
     def forward(self, nodes: Tensor, adjacency: Tensor) -> Tensor:
-        return torch.relu(self.norm(self.conv(nodes, adjacency)))
+        nodes = self.conv(nodes, adjacency)
+        return torch.relu(self.norm(nodes.flatten(0, 1)).view_as(nodes))
 
 
 class GraphNetwork(nn.Module):

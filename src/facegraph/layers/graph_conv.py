@@ -45,13 +45,6 @@ class GraphConv(nn.Module):
         return diagonal[..., None] * self.own(nodes) + others @ self.neighbour(nodes) + self.bias
 
 
-class NodeNorm(nn.BatchNorm1d):
-    """Batch norm of node features (B, N, D), statistics over faces and nodes."""
-
-    def forward(self, nodes: Tensor) -> Tensor:
-        return super().forward(nodes.flatten(0, 1)).view_as(nodes)
-
-
 class MaskedSoftmax(nn.Module):
     """Edge logits (..., E) in row-major order of a mask -> adjacency (..., N, N), each row a softmax over its edges.
 

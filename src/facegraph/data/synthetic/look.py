@@ -132,8 +132,8 @@ def sample_look(
     skin = pigment(_between(rng, _SKINS, 6))
     makeup, lips = _sample_makeup(rng, skin, flag["makeup"])
     hair = _sample_hair(rng, num_hair, flag["makeup"])
-    brow = mix(hair.paint * np.array([0.8, 0.8, 0.8, 0]) + colour(0, 0, 0), skin, rng.uniform(0, 0.15))
-    brow = pigment(np.minimum(brow[:3], skin[:3] * 0.62))
+    # Brows follow the hair but always stand out from the skin, or nobody could annotate them.
+    brow = pigment(np.minimum(hair.paint[:3] * rng.uniform(0.7, 0.95), skin[:3] * 0.62))
     if flag["makeup"]:
         brow = brow * np.array([0.6, 0.6, 0.6, 1])
     return Look(

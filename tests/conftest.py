@@ -1,0 +1,23 @@
+"""One thread, no network, no display; a tiny run that many tests look at."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["WANDB_SILENT"] = "true"
+os.environ["MPLBACKEND"] = "Agg"
+
+import pytest
+import torch
+
+from tests.helpers.runs import TinyRun, train_tiny
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A finished training of two epochs; tests must not change its folder, except for folders of their own in it."""
+    return train_tiny(tmp_path_factory.mktemp("tiny") / "run")

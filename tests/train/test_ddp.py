@@ -1,0 +1,81 @@
+"""Two processes give the numbers of one, in one folder, and speak with one voice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from timm.layers import BatchNormAct2d
+from torch import nn
+
+from facegraph.callbacks import SyncBatchNorm
+from facegraph.compose import build_model, compose
+from facegraph.records import RunResult, read_predictions
+from facegraph.structures import ShapeStatistics
+from tests.helpers.runs import ROOT, TinyRun, evaluate_run, python, tiny_overrides
+
+TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+TESTED = ("nme", "fr@0.08", "auc@0.08", "fr@0.10", "auc@0.10")
+
+
+def assert_same_numbers(ours: dict, theirs: dict) -> None:
+    assert ours["count"] == theirs["count"] == 9
+    for name in TESTED:
+        assert ours[name] == pytest.approx(theirs[name], abs=1e-6), name
+    assert ours["per_landmark"] == pytest.approx(theirs["per_landmark"], abs=1e-6)
+    for subset, numbers in ours["subsets"].items():
+        assert numbers["count"] == theirs["subsets"][subset]["count"]
+
+
+def test_training_and_test_on_two_processes(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = tiny_overrides(folder, *TWO, "trainer.max_epochs=1", "data.batch_size=4", "data.eval_batch_size=2")
+    done = python(ROOT / "train.py", *overrides, folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Everything of this run is in") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+    two = RunResult.read(folder)
+    assert two.protocol.test_faces == 9
+    assert two.protocol.optimiser_steps == 2
+    assert len(read_predictions(folder)) == 2 * 9
+    for which in ("last", "best"):
+        one = evaluate_run(folder, f"checkpoint={which}")
+        assert_same_numbers(two.metrics["test"][which], one.metrics["test"][which])
+
+
+@pytest.mark.slow
+def test_evaluation_on_two_processes(tiny_run: TinyRun, tmp_path: Path) -> None:
+    arguments = (f"run={tiny_run.folder}", *TWO, "num_workers=0", f"output_dir={tmp_path / 'eval'}")
+    done = python(ROOT / "eval.py", *arguments, folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("Everything of this run is in") == 1
+    own = tiny_run.result.metrics["test"]["last"]
+    assert_same_numbers(RunResult.read(tmp_path / "eval").metrics["test"]["last"], own)
+
+
+@pytest.mark.parametrize("backbone", ["resnet10t", "mobilenetv3_small"])
+def test_synchronised_batch_norm_keeps_the_network(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    statistics = ShapeStatistics(torch.rand(12, 2), torch.rand(12, 12))
+    # hidden equals the number of landmarks: a norm over the wrong axis would go unnoticed by shapes alone
+    cfg = compose([f"backbone={backbone}", "input_size=64", "head.hidden=12"])
+    model = build_model(cfg, statistics).eval()
+    if backbone == "mobilenetv3_small":
+        assert any(isinstance(m, BatchNormAct2d) for m in model.modules())
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    image = torch.randn(2, 3, 64, 64)
+    names = list(model.state_dict())
+    with torch.no_grad():
+        before = model(image).landmarks
+        sync = SyncBatchNorm()
+        assert sync.apply(model) is model
+        torch.testing.assert_close(model(image).landmarks, before)  # on the CPU nothing is converted
+        monkeypatch.setattr("facegraph.callbacks._on_cpu", lambda model: False)
+        converted = sync.apply(sync.revert(sync.apply(model))).eval()
+        assert any(isinstance(m, nn.SyncBatchNorm) for m in converted.modules())
+        torch.testing.assert_close(converted(image).landmarks, before)
+    assert list(converted.state_dict()) == names

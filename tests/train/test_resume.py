@@ -1,0 +1,150 @@
+"""A killed run continues to the same end; runs never overwrite each other."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from facegraph import run
+from facegraph.compose import compose
+from facegraph.errors import ConfigError, RunError
+from facegraph.task import LandmarkTask
+from tests.helpers.runs import ROOT, TinyRun, resume, tiny_config, tiny_overrides, train_tiny
+
+
+class Killed(Exception):
+    pass
+
+
+@contextmanager
+def killed_in_second_epoch() -> Iterator[None]:
+    """Training ends after the first batch of epoch 1, as far as the run folder can tell without a farewell."""
+    step = LandmarkTask.training_step
+
+    def dying(self: LandmarkTask, batch, batch_idx: int):
+        if self.current_epoch == 1 and batch_idx == 1:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(LandmarkTask, "training_step", dying)
+        yield
+
+
+def assert_same_end(continued: TinyRun, uninterrupted: TinyRun) -> None:
+    for which in ("last", "best"):
+        ours, theirs = (r.checkpoint(which)["state_dict"] for r in (continued, uninterrupted))
+        assert ours.keys() == theirs.keys()
+        for name, value in ours.items():
+            assert torch.equal(value, theirs[name]), (which, name)
+    assert continued.result.metrics == uninterrupted.result.metrics
+    assert continued.result.protocol == uninterrupted.result.protocol
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    with killed_in_second_epoch():
+        train_tiny(folder)
+    return folder
+
+
+def test_a_copy_elsewhere_continues_to_the_same_end(killed: Path, tiny_run: TinyRun, tmp_path: Path) -> None:
+    folder = shutil.copytree(killed, tmp_path / "moved")
+    before = (killed / "log" / "metrics.csv").read_text()
+    assert_same_end(resume(folder), tiny_run)
+    assert (folder / "log" / "metrics.csv").read_text() == before
+    assert len(list(folder.glob("log_from_*/metrics.csv"))) == 1
+    assert not (killed / "result.json").exists()
+
+
+def test_killed_process_continues_to_the_same_end(tiny_run: TinyRun, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "train.py"), *tiny_overrides(folder)]
+    with open(tmp_path / "output", "w") as output:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output)
+    try:
+        while not (folder / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None, (tmp_path / "output").read_text()
+            time.sleep(0.005)
+    finally:
+        process.kill()
+        process.wait()
+    assert not (folder / "result.json").exists()
+    assert_same_end(resume(folder), tiny_run)
+
+
+def test_a_run_killed_while_testing_is_tested(tiny_run: TinyRun, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(tiny_run.folder, folder, ignore=shutil.ignore_patterns("*.png", "result.json", "*.parquet", "eval"))
+    assert_same_end(resume(folder), tiny_run)
+
+
+def test_a_finished_run_is_left_alone(tiny_run: TinyRun, capsys: pytest.CaptureFixture[str]) -> None:
+    def times() -> dict[Path, int]:
+        return {p: p.stat().st_mtime_ns for p in tiny_run.folder.glob("**/*") if "eval" not in p.parts}
+
+    before = times()
+    assert resume(tiny_run.folder).result == tiny_run.result
+    assert times() == before
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_averaged_weights_continue_to_the_same_end(tmp_path: Path) -> None:
+    overrides = ["callbacks=ema", "callbacks.ema.decay=0.8"]
+    whole = train_tiny(tmp_path / "whole", *overrides)
+    with killed_in_second_epoch():
+        train_tiny(tmp_path / "killed", *overrides)
+    assert_same_end(resume(tmp_path / "killed"), whole)
+
+
+def test_other_settings_are_refused(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [f"resume={killed}", *tiny_overrides(killed, "head=fc")]
+    monkeypatch.setattr(run, "_overrides", lambda: given)
+    with pytest.raises(ConfigError, match=r"head=fc would change head.*new run with another output_dir"):
+        run.train(compose(given))
+
+
+def test_a_folder_in_use_is_refused(killed: Path, tiny_run: TinyRun) -> None:
+    before = (killed / "config.yaml").read_bytes()
+    with pytest.raises(RunError, match=rf"never overwrites another: continue it with resume={killed}"):
+        train_tiny(killed, "seed=1")
+    assert (killed / "config.yaml").read_bytes() == before
+
+
+def test_a_finished_folder_is_refused_too(tiny_run: TinyRun) -> None:
+    with pytest.raises(RunError, match="never overwrites"):
+        train_tiny(tiny_run.folder, "seed=1")
+
+
+def test_a_folder_that_cannot_be_written_stops_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object) -> None:
+        pytest.fail("a trainer was built")
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(run, "_trainer", never)
+    with pytest.raises(RunError, match=rf"cannot write to {tmp_path}/file/run.*another output_dir"):
+        run.train(tiny_config(tmp_path / "file" / "run"))
+
+
+def test_a_truncated_checkpoint_is_named(killed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(killed, tmp_path / "run")
+    path = folder / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(RunError, match=rf"cannot read the checkpoint {path}.*whole"):
+        resume(folder)
+
+
+def test_a_folder_without_a_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=rf"{tmp_path} holds no run: config.yaml is missing"):
+        resume(tmp_path)
