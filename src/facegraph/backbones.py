@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,7 +26,7 @@ class TimmBackbone(nn.Module):
     def __init__(self, name: str, pretrained: bool = False) -> None:
         super().__init__()
         if not timm.is_model(name):
-            similar = timm.list_models(f"*{name.split('_')[0]}*")[:5]
+            similar = difflib.get_close_matches(name, timm.list_models(), n=5)
             raise ConfigError(
                 f"timm has no network '{name}'; similar names: {similar or 'none'}. See timm.list_models()."
             )

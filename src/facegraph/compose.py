@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,29 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
             return hydra_compose(config_name, overrides=list(overrides))
     except HydraException as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(explain(error, overrides, config_name)) from error
+
+
+def explain(error: HydraException, overrides: Sequence[str], config_name: str) -> str:
+    """Hydra's message on overrides that fit nothing, with the names that exist; Hydra lists them for groups only."""
+    message = str(error).split("\nConfig search path")[0]
+    unknown = re.match(r"Could not override '([^']+)'", message)
+    if unknown is None:
+        return message
+    key = unknown.group(1)
+    others = [override for override in overrides if override.split("=", 1)[0].lstrip("+~") != key]
+    node: Any = compose(others, config_name)
+    above: list[str] = []
+    for part in key.split("."):
+        if not (OmegaConf.is_dict(node) and part in node):
+            break
+        above.append(part)
+        node = node[part]
+    names = sorted(str(name) for name in node if str(name)[0] != "_") if OmegaConf.is_dict(node) else []
+    near = difflib.get_close_matches(key.split(".")[len(above)], names, n=1) if len(above) < key.count(".") + 1 else []
+    place = f"'{'.'.join(above)}' has" if above else "there are"
+    hint = f" Did you mean '{'.'.join([*above, near[0]])}'?" if near else ""
+    return f"there is no setting '{key}'; {place}: {', '.join(names) or 'no settings of its own'}.{hint}"
 
 
 def make(config: Any, *args: Any, **kwargs: Any) -> Any:
@@ -69,7 +93,9 @@ def make(config: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _readable(error: Exception) -> ConfigError:
     if isinstance(error, MissingMandatoryValue) or isinstance(error.__cause__, MissingMandatoryValue):
-        key = getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None)
+        key = str(getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None))
+        # data and model repeat the groups that the command line knows
+        key = re.sub(r"^(data|model)\.(?=(dataset|backbone|head)\b)", "", key)
         return ConfigError(f"the setting '{key}' has no value; give it on the command line: {key}=...")
     return ConfigError(str(error))
 

@@ -73,7 +73,7 @@ def train(cfg: DictConfig) -> RunResult:
     started, clock = datetime.now().astimezone(), time.perf_counter()
     _quieten()
     cfg, folder = _resumed(cfg) if cfg.resume else _fresh(cfg)
-    if (folder / RESULT_FILE).exists():
+    if cfg.resume and (folder / RESULT_FILE).exists():
         print(f"{folder} is finished already; nothing to do.")
         return RunResult.read(folder)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)

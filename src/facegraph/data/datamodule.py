@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 
 from facegraph.data.augment import Augmentation
 from facegraph.data.balancing import PoseBalancing
-from facegraph.data.cache import CachedSource
 from facegraph.data.faces import Faces, FaceSubset
 from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import Normalise
@@ -43,7 +42,6 @@ class FaceDataModule(pl.LightningDataModule):
         seed: of the validation cut, the order and the augmentation.
         balancing: how often each training face is drawn per epoch; None for once.
         drop_last: leave the last, smaller batch of an epoch out.
-        cache_images: keep every image in memory, once per loader process.
 
     Raises:
         ConfigError: a setting out of range; at setup also a batch larger than the training set with drop_last.
@@ -67,7 +65,6 @@ class FaceDataModule(pl.LightningDataModule):
         seed: int,
         balancing: PoseBalancing | None = None,
         drop_last: bool = True,
-        cache_images: bool = False,
     ) -> None:
         super().__init__()
         _check_settings(input_size, margin, batch_size, eval_batch_size, num_workers)
@@ -81,7 +78,6 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed = seed
         self.balancing = balancing
         self.drop_last = drop_last
-        self.cache_images = cache_images
         self._train_pipeline = FacePipeline(dataset.scheme, input_size, margin, normalise, augmentation)
         self._eval_pipeline = FacePipeline(dataset.scheme, input_size, margin, normalise)
         self._sources: dict[str, FaceSource] = {}
@@ -90,18 +86,15 @@ class FaceDataModule(pl.LightningDataModule):
         if stage in ("fit", "validate") and "train" not in self._sources:
             source = self.dataset.train()
             train_rows, val_rows = split_by_photo(source.table.photos, self.val_fraction, self.seed)
-            self._sources["train"] = self._cached(FaceSubset(source, train_rows))
-            self._sources["val"] = self._cached(FaceSubset(source, val_rows))
+            self._sources["train"] = FaceSubset(source, train_rows)
+            self._sources["val"] = FaceSubset(source, val_rows)
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
         if stage == "fit":
             self._check_batch()
         if stage in ("test", "predict") and "test" not in self._sources:
-            self._sources["test"] = self._cached(self.dataset.test())
+            self._sources["test"] = self.dataset.test()
             self.test_table = self._sources["test"].table
-
-    def _cached(self, source: FaceSource) -> FaceSource:
-        return CachedSource(source) if self.cache_images else source
 
     def _check_batch(self) -> None:
         draws = int(self.train_repeats().sum())

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from facegraph.data.cache import CachedSource
 from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
 from facegraph.data.synthetic.backdrop import BACKDROPS
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
@@ -113,6 +114,7 @@ class SyntheticDataset(LandmarkDataset):
         image_size: side of the square images in px; the longer side of the landmark box takes 50-65 % of it.
         seed: another seed draws other faces.
         normalisers, thresholds: how errors are scored, see LandmarkDataset.
+        keep_images: draw each face once and keep it in memory, in every loader process.
 
     Raises:
         ConfigError: a size or seed out of range, or a scheme with another number of landmarks.
@@ -129,6 +131,7 @@ class SyntheticDataset(LandmarkDataset):
         name: str = "synthetic",
         normalisers: Sequence[str] = ("inter_ocular", "inter_pupil", "box"),
         thresholds: Sequence[float] = (0.08, 0.10),
+        keep_images: bool = False,
     ) -> None:
         for what, value, least in (
             ("train_size", train_size, 1),
@@ -143,11 +146,14 @@ class SyntheticDataset(LandmarkDataset):
         self.scheme = scheme
         self.normalisers = tuple(normalisers)
         self.thresholds = tuple(thresholds)
-        self._train = SyntheticSource("train", scheme, train_size, image_size, seed, _TRAIN_STREAM)
-        self._test = SyntheticSource("test", scheme, test_size, image_size, seed, _TEST_STREAM)
+        sources = (
+            SyntheticSource("train", scheme, train_size, image_size, seed, _TRAIN_STREAM),
+            SyntheticSource("test", scheme, test_size, image_size, seed, _TEST_STREAM),
+        )
+        self._train, self._test = (CachedSource(s) if keep_images else s for s in sources)
 
-    def train(self) -> SyntheticSource:
+    def train(self) -> FaceSource:
         return self._train
 
-    def test(self) -> SyntheticSource:
+    def test(self) -> FaceSource:
         return self._test
