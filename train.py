@@ -1,6 +1,7 @@
 """Train, test and report: python train.py [group=option ...] [key=value ...]"""
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
@@ -8,7 +9,7 @@ os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 import hydra
 from omegaconf import DictConfig
 
-from facegraph.run import guarded, train
+from facegraph.run import guarded, refuse_mistyped, train
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -17,4 +18,5 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    refuse_mistyped(sys.argv[1:], "train")
     main()

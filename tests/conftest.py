@@ -21,3 +21,12 @@ torch.set_num_threads(1)
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A finished training of two epochs; tests must not change its folder, except for folders of their own in it."""
     return train_tiny(tmp_path_factory.mktemp("tiny") / "run")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this test write numbers only; drawing takes longer than training does here."""
+    for name in ("plot_ced", "plot_per_landmark", "plot_graph"):
+        monkeypatch.setattr(f"facegraph.results.{name}", lambda *args, **kwargs: None)
+    for name in ("worst_faces", "contact_sheet"):
+        monkeypatch.setattr(f"facegraph.viz.{name}", lambda *args, **kwargs: None, raising=False)

@@ -27,6 +27,7 @@ from facegraph.compose import (
     build_model,
     build_task,
     check_trusted,
+    compose,
     make,
     scoring_sizes,
     training_statistics,
@@ -35,7 +36,7 @@ from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError, FacegraphError, RunError
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.metrics.names import NME
-from facegraph.records import RESULT_FILE, ProtocolCard, RunResult, collect_provenance
+from facegraph.records import RESULT_FILE, ProtocolCard, Provenance, RunResult, collect_provenance
 from facegraph.results import frame_of, print_results, test_metrics, write_results
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
@@ -100,16 +101,7 @@ def train(cfg: DictConfig) -> RunResult:
     result = RunResult(
         protocol=_card(cfg, data, task.description, trainer.current_epoch, trainer.global_step, len(frames[LAST])),
         metrics={"val": validation, "test": test_metrics(frames, data.dataset)},
-        provenance=collect_provenance(
-            device=_device_name(trainer),
-            overrides=_overrides(),
-            started_at=started,
-            seed=cfg.seed,
-            params=count_params(task.model),
-            macs=count_macs(task.model.cpu(), cfg.input_size)[0],
-            train_seconds=round(trained - clock, 1),
-            test_seconds=round(time.perf_counter() - trained, 1),
-        ),
+        provenance=_provenance(trainer, task.model, cfg, started, trained - clock, time.perf_counter() - trained),
     )
     _finish(trainer, folder, result, frames, data, statistics, task)
     return result
@@ -126,14 +118,7 @@ def evaluate(cfg: DictConfig) -> RunResult:
     if OmegaConf.is_missing(cfg, "run"):
         raise ConfigError("eval.py needs the folder of a finished run: python eval.py run=<output folder>")
     source_folder = Path(cfg.run)
-    saved = folders.read_config(source_folder)
-    check_trusted(saved)
-    with open_dict(saved):
-        # the saved configuration is resolved: its parts no longer follow each other
-        saved.dataset = saved.data.dataset = cfg.dataset
-        saved.model.backbone.pretrained = False
-        saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
-        saved.data.batch_size, saved.data.balancing = 1, None
+    saved = _for_evaluation(folders.read_config(source_folder), cfg)
     path = folders.checkpoint_path(source_folder, cfg.checkpoint)
     checkpoint = folders.load_checkpoint(path)
     data = build_data(saved)
@@ -163,19 +148,32 @@ def evaluate(cfg: DictConfig) -> RunResult:
             len(frames[cfg.checkpoint]),
         ),
         metrics={"val": {}, "test": test_metrics(frames, data.dataset)},
-        provenance=collect_provenance(
-            device=_device_name(trainer),
-            overrides=_overrides(),
-            started_at=started,
-            seed=saved.seed,
-            params=count_params(model),
-            macs=count_macs(model.cpu(), saved.input_size)[0],
-            train_seconds=None,
-            test_seconds=round(time.perf_counter() - clock, 1),
-        ),
+        provenance=_provenance(trainer, model, saved, started, None, time.perf_counter() - clock),
     )
     _finish(trainer, folder, result, frames, data, statistics, task)
     return result
+
+
+def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
+    """A run's configuration with the data set and the loading of an evaluation."""
+    check_trusted(saved)
+    with open_dict(saved):
+        # the saved configuration is resolved: its parts no longer follow each other
+        saved.dataset = saved.data.dataset = cfg.dataset
+        saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
+        saved.data.batch_size, saved.data.balancing = 1, None
+        saved.model.backbone.pretrained = False
+    return saved
+
+
+def refuse_mistyped(arguments: list[str], config_name: str) -> None:
+    """Compose before Hydra does, because its own message on a mistyped key does not list what exists."""
+    if any(argument.startswith("-") for argument in arguments):
+        return  # --help and the like, or a multirun, whose values are lists
+    try:
+        compose(arguments, config_name)
+    except FacegraphError as error:
+        sys.exit(f"error: {error}")
 
 
 def offer_dataset_of_run(arguments: list[str]) -> None:
@@ -316,6 +314,26 @@ def _finish(
             logger.log_metrics(numbers, step=trainer.global_step)
             logger.save()
     print_results(result, folder)
+
+
+def _provenance(
+    trainer: pl.Trainer,
+    model: torch.nn.Module,
+    cfg: DictConfig,
+    started: datetime,
+    train_seconds: float | None,
+    test_seconds: float,
+) -> Provenance:
+    return collect_provenance(
+        device=_device_name(trainer),
+        overrides=_overrides(),
+        started_at=started,
+        seed=cfg.seed,
+        params=count_params(model),
+        macs=count_macs(model.cpu(), cfg.input_size)[0],
+        train_seconds=None if train_seconds is None else round(train_seconds, 1),
+        test_seconds=round(test_seconds, 1),
+    )
 
 
 def _device_name(trainer: pl.Trainer) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from facegraph.compose import compose
 from facegraph.records import RunResult
-from facegraph.run import evaluate, train
+from facegraph.run import evaluate, offer_dataset_of_run, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,20 +58,23 @@ def resume(folder: Path) -> TinyRun:
 
 def evaluate_run(run: Path, *overrides: str) -> RunResult:
     """What `python eval.py run=...` does, in this process; the data set's settings are those of the run."""
-    from facegraph.run import offer_dataset_of_run
-
     offer_dataset_of_run([f"run={run}"])
     return evaluate(compose([f"run={run}", "trainer=cpu", "num_workers=0", *overrides], config_name="eval"))
 
 
+def environment() -> dict[str, str]:
+    """For a process of its own: one thread, as the tests themselves have, so that sums come out the same."""
+    variables = os.environ | {"OMP_NUM_THREADS": "1"}
+    variables.pop("FACEGRAPH_OUTPUT_DIR", None)
+    return variables
+
+
 def python(*arguments: str | Path, folder: Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-    """Run a script of the repository from another folder, in one thread."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    environment.pop("FACEGRAPH_OUTPUT_DIR", None)
+    """Run a script of the repository from another folder."""
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=folder,
-        env=environment,
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout,

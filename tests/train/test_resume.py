@@ -6,8 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,27 +14,30 @@ import torch
 from facegraph import run
 from facegraph.compose import compose
 from facegraph.errors import ConfigError, RunError
+from facegraph.structures import FaceBatch
 from facegraph.task import LandmarkTask
-from tests.helpers.runs import ROOT, TinyRun, resume, tiny_config, tiny_overrides, train_tiny
+from tests.helpers.runs import ROOT, TinyRun, environment, resume, tiny_config, tiny_overrides, train_tiny
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 class Killed(Exception):
     pass
 
 
-@contextmanager
-def killed_in_second_epoch() -> Iterator[None]:
-    """Training ends after the first batch of epoch 1, as far as the run folder can tell without a farewell."""
+def train_until_killed(folder: Path, *overrides: str) -> None:
+    """Ends after the first batch of the second epoch, without a farewell as far as the folder can tell."""
     step = LandmarkTask.training_step
 
-    def dying(self: LandmarkTask, batch, batch_idx: int):
+    def dying(self: LandmarkTask, batch: FaceBatch, batch_idx: int) -> torch.Tensor:
         if self.current_epoch == 1 and batch_idx == 1:
             raise Killed
         return step(self, batch, batch_idx)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LandmarkTask, "training_step", dying)
-        yield
+        with pytest.raises(Killed):
+            train_tiny(folder, *overrides)
 
 
 def assert_same_end(continued: TinyRun, uninterrupted: TinyRun) -> None:
@@ -52,8 +53,7 @@ def assert_same_end(continued: TinyRun, uninterrupted: TinyRun) -> None:
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("killed") / "run"
-    with killed_in_second_epoch():
-        train_tiny(folder)
+    train_until_killed(folder)
     return folder
 
 
@@ -70,7 +70,7 @@ def test_killed_process_continues_to_the_same_end(tiny_run: TinyRun, tmp_path: P
     folder = tmp_path / "run"
     command = [sys.executable, str(ROOT / "train.py"), *tiny_overrides(folder)]
     with open(tmp_path / "output", "w") as output:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
     try:
         while not (folder / "checkpoints" / "last.ckpt").exists():
             assert process.poll() is None, (tmp_path / "output").read_text()
@@ -101,8 +101,7 @@ def test_a_finished_run_is_left_alone(tiny_run: TinyRun, capsys: pytest.CaptureF
 def test_averaged_weights_continue_to_the_same_end(tmp_path: Path) -> None:
     overrides = ["callbacks=ema", "callbacks.ema.decay=0.8"]
     whole = train_tiny(tmp_path / "whole", *overrides)
-    with killed_in_second_epoch():
-        train_tiny(tmp_path / "killed", *overrides)
+    train_until_killed(tmp_path / "killed", *overrides)
     assert_same_end(resume(tmp_path / "killed"), whole)
 
 
@@ -125,9 +124,7 @@ def test_a_finished_folder_is_refused_too(tiny_run: TinyRun) -> None:
         train_tiny(tiny_run.folder, "seed=1")
 
 
-def test_a_folder_that_cannot_be_written_stops_before_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_written_stops_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: object) -> None:
         pytest.fail("a trainer was built")
 

@@ -1,0 +1,189 @@
+"""Every file under conf/ composes and builds; what does not exist is named together with what does."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from facegraph import landmarks
+from facegraph.backbones import TimmBackbone
+from facegraph.compose import build_data, build_model, compose, make, statistics_for
+from facegraph.data.datamodule import FaceDataModule
+from facegraph.errors import ConfigError
+from facegraph.heads.fc import FullyConnectedHead
+from facegraph.losses.criteria import PointCriterion, Wing
+from facegraph.models.regressor import LandmarkRegressor
+from facegraph.run import refuse_mistyped
+from facegraph.structures import ShapeStatistics
+from tests.helpers.crops import write_crops
+from tests.helpers.runs import ROOT
+
+CONF = ROOT / "conf"
+OPTIONS = sorted(p.relative_to(CONF).with_suffix("") for p in CONF.glob("*/*.yaml"))
+EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+NEEDS = {"crops": ["dataset.scheme.name_or_path=ibug68"]}
+
+
+def statistics(num_landmarks: int) -> ShapeStatistics:
+    return ShapeStatistics(torch.rand(num_landmarks, 2), torch.rand(num_landmarks, num_landmarks))
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_crops(tmp_path_factory.mktemp("crops") / "root", test_split="test_common")
+
+
+def rounds() -> list[list[Path]]:
+    """Options so that each occurs once and no group twice in a list; experiments and debug settings alone."""
+    by_group: dict[str, list[Path]] = {}
+    alone = [option for option in OPTIONS if option.parent.name in ("experiment", "debug")]
+    for option in OPTIONS:
+        if option not in alone:
+            by_group.setdefault(str(option.parent), []).append(option)
+    together = [[o for o in row if o is not None] for row in itertools.zip_longest(*by_group.values())]
+    return [*together, *([option] for option in alone)]
+
+
+@pytest.mark.parametrize("options", rounds(), ids=lambda options: "+".join(o.name for o in options))
+def test_every_option_composes(options: list[Path]) -> None:
+    needs = [need for option in options for need in NEEDS.get(option.name, [])]
+    cfg = compose([*(f"{option.parent}={option.name}" for option in options), *needs])
+    for option in options:
+        own = OmegaConf.load(CONF / option.with_suffix(".yaml"))
+        assert isinstance(own, DictConfig)
+        if option.parent.name not in ("debug", "experiment"):
+            assert set(own) - {"defaults"} <= set(cfg[option.parent.name])
+
+
+def _check_parts(cfg: DictConfig) -> None:
+    scheme = make(cfg.dataset.scheme)
+    assert isinstance(scheme, landmarks.LandmarkScheme)
+    shapes = statistics(scheme.num_landmarks)
+    model = build_model(cfg, shapes)
+    assert isinstance(model, LandmarkRegressor)
+    assert isinstance(make(cfg.loss)(statistics=shapes), PointCriterion)
+    optimizer = make(cfg.optimizer)(model.parameters())
+    schedule = make(cfg.scheduler)(optimizer, 10, 1000)
+    assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
+    assert all(make(part) is not None for part in cfg.callbacks.values())
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_builds(experiment: str, crops: Path) -> None:
+    cfg = compose([f"experiment={experiment}"])
+    if "root" in list(cfg.dataset):
+        cfg = compose([f"experiment={experiment}", f"dataset.root={crops}", "data.batch_size=4"])
+        data = build_data(cfg)
+        data.setup("fit")
+        data.setup("test")
+        assert len(data.test_table) == 5
+    assert isinstance(build_data(cfg), FaceDataModule)
+    assert cfg.name == experiment
+    _check_parts(cfg)
+
+
+def test_the_papers_recipe() -> None:
+    cfg = compose(["experiment=scc_wflw"])
+    assert (cfg.optimizer._target_, cfg.optimizer.lr, cfg.optimizer.momentum) == ("torch.optim.SGD", 0.01, 0.9)
+    assert cfg.optimizer.weight_decay == 5e-4
+    assert list(cfg.scheduler.milestones) == [100, 200, 300, 400]
+    assert cfg.scheduler.gamma == 0.2
+    assert (cfg.trainer.max_epochs, cfg.data.batch_size, cfg.input_size, cfg.data.balancing.bins) == (500, 64, 256, 9)
+    assert (cfg.loss.omega1, cfg.loss.omega2, cfg.loss.epsilon, cfg.loss.relative_weight) == (2, 20, 0.5, 0)
+    assert compose(["experiment=lgrn_wflw"]).loss.relative_weight == 1
+    assert list(compose(["experiment=lgrn_wflw"]).scheduler.milestones) == [200, 350]
+    assert compose(["experiment=fc_wflw"]).head._target_.endswith("FullyConnectedHead")
+    # both rows of the real run have one budget
+    scc, fc = (compose([f"experiment={name}_300w_small"]) for name in ("scc", "fc"))
+    for key in ("trainer", "optimizer", "scheduler", "data", "loss", "augment", "input_size"):
+        assert scc[key] == fc[key], key
+
+
+def test_the_documented_command_does_what_it_says() -> None:
+    cfg = compose(["head=fc", "loss=wing", "loss.epsilon=0.5", "backbone=resnet18", "dataset=wflw", "input_size=64"])
+    model = build_model(cfg, statistics(98))
+    assert isinstance(model, LandmarkRegressor)
+    assert isinstance(model.head, FullyConnectedHead)
+    assert len(model.backbone.network.layer4) == 2
+    assert model.backbone.channels[5] == 512
+    criterion = make(cfg.loss)(statistics=statistics(98))
+    assert isinstance(criterion, Wing)
+    assert (criterion.omega, criterion.epsilon) == (10, 0.5)
+    dataset = make(cfg.dataset)
+    assert dataset.scheme is landmarks.WFLW98
+    assert dataset.thresholds == (0.10,)
+
+
+@pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "backbone").glob("*.yaml")))
+def test_no_backbone_asks_for_weights(option: str) -> None:
+    cfg = OmegaConf.load(CONF / "backbone" / f"{option}.yaml")
+    assert cfg._target_ == f"{TimmBackbone.__module__}.TimmBackbone"
+    assert cfg.pretrained is False
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("head.topk=3", ["head.topk", "attention", "levels", "Did you mean 'head.top_k'"]),
+        ("los=l1", ["los", "backbone", "dataset", "Did you mean 'loss'"]),
+        ("trainer.max_epoch=3", ["accelerator", "Did you mean 'trainer.max_epochs'"]),
+        ("graph.frame.kind=box", ["graph.frame", "no settings of its own"]),
+        ("dataset=foo", ["dataset/foo", "300w_crops", "crops", "synthetic", "wflw"]),
+        ("head=gcm", ["head/gcm", "fc", "gcn", "gcn_released"]),
+        ("experiment=scc", ["experiment/scc", *EXPERIMENTS]),
+    ],
+)
+def test_a_typo_is_answered_with_what_exists(override: str, named: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(["backbone=resnet18", override, "seed=3"])
+    for part in named:
+        assert part in str(caught.value)
+
+
+def test_a_missing_root_is_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"'dataset.root' has no value.*dataset.root=\.\.\."):
+        build_data(compose(["dataset=crops", "dataset.scheme.name_or_path=ibug68"]))
+
+
+def test_costs_need_no_data() -> None:
+    shapes, source = statistics_for(compose(["experiment=scc_300w_small"]))
+    assert shapes.mean_shape.shape == (68, 2)
+    assert "dataset.root" in source
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("head.top_k=0", ["top_k=0", "1..97"]),
+        ("head.top_k=98", ["top_k=98", "1..97"]),
+        ("head.levels=[1,5]", ["[1]", "[2, 3, 4, 5]", "head.levels=[3,4,5]"]),
+        ("head.levels=[]", ["at least one level"]),
+        ("head.attention=channel", ["channel", "none", "self", "semantic"]),
+        ("head.edge_weights=learned", ["learned", "dynamic", "static", "binary"]),
+        ("head.weights_per_layer=3", ["weights_per_layer=3", "1 (paper)", "2"]),
+        ("head.blocks=-1", ["head.blocks=-1", "at least 0"]),
+        ("input_size=100", ["input_size=100", "32", "input_size=96"]),
+        ("backbone.name=resnet19", ["resnet19", "resnet18"]),
+    ],
+)
+def test_a_model_setting_out_of_range_is_explained(override: str, named: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build_model(compose(["input_size=64", override]), statistics(98))
+    for part in named:
+        assert part in str(caught.value)
+
+
+def test_an_input_size_is_refused_by_the_data_too() -> None:
+    with pytest.raises(ConfigError, match=r"input_size is 100.*nearest is 96"):
+        build_data(compose(["input_size=100"]))
+
+
+def test_the_entries_answer_a_typo_before_hydra_does() -> None:
+    with pytest.raises(SystemExit, match=r"error: there is no setting 'head.topk'.*Did you mean 'head.top_k'"):
+        refuse_mistyped(["head.topk=3", "seed=1"], "train")
+    refuse_mistyped(["head.top_k=3", "hydra.verbose=false"], "train")
+    refuse_mistyped(["--help"], "train")
