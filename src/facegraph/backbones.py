@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import timm
@@ -18,12 +18,13 @@ class TimmBackbone(nn.Module):
 
     Args:
         name: a timm model name. pretrained: load timm's weights, which downloads them; off unless asked for.
+        options: further settings of timm's constructor for this network.
 
     Raises:
         ConfigError: timm does not know the name, or the network gives no feature maps.
     """
 
-    def __init__(self, name: str, pretrained: bool = False) -> None:
+    def __init__(self, name: str, pretrained: bool = False, options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         if not timm.is_model(name):
             similar = difflib.get_close_matches(name, timm.list_models(), n=5)
@@ -31,8 +32,8 @@ class TimmBackbone(nn.Module):
                 f"timm has no network '{name}'; similar names: {similar or 'none'}. See timm.list_models()."
             )
         try:
-            self.network: Any = timm.create_model(name, pretrained=pretrained, features_only=True)
-        except (RuntimeError, AssertionError) as error:
+            self.network: Any = timm.create_model(name, pretrained=pretrained, features_only=True, **(options or {}))
+        except (RuntimeError, AssertionError, TypeError) as error:
             raise ConfigError(f"timm's '{name}' cannot serve as a feature pyramid: {error}. Try resnet34.") from error
         info: Any = self.network.feature_info
         self.slots = {int(stride).bit_length() - 1: i for i, stride in enumerate(info.reduction())}
