@@ -32,13 +32,17 @@ _FOLDER_VARIABLE = "FACEGRAPH_OUTPUT_DIR"
 
 
 def is_first_process() -> bool:
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+    """Whether this is the process that writes; the variables are Lightning's, torchrun's and Slurm's."""
+    names = ("RANK", "SLURM_PROCID", "LOCAL_RANK", "NODE_RANK")
+    return all(int(os.environ.get(name, 0)) == 0 for name in names)
 
 
 def output_folder(configured: str | None, name: str) -> Path:
     """The run's folder: as configured, or outputs/<name>/<date>_<time>; the same in all processes of a run."""
     if not is_first_process() and _FOLDER_VARIABLE in os.environ:
         return Path(os.environ[_FOLDER_VARIABLE])
+    if not is_first_process() and not configured:
+        raise ConfigError("processes that were not started by facegraph cannot agree on a folder: give output_dir=...")
     now = datetime.now()
     folder = Path(configured) if configured else Path("outputs") / name / f"{now:%Y-%m-%d_%H-%M-%S}_{now:%f}"
     os.environ[_FOLDER_VARIABLE] = str(folder.absolute())

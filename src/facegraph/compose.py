@@ -15,7 +15,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -108,7 +108,7 @@ def check_trusted(config: DictConfig) -> None:
         node = pending.pop()
         if isinstance(node, dict):
             target = node.get("_target_")
-            if target is not None and not str(target).startswith(_TRUSTED):
+            if target is not None and not _is_trusted(str(target)):
                 raise ConfigError(
                     f"the saved configuration wants to build '{target}'; only targets of {', '.join(_TRUSTED)} are "
                     "built from a run folder. Remove it from config.yaml if you trust the folder's source."
@@ -118,12 +118,23 @@ def check_trusted(config: DictConfig) -> None:
             pending.extend(node)
 
 
+def _is_trusted(target: str) -> bool:
+    """Both the name and the place it was defined at: a trusted module also holds what it imports, such as torch."""
+    if not target.startswith(_TRUSTED):
+        return False
+    try:
+        found = get_object(target)
+    except (ImportError, AttributeError, ValueError):
+        return True  # building it will say what is missing
+    return str(getattr(found, "__module__", "")).startswith(_TRUSTED)
+
+
 def build_data(cfg: DictConfig) -> FaceDataModule:
     return make(cfg.data)
 
 
 def training_statistics(data: FaceDataModule, frame: str) -> ShapeStatistics:
-    """Mean shape and correlation of the training faces; the data module must be set up for fit."""
+    """Mean shape and correlation of the training faces; the data module must be set up for fit or validate."""
     mean_shape = data.train_landmarks_in_crop().mean(axis=0)
     correlation = landmark_correlation(data.train_table.landmarks, frame)
     return ShapeStatistics(torch.from_numpy(mean_shape).float(), torch.from_numpy(correlation).float())
@@ -132,7 +143,7 @@ def training_statistics(data: FaceDataModule, frame: str) -> ShapeStatistics:
 def training_landmarks(cfg: DictConfig) -> tuple[np.ndarray, LandmarkScheme]:
     """Landmarks (M, N, 2) in image px of a data set's training faces after the validation cut, and their scheme."""
     data = build_data(cfg)
-    data.setup("fit")
+    data.setup("validate")  # opens the training faces without asking for a full batch
     return data.train_table.landmarks, data.dataset.scheme
 
 
@@ -148,19 +159,32 @@ def statistics_for(cfg: DictConfig) -> tuple[ShapeStatistics, str]:
         distance = (torch.arange(n)[:, None] - torch.arange(n)).abs().float()
         return ShapeStatistics(torch.full((n, 2), 0.5), torch.exp(-distance)), "a chain, for want of dataset.root"
     data = build_data(cfg)
-    data.setup("fit")
+    data.setup("validate")  # opens the training faces without asking for a full batch
     return training_statistics(data, cfg.graph.frame), f"{len(data.train_table)} faces of {data.dataset.name}"
 
 
 def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:
-    return make(cfg.model)(input_size=cfg.input_size, statistics=statistics)
+    return _finish(make(cfg.model), input_size=cfg.input_size, statistics=statistics)
+
+
+def _finish(partial: Any, **known_now: Any) -> Any:
+    """Call what a configuration left open (`_partial_: true`) with what only a run knows.
+
+    Raises:
+        ConfigError: a setting of the wrong type.
+    """
+    try:
+        return partial(**known_now)
+    except TypeError as error:
+        settings = ", ".join(f"{name}={value!r}" for name, value in partial.keywords.items() if not callable(value))
+        raise ConfigError(f"{partial.func.__name__} cannot be built with {settings}: {error}. Correct them.") from error
 
 
 def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistics) -> LandmarkTask:
     """Everything that is trained; the data module must be set up for fit and test."""
     return LandmarkTask(
         model=build_model(cfg, statistics),
-        criterion=make(cfg.loss)(statistics=statistics),
+        criterion=_finish(make(cfg.loss), statistics=statistics),
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.scheduler),
         description={

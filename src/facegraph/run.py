@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from facegraph import checkpoint as folders
-from facegraph.callbacks import BEST, LAST, SyncBatchNorm
+from facegraph.callbacks import BEST, LAST, SyncBatchNorm, TrainingClock
 from facegraph.complexity import count_macs, count_params
 from facegraph.compose import (
     build_data,
@@ -37,6 +37,7 @@ from facegraph.errors import ConfigError, FacegraphError, RunError
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.metrics.names import NME
 from facegraph.records import RESULT_FILE, ProtocolCard, Provenance, RunResult, collect_provenance
+from facegraph.records.provenance import GitState, git_state
 from facegraph.results import frame_of, print_results, test_metrics, write_results
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
@@ -50,7 +51,8 @@ def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
     try:
         entry(cfg)
     except FacegraphError as error:
-        sys.exit(f"error: {error}")
+        # a loader process passes its traceback on as the message
+        sys.exit(f"error: {str(error).rsplit('facegraph.errors.', 1)[-1]}")
     except OmegaConfBaseException as error:
         sys.exit(f"error: {str(error).strip()}")
 
@@ -71,7 +73,7 @@ def train(cfg: DictConfig) -> RunResult:
     Raises:
         FacegraphError: settings, data or folders that cannot work; before training starts where it can be known then.
     """
-    started, clock = datetime.now().astimezone(), time.perf_counter()
+    started, git = datetime.now().astimezone(), git_state()
     _quieten()
     cfg, folder = _resumed(cfg) if cfg.resume else _fresh(cfg)
     if cfg.resume and (folder / RESULT_FILE).exists():
@@ -101,7 +103,9 @@ def train(cfg: DictConfig) -> RunResult:
     result = RunResult(
         protocol=_card(cfg, data, task.description, trainer.current_epoch, trainer.global_step, len(frames[LAST])),
         metrics={"val": validation, "test": test_metrics(frames, data.dataset)},
-        provenance=_provenance(trainer, task.model, cfg, started, trained - clock, time.perf_counter() - trained),
+        provenance=_provenance(
+            trainer, task.model, cfg, started, git, _train_seconds(trainer), time.perf_counter() - trained
+        ),
     )
     _finish(trainer, folder, result, frames, data, statistics, task)
     return result
@@ -113,7 +117,7 @@ def evaluate(cfg: DictConfig) -> RunResult:
     Raises:
         FacegraphError: no such run or checkpoint, a data set with another landmark scheme, a folder in use.
     """
-    started, clock = datetime.now().astimezone(), time.perf_counter()
+    started, clock, git = datetime.now().astimezone(), time.perf_counter(), git_state()
     _quieten()
     if OmegaConf.is_missing(cfg, "run"):
         raise ConfigError("eval.py needs the folder of a finished run: python eval.py run=<output folder>")
@@ -148,7 +152,7 @@ def evaluate(cfg: DictConfig) -> RunResult:
             len(frames[cfg.checkpoint]),
         ),
         metrics={"val": {}, "test": test_metrics(frames, data.dataset)},
-        provenance=_provenance(trainer, model, saved, started, None, time.perf_counter() - clock),
+        provenance=_provenance(trainer, model, saved, started, git, None, time.perf_counter() - clock),
     )
     _finish(trainer, folder, result, frames, data, statistics, task)
     return result
@@ -157,8 +161,11 @@ def evaluate(cfg: DictConfig) -> RunResult:
 def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
     """A run's configuration with the data set and the loading of an evaluation."""
     check_trusted(saved)
-    with open_dict(saved):
+    with open_dict(saved), open_dict(cfg):
         # the saved configuration is resolved: its parts no longer follow each other
+        scheme = cfg.dataset.get("scheme")
+        if scheme is not None and OmegaConf.is_missing(scheme, "name_or_path"):
+            cfg.dataset.scheme = saved.dataset.scheme  # a folder of crops does not say how its points are numbered
         saved.dataset = saved.data.dataset = cfg.dataset
         saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
         saved.data.batch_size, saved.data.balancing = 1, None
@@ -180,8 +187,10 @@ def offer_dataset_of_run(arguments: list[str]) -> None:
     """Make the data set of the run named on the command line a choice of its group, so that its settings can be
     overridden one by one (dataset.root=...) or the whole replaced (dataset=...)."""
     run = next((a.split("=", 1)[1] for a in arguments if a.startswith("run=")), None)
-    path = Path(run) / folders.CONFIG_FILE if run else None
-    node = OmegaConf.load(path).dataset if path and path.is_file() else {}
+    try:
+        node = folders.read_config(Path(run)).dataset if run else {}
+    except FacegraphError as error:
+        sys.exit(f"error: {error}")
     ConfigStore.instance().store(group="dataset", name="of_the_run", node=node)
 
 
@@ -189,12 +198,22 @@ def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
     folder = folders.output_folder(cfg.output_dir, cfg.name)
     with open_dict(cfg):
         cfg.output_dir = str(folder)
+        _make_absolute(cfg.dataset)
     return cfg, folder
+
+
+def _make_absolute(dataset: DictConfig) -> None:
+    """Paths of a data set as they hold from every folder, because the run may be opened from another one."""
+    for node, key in ((dataset, "root"), (dataset.get("scheme"), "name_or_path")):
+        if node is not None and not OmegaConf.is_missing(node, key) and Path(str(node.get(key))).exists():
+            node[key] = str(Path(node[key]).absolute())
 
 
 def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     """Configuration and folder of the run to continue; refuses settings that differ from it."""
     folder = Path(cfg.resume)
+    if cfg.output_dir and Path(cfg.output_dir).absolute() != folder.absolute():
+        raise ConfigError(f"resume={folder} continues in that folder; leave output_dir={cfg.output_dir} out.")
     saved = folders.read_config(folder)
     check_trusted(saved)
     others = [o for o in _overrides() if o.split("=", 1)[0] not in ("resume", "output_dir")]
@@ -257,14 +276,14 @@ def _card(
     dataset = data.dataset
     return ProtocolCard(
         dataset=dataset.name,
-        split="test",
+        split=dataset.test_name,
         scheme=dataset.scheme.name,
         num_landmarks=dataset.scheme.num_landmarks,
         trained_on=trained["trained_on"],
         train_faces=trained["train_faces"],
         val_faces=trained["val_faces"],
         test_faces=faces,
-        crop="square around the data set's box (default: tight landmark box)",
+        crop=f"square around the {dataset.box_policy}",
         crop_margin=cfg.data.margin,
         input_size=cfg.input_size,
         normaliser=dataset.normalisers[0],
@@ -321,6 +340,7 @@ def _provenance(
     model: torch.nn.Module,
     cfg: DictConfig,
     started: datetime,
+    git: GitState,
     train_seconds: float | None,
     test_seconds: float,
 ) -> Provenance:
@@ -328,12 +348,19 @@ def _provenance(
         device=_device_name(trainer),
         overrides=_overrides(),
         started_at=started,
+        git=git,
         seed=cfg.seed,
         params=count_params(model),
         macs=count_macs(model.cpu(), cfg.input_size)[0],
         train_seconds=None if train_seconds is None else round(train_seconds, 1),
         test_seconds=round(test_seconds, 1),
     )
+
+
+def _train_seconds(trainer: pl.Trainer) -> float | None:
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    clocks = [callback for callback in callbacks if isinstance(callback, TrainingClock)]
+    return clocks[0].seconds if clocks else None
 
 
 def _device_name(trainer: pl.Trainer) -> str:

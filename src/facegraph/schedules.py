@@ -49,7 +49,9 @@ class OneCycle:
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
         peaks = [group["lr"] for group in optimizer.param_groups]
-        return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=self.warmup, cycle_momentum=False)
+        # torch divides by zero where the warm-up is exactly one step
+        share = self.warmup if self.warmup * total_steps != 1 else self.warmup + 1e-6
+        return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=share, cycle_momentum=False)
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,8 @@ class LandmarkOutput(NamedTuple):
 class ShapeStatistics(NamedTuple):
     """What a model learns from the training landmarks before it sees an image. Saved in every checkpoint.
 
-    mean_shape: (N, 2) float32, mean of the training landmarks in crop coordinates of the unit square: crop px divided
-    by the crop's side, so that it serves every input size. correlation: (N, N) float32 in [0, 1], symmetric, ones on
-    the diagonal: how strongly two landmarks move together (the paper's C).
+    mean_shape: (N, 2) float32, mean of the training landmarks: crop px divided by the crop's side. correlation: (N, N)
+    float32 in [0, 1], symmetric, ones on the diagonal: how strongly two landmarks move together (the paper's C).
     """
 
     mean_shape: Tensor

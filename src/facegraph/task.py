@@ -52,6 +52,7 @@ class LandmarkTask(pl.LightningModule):
         self.val_nme = NME()
         self.test_table = PredictionTable(num_landmarks, num_normalisers, num_attributes)
         self.predictions: PredictionRows | None = None
+        self._validated: tuple[int, float | None] = (-1, None)
 
     def forward(self, image: Tensor) -> LandmarkOutput:
         return self.model(image)
@@ -73,6 +74,7 @@ class LandmarkTask(pl.LightningModule):
         value = self.val_nme.compute()
         self.val_nme.reset()
         self.log(VAL_NME, value, prog_bar=True, rank_zero_only=False, sync_dist=False)
+        self._validated = (self.trainer.global_step, float(value))
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
         prediction, truth = self._in_image(batch)
@@ -98,5 +100,6 @@ class LandmarkTask(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        score = self.trainer.callback_metrics.get(VAL_NME)
-        checkpoint[CHECKPOINT_KEY] = {**self.description, SCORE_KEY: None if score is None else float(score)}
+        step, score = self._validated
+        known = step == self.trainer.global_step  # validation may have skipped this epoch
+        checkpoint[CHECKPOINT_KEY] = {**self.description, SCORE_KEY: score if known else None}

@@ -17,10 +17,10 @@ from facegraph.errors import ConfigError
 from facegraph.heads.fc import FullyConnectedHead
 from facegraph.losses.criteria import PointCriterion, Wing
 from facegraph.models.regressor import LandmarkRegressor
-from facegraph.run import refuse_mistyped
+from facegraph.run import refuse_mistyped, train
 from facegraph.structures import ShapeStatistics
 from tests.helpers.crops import write_crops
-from tests.helpers.runs import ROOT
+from tests.helpers.runs import ROOT, tiny_config
 
 CONF = ROOT / "conf"
 OPTIONS = sorted(p.relative_to(CONF).with_suffix("") for p in CONF.glob("*/*.yaml"))
@@ -76,7 +76,13 @@ def _check_parts(cfg: DictConfig) -> None:
 def test_experiment_builds(experiment: str, crops: Path) -> None:
     cfg = compose([f"experiment={experiment}"])
     if "root" in list(cfg.dataset):
-        cfg = compose([f"experiment={experiment}", f"dataset.root={crops}", "data.batch_size=4"])
+        given = [
+            f"dataset.root={crops}",
+            "dataset.test_split=test_common",
+            "data.batch_size=4",
+            "data.val_fraction=0.2",
+        ]
+        cfg = compose([f"experiment={experiment}", *given, *NEEDS.get(experiment, [])])
         data = build_data(cfg)
         data.setup("fit")
         data.setup("test")
@@ -187,3 +193,9 @@ def test_the_entries_answer_a_typo_before_hydra_does() -> None:
         refuse_mistyped(["head.topk=3", "seed=1"], "train")
     refuse_mistyped(["head.top_k=3", "hydra.verbose=false"], "train")
     refuse_mistyped(["--help"], "train")
+
+
+def test_a_setting_of_the_wrong_type_is_named(tmp_path: Path) -> None:
+    cfg = tiny_config(tmp_path / "run", "loss.epsilon=abc")
+    with pytest.raises(ConfigError, match=r"SoftWing cannot be built with .*epsilon='abc'"):
+        train(cfg)

@@ -29,14 +29,16 @@ RUNS = {
     "300w": "dataset=300w_crops backbone=hrnet_w18",
 } | {
     # one experiment runs at its own backbone, the others are deltas that a smaller one serves as well
-    p.stem: f"experiment={p.stem}" + ("" if p.stem == "scc_wflw" else " backbone=resnet10t")
+    p.stem: f"experiment={p.stem}"
+    + ("" if p.stem == "scc_wflw" else " backbone=resnet10t")
+    + (" dataset.scheme.name_or_path=ibug68" if p.stem == "crops" else "")
     for p in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
 }
 ELSEWHERE = {
     "trainer/gpu": "needs a GPU",
     "trainer/ddp": "tests/train/test_ddp.py",
     "debug/fast": "all runs here",
-    "backbone/resnet10t": "default, runs 'plain' and 'released'",
+    "backbone/tiny": "default, run 'plain'",
 }
 
 

@@ -20,7 +20,8 @@ from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import PerImage
 from facegraph.data.occlusion import RectangleOcclusion
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, DataError
+from facegraph.landmarks import LandmarkScheme
 from facegraph.structures import FaceBatch
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
 
@@ -250,3 +251,23 @@ def test_cached_images_are_read_once_and_stay_out_of_pickles():
     assert cached.image(4)[0, 0, 0] == 4
     assert Counting.reads == 2
     assert cached.__getstate__()["_images"] == {}
+
+
+def test_a_wrong_mirror_list_stops_a_training_that_mirrors(tmp_path: Path) -> None:
+    write_faces(tmp_path, annotation_frame(30, tests=2))
+    wrong = LandmarkScheme("crossed", flip=(3, 2, 1, 0), normalisers=QUAD.normalisers)
+    still = Augmentation(GeometricAugmentation(30, 0.9, 1.1, 0.05, flip_probability=0.0))
+    module(tmp_path, dataset=CropsDataset(tmp_path, wrong), augmentation=still).setup("fit")
+    with pytest.raises(DataError, match="mirror list does not fit"):
+        module(tmp_path, dataset=CropsDataset(tmp_path, wrong)).setup("fit")
+
+
+def test_a_test_set_alone_can_be_scored(tmp_path: Path) -> None:
+    frame = annotation_frame(6, tests=6)
+    write_faces(tmp_path, frame[frame["split"] == "test"])
+    data = module(tmp_path)
+    data.setup("test")
+    assert len(data.test_table) == 6
+    assert data.dataset.box_policy == "tight landmark box"
+    with pytest.raises(DataError, match="no rows of split 'train'"):
+        data.setup("fit")

@@ -9,7 +9,7 @@ import math
 import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
-from torch import Tensor, nn
+from torch import Tensor
 
 from facegraph.compose import build_model, compose
 from facegraph.models.regressor import LandmarkRegressor
@@ -42,10 +42,6 @@ def small_model(num_landmarks: int, *overrides: str) -> LandmarkRegressor:
     torch.manual_seed(0)
     model = build_model(cfg, face_statistics(num_landmarks))
     assert isinstance(model, LandmarkRegressor)
-    for module in model.modules():
-        # timm starts the last norm of each residual branch at zero, which keeps the first gradient from the branch
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.any():
-            nn.init.constant_(module.weight, 0.5)
     return model
 
 

@@ -21,7 +21,7 @@ from facegraph.records import (
     summarise,
     write_predictions,
 )
-from facegraph.records.provenance import _git_state
+from facegraph.records.provenance import git_state
 
 
 def small_frame(checkpoint: str = "last") -> pd.DataFrame:
@@ -65,7 +65,12 @@ def card() -> ProtocolCard:
 
 def result(**metrics: object) -> RunResult:
     provenance = collect_provenance(
-        device="cpu", overrides=["trainer=cpu"], started_at=datetime(2024, 5, 1, tzinfo=timezone.utc), seed=0, params=12
+        device="cpu",
+        overrides=["trainer=cpu"],
+        started_at=datetime(2024, 5, 1, tzinfo=timezone.utc),
+        git=git_state(),
+        seed=0,
+        params=12,
     )
     return RunResult(protocol=card(), metrics=dict(metrics), provenance=provenance)
 
@@ -96,9 +101,16 @@ def test_arrays_come_back_from_frame_and_file(tmp_path) -> None:
     assert again.attributes["pose"].tolist() == [True, False, False, True]
     assert again.attributes["pose"].dtype == bool
     assert list(again.norm_distances) == ["inter_ocular", "box"]
-    with pytest.raises(RunError, match="holds other predictions"):
-        write_predictions(small_frame("last"), tmp_path / "run")
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["predictions.parquet"]
+
+
+def test_predictions_are_replaced_only_while_the_run_is_unfinished(tmp_path) -> None:
+    write_predictions(small_frame("best"), tmp_path)
+    write_predictions(small_frame("last"), tmp_path)  # a second attempt at a test that was killed
+    assert predictions_of(read_predictions(tmp_path)).checkpoint == "last"
+    (tmp_path / "result.json").touch()
+    with pytest.raises(RunError, match="holds other predictions"):
+        write_predictions(small_frame("best"), tmp_path)
 
 
 def test_summary_of_hand_computed_faces() -> None:
@@ -204,8 +216,10 @@ def test_cards_say_in_which_fields_they_differ() -> None:
 
 
 def test_provenance_knows_versions_and_leaves_out_the_host(tmp_path) -> None:
-    found = collect_provenance(device="cpu", overrides=[], started_at=datetime(2024, 5, 1, 12), seed=0, params=3, macs=5)
+    found = collect_provenance(
+        device="cpu", overrides=[], started_at=datetime(2024, 5, 1, 12), git=git_state(), seed=0, params=3, macs=5
+    )
     assert found.versions["numpy"] == np.__version__
     assert datetime.fromisoformat(found.started_at).tzinfo is not None
     assert not {"host", "hostname", "user"} & set(found.__dataclass_fields__)
-    assert _git_state(tmp_path) == (None, None)
+    assert git_state(tmp_path) == (None, None)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from facegraph.records import ProtocolCard, RunResult, collect_provenance
+from facegraph.records.provenance import git_state
 from facegraph.reports.tables import results_table, subsets_table
 
 SUMMARY = {
@@ -24,11 +25,14 @@ SUMMARY = {
 
 def run_result() -> RunResult:
     card = ProtocolCard(
-        dataset="wflw", split="test", scheme="wflw98", num_landmarks=98, trained_on="wflw", train_faces=6750, val_faces=750, test_faces=3,
+        dataset="wflw", split="test", scheme="wflw98", num_landmarks=98, trained_on="wflw",
+        train_faces=6750, val_faces=750, test_faces=3,
         crop="landmark box", crop_margin=1.25, input_size=256, normaliser="inter_ocular", thresholds=(0.1,),
         checkpoint_rule="last epoch", epochs=60, optimiser_steps=7000, seed=0,
     )  # fmt: skip
-    provenance = collect_provenance(device="cpu", overrides=[], started_at=datetime(2024, 5, 1), seed=0, params=1)
+    provenance = collect_provenance(
+        device="cpu", overrides=[], started_at=datetime(2024, 5, 1), git=git_state(), seed=0, params=1
+    )
     return RunResult(card, {"test": {"best": {**SUMMARY, "nme": None}, "last": SUMMARY}}, provenance)
 
 

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.runs import ROOT, TinyRun, python
+from facegraph.compose import compose
+from facegraph.run import train
+from tests.helpers.crops import write_crops
+from tests.helpers.runs import ROOT, TinyRun, evaluate_run, python, train_tiny
 
 
 def test_a_mistake_is_one_message_without_a_traceback(tmp_path: Path) -> None:
@@ -30,3 +33,25 @@ def test_evaluation_from_the_folder_alone(tiny_run: TinyRun, tmp_path: Path) -> 
     assert again["provenance"]["overrides"] == list(arguments)
     for noise in ("litlogger", "litmodels", "LeafSpec", "FutureWarning"):
         assert noise not in done.stderr, noise
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_another_folder_of_crops_takes_the_runs_scheme(tmp_path: Path) -> None:
+    root = write_crops(tmp_path / "root", "ibug68")
+    run = train_tiny(tmp_path / "run", "dataset.scheme.name_or_path=ibug68")
+    result = evaluate_run(run.folder, "dataset=crops", f"dataset.root={root}")
+    assert (result.protocol.dataset, result.protocol.scheme) == ("crops", "ibug68")
+    assert set(result.metrics["test"]["last"]["normalisers"]) == {"inter_ocular", "inter_pupil", "box"}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_opens_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_crops(tmp_path / "root", "ibug68")
+    monkeypatch.chdir(tmp_path)
+    crops = ("dataset=crops", "dataset.root=root", "dataset.scheme.name_or_path=ibug68")
+    small = ("input_size=64", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=4", "data.val_fraction=0.2")
+    run = train(compose([*crops, *small, "data.num_workers=0", "output_dir=run"]))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = evaluate_run(tmp_path / "run")
+    assert again.metrics["test"]["last"]["nme"] == pytest.approx(run.metrics["test"]["last"]["nme"], abs=1e-6)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 
+from facegraph.checkpoint import output_folder
+from facegraph.compose import check_trusted, compose
 from facegraph.errors import ConfigError, RunError
 from facegraph.records import RunResult, read_predictions, summarise
+from facegraph.run import train
 from tests.helpers.runs import TinyRun, evaluate_run
 
 PICTURES = ("ced.png", "worst.png", "per_landmark.png", "graph.png")
@@ -136,3 +140,25 @@ def test_evaluation_refuses(tiny_run: TinyRun, overrides, error, named) -> None:
         evaluate_run(tiny_run.folder, *overrides)
     for part in named:
         assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["os.system", "facegraph.checkpoint.torch.load", "torch.load", "builtins.eval"])
+def test_a_saved_configuration_builds_nothing_foreign(target: str) -> None:
+    with pytest.raises(ConfigError, match="wants to build"):
+        check_trusted(OmegaConf.create({"data": [{"_target_": target}]}))
+    check_trusted(
+        OmegaConf.create({"a": {"_target_": "torch.optim.SGD"}, "b": {"_target_": "pytorch_lightning.Trainer"}})
+    )
+
+
+def test_processes_started_from_outside_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACEGRAPH_OUTPUT_DIR", raising=False)
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(ConfigError, match="output_dir"):
+        output_folder(None, "quickstart")
+    assert output_folder("here", "quickstart") == Path("here")
+
+
+def test_resume_in_another_folder_is_refused(tiny_run: TinyRun) -> None:
+    with pytest.raises(ConfigError, match="leave output_dir=other out"):
+        train(compose([f"resume={tiny_run.folder}", "output_dir=other"]))

@@ -68,7 +68,9 @@ def test_relative_location_by_hand():
     target = torch.zeros(1, 3, 2)
     # N(0) = {1, 2}: mean (1, 2) - (0, 0); N(1) = {0}: (-2, 0); N(2) = {0}: (0, -4)
     expected = (1 + 2 + 2 + 0 + 0 + 4) / 6
-    assert float(functional.relative_location(pred, target, [[1, 2], [0], [0]], functional.l1)) == pytest.approx(expected)
+    assert float(functional.relative_location(pred, target, [[1, 2], [0], [0]], functional.l1)) == pytest.approx(
+        expected
+    )
 
 
 def test_relative_location_ignores_translation_and_takes_tensors_or_lists():
@@ -88,7 +90,12 @@ def test_landmark_without_neighbours_adds_nothing():
 def _batch(size: int, target: torch.Tensor) -> FaceBatch:
     b = len(target)
     return FaceBatch(
-        torch.zeros(b, 3, size, size), target, torch.zeros(b, 2, 3), torch.ones(b, 1), torch.zeros(b, 0), torch.arange(b)
+        torch.zeros(b, 3, size, size),
+        target,
+        torch.zeros(b, 2, 3),
+        torch.ones(b, 1),
+        torch.zeros(b, 0),
+        torch.arange(b),
     )
 
 

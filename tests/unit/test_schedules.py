@@ -59,3 +59,13 @@ def test_cosine_warms_up_and_ends_near_zero(warmup: float) -> None:
         assert found[-1] < 1e-4
         peak = found.index(max(found))
         assert peak == round(10 * warmup)
+
+
+@pytest.mark.parametrize("total", range(1, 12))
+def test_one_cycle_works_for_any_number_of_steps(total: int) -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = OneCycle(warmup=0.2)(optimizer, 1, total)
+    for _ in range(total - 1):
+        optimizer.step()
+        schedule.step()
+    assert 0 <= optimizer.param_groups[0]["lr"] <= 0.1

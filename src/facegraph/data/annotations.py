@@ -23,7 +23,8 @@ class Annotations:
     """The rows of an annotation file, M faces in the order of the file.
 
     lines: (M,) int, line of the file, the header is line 1. images, splits, photos: M strings. landmarks: (M, N, 2)
-    float64 image px. boxes: (M, 4) float64 image px. attributes: (M, K) bool.
+    float64 image px. boxes: (M, 4) float64 image px, from the box columns if boxes_given, else tight.
+    attributes: (M, K) bool.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Annotations:
     photos: np.ndarray
     landmarks: np.ndarray
     boxes: np.ndarray
+    boxes_given: bool
     attributes: np.ndarray
 
     def where(self, row: int | np.integer) -> str:
@@ -55,7 +57,8 @@ def read_annotations(
     landmarks = _numbers(path, frame, points).reshape(len(frame), -1, 2)
     _check_extent(path, lines, landmark_box(landmarks), "landmarks span")
     boxes = landmark_box(landmarks)
-    if set(BOX_COLUMNS) <= set(frame.columns):
+    boxes_given = set(BOX_COLUMNS) <= set(frame.columns)
+    if boxes_given:
         boxes = _numbers(path, frame, list(BOX_COLUMNS))
         _check_extent(path, lines, boxes, "box columns give")
     images = frame["image"].to_numpy(dtype=object)
@@ -67,6 +70,7 @@ def read_annotations(
         photos=_photos(path, frame, lines, photo_pattern),
         landmarks=landmarks,
         boxes=boxes,
+        boxes_given=boxes_given,
         attributes=_flags(path, frame, list(attributes)),
     )
 

@@ -12,10 +12,9 @@ import numpy as np
 
 from facegraph.data.annotations import Annotations, read_annotations
 from facegraph.data.images import check_image, read_image
-from facegraph.data.scheme_file import check_flip
 from facegraph.data.source import FaceTable, LandmarkDataset
 from facegraph.errors import DataError
-from facegraph.landmarks import BOX, INTER_OCULAR, LandmarkScheme
+from facegraph.landmarks import BOX, LandmarkScheme
 
 
 class ImageFolderSource:
@@ -61,10 +60,10 @@ class CropsDataset(LandmarkDataset):
         photo_pattern: regular expression whose group 1 on the image name names the photograph; by default the column
             photo, and without one each image is its own photograph.
         attributes: columns that mark subsets of the faces.
-        normalisers, thresholds: see LandmarkDataset.
+        normalisers: see LandmarkDataset; None for all of the scheme and the box. thresholds: see LandmarkDataset.
 
     Raises (when a split is opened):
-        DataError: anything in the folder or the csv that would stop or silently spoil a training.
+        DataError: anything in the folder or the csv that would stop a training. Photographs in both splits warn.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class CropsDataset(LandmarkDataset):
         test_split: str = "test",
         photo_pattern: str | None = None,
         attributes: Sequence[str] = (),
-        normalisers: Sequence[str] = (INTER_OCULAR,),
+        normalisers: Sequence[str] | None = None,
         thresholds: Sequence[float] = (0.08, 0.10),
     ) -> None:
         self.root = Path(root).expanduser()
@@ -88,7 +87,8 @@ class CropsDataset(LandmarkDataset):
         self.test_split = test_split
         self.photo_pattern = photo_pattern
         self.attributes = tuple(attributes)
-        self.normalisers = tuple(normalisers)
+        self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
+        self.test_name = test_split
         self.thresholds = tuple(float(t) for t in thresholds)
 
     def train(self) -> ImageFolderSource:
@@ -107,22 +107,12 @@ class CropsDataset(LandmarkDataset):
                 "Set dataset.root to the folder that holds the csv."
             )
         rows = read_annotations(self.root / self.annotations, self.scheme, self.attributes, self.photo_pattern)
-        self._check_splits(rows)
+        self._check_photos(rows)
         self._check_normalisers(rows)
-        try:
-            check_flip(self.scheme, rows.landmarks)
-        except DataError as error:  # harmless where nothing is mirrored, so it must not stop a run
-            warnings.warn(f"{rows.path}: {error}", stacklevel=2)
+        self.box_policy = "box columns of the csv" if rows.boxes_given else "tight landmark box"
         return rows
 
-    def _check_splits(self, rows: Annotations) -> None:
-        counts = Counter(rows.splits)
-        for split in (self.train_split, self.test_split):
-            if split not in counts:
-                raise DataError(
-                    f"{rows.path} has no rows of split '{split}'; its splits are {dict(counts)}. Set dataset."
-                    "train_split and dataset.test_split to two of them, or add rows."
-                )
+    def _check_photos(self, rows: Annotations) -> None:
         train = set(rows.photos[rows.splits == self.train_split])
         both = sorted(train & set(rows.photos[rows.splits == self.test_split]))
         if both and self.train_split != self.test_split:
@@ -146,6 +136,11 @@ class CropsDataset(LandmarkDataset):
     def _open(self, split: str) -> ImageFolderSource:
         rows = self._rows
         chosen = np.flatnonzero(rows.splits == split)
+        if not len(chosen):
+            raise DataError(
+                f"{rows.path} has no rows of split '{split}'; its splits are {dict(Counter(rows.splits))}. Set dataset."
+                "train_split and dataset.test_split to two of them, or add rows."
+            )
         files = self._find_files(rows, chosen)
         self._check_images(rows, chosen, files)
         total, seen, ids = Counter(rows.images), Counter[str](), []

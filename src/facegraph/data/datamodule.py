@@ -14,7 +14,8 @@ from facegraph.data.faces import Faces, FaceSubset
 from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import Normalise
 from facegraph.data.pipeline import FacePipeline
-from facegraph.data.sampler import EpochSampler, ShardSampler
+from facegraph.data.sampler import EpochSampler, ShardSampler, rank_and_world
+from facegraph.data.scheme_file import check_flip
 from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
 from facegraph.data.splits import split_by_photo
 from facegraph.errors import ConfigError
@@ -92,16 +93,18 @@ class FaceDataModule(pl.LightningDataModule):
             self.val_table = self._sources["val"].table
         if stage == "fit":
             self._check_batch()
+            if self._train_pipeline.mirrors:
+                check_flip(self.dataset.scheme, self.train_table.landmarks)
         if stage in ("test", "predict") and "test" not in self._sources:
             self._sources["test"] = self.dataset.test()
             self.test_table = self._sources["test"].table
 
     def _check_batch(self) -> None:
-        draws = int(self.train_repeats().sum())
+        draws = int(self.train_repeats().sum()) // rank_and_world()[1]
         if self.drop_last and draws < self.batch_size:
             raise ConfigError(
-                f"batch_size is {self.batch_size} but an epoch of '{self.dataset.name}' has {draws} training faces, so "
-                f"drop_last leaves no batch. Set batch_size to {draws} or less, or drop_last to false."
+                f"batch_size is {self.batch_size} but an epoch of '{self.dataset.name}' has {draws} training faces per "
+                f"process, so drop_last leaves no batch. Set batch_size to {draws} or less, or data.drop_last to false."
             )
 
     @property
@@ -141,9 +144,6 @@ class FaceDataModule(pl.LightningDataModule):
         return self._eval_loader("val")
 
     def test_dataloader(self) -> DataLoader:
-        return self._eval_loader("test")
-
-    def predict_dataloader(self) -> DataLoader:
         return self._eval_loader("test")
 
     def _eval_loader(self, split: str) -> DataLoader:

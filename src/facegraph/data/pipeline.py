@@ -59,6 +59,11 @@ class FacePipeline:
         """Matrix (3, 3) of the crop around a box (4,) image px, without augmentation."""
         return square_crop(box, self.margin, self.input_size)
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether some faces are mirrored, so that the scheme's mirror list matters."""
+        return self.augmentation is not None and self.augmentation.geometric.flip_probability > 0
+
     def crop(self, sample: FaceSample, rng: np.random.Generator | None = None) -> FaceCrop:
         """The crop before normalisation. rng is needed where there is an augmentation.
 

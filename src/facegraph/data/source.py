@@ -58,13 +58,16 @@ class LandmarkDataset(ABC):
     """A data set with its scheme and scoring protocol; sources are opened on demand.
 
     name: as results print it. normalisers: names of the distances that errors are divided by, the first one is the
-    data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser.
+    data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser. test_name: of the split that
+    is scored. box_policy: where boxes come from, known once a split was opened.
     """
 
     name: str
     scheme: LandmarkScheme
     normalisers: tuple[str, ...] = (INTER_OCULAR,)
     thresholds: tuple[float, ...] = (0.08, 0.10)
+    test_name: str = "test"
+    box_policy: str = "tight landmark box"
 
     @abstractmethod
     def train(self) -> FaceSource:

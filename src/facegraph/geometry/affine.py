@@ -1,7 +1,7 @@
 """3x3 matrices that map points (x, y) from a source to a target frame, in float64 numpy.
 
 Convention: integer coordinates are pixel centres, so a frame of side S covers [-0.5, S - 0.5]. A matrix is named
-source_to_target and composed right to left: crop_from_image = augment @ crop.
+source_to_target and composed right to left: image_to_augmented = crop_to_augmented @ image_to_crop.
 """
 
 from __future__ import annotations

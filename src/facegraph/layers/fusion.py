@@ -88,7 +88,6 @@ class MultiScaleFusion(nn.Module):
         if attention not in ATTENTION:
             raise ConfigError(f"head.attention='{attention}' does not exist; choose one of {sorted(ATTENTION)}.")
         self.levels = sorted(set(levels), reverse=True)
-        top = self.levels[0]
         half = {level: channels[level] // 2 for level in self.levels}
         self.reduce = nn.ModuleDict({str(level): ConvBlock(channels[level], half[level]) for level in self.levels})
         self.guide = nn.ModuleDict()
@@ -98,7 +97,6 @@ class MultiScaleFusion(nn.Module):
             {str(level): _downsampling(half[level], COARSEST_LEVEL - level) for level in self.levels}
         )
         self.out_channels = sum(half.values())
-        self.single = top if len(self.levels) == 1 else None
 
     def forward(self, features: Mapping[int, Tensor]) -> Tensor:
         """Level -> (B, C_l, S / 2^l, S / 2^l) to (B, sum C_l / 2, S / 32, S / 32), finest level first."""

@@ -15,6 +15,7 @@ from facegraph.metrics.names import NME, auc_name, failure_rate_name
 from facegraph.records.files import write_atomically
 
 PREDICTIONS_FILE = "predictions.parquet"
+RESULT_FILE = "result.json"
 
 
 class Predictions(NamedTuple):
@@ -103,13 +104,15 @@ def predictions_of(frame: pd.DataFrame) -> Predictions:
 
 
 def write_predictions(frame: pd.DataFrame, folder: Path) -> Path:
-    """Write predictions.parquet into a run folder, in one step; a frame that is there already is left alone.
+    """Write predictions.parquet into a run folder, in one step; an equal frame that is there already is left alone.
+
+    Without a result.json the run is not finished, and what an earlier attempt left is replaced.
 
     Raises:
-        RunError: the folder holds other predictions.
+        RunError: the folder holds other predictions of a finished run.
     """
     path, frame = Path(folder) / PREDICTIONS_FILE, frame.reset_index(drop=True)
-    if path.exists():
+    if path.exists() and path.with_name(RESULT_FILE).exists():
         if read_predictions(path).equals(frame):
             return path
         raise RunError(f"{path} holds other predictions; a run never overwrites results. Choose another folder.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import facegraph
 
@@ -47,21 +48,21 @@ def collect_provenance(
     device: str,
     overrides: Sequence[str],
     started_at: datetime,
+    git: GitState,
     seed: int,
     params: int,
     macs: int | None = None,
     train_seconds: float | None = None,
     test_seconds: float | None = None,
 ) -> Provenance:
-    """Provenance of this process: git state of the package's checkout and installed versions, without importing them.
+    """Provenance of this process: git state from its start (see `git_state`) and installed versions, without imports.
 
     started_at without a time zone is taken as local time.
     """
-    commit, dirty = _git_state(Path(facegraph.__file__).parent)
     return Provenance(
         facegraph_version=facegraph.__version__,
-        commit=commit,
-        dirty=dirty,
+        commit=git.commit,
+        dirty=git.dirty,
         python=platform.python_version(),
         versions={name: version for name in _PACKAGES if (version := _version(name)) is not None},
         device=device,
@@ -82,7 +83,20 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+class GitState(NamedTuple):
+    """Commit of facegraph's checkout and whether it holds uncommitted changes; None outside a checkout."""
+
+    commit: str | None
+    dirty: bool | None
+
+
+def git_state(folder: Path | None = None) -> GitState:
+    """State of a checkout now, by default of facegraph's own.
+
+    To be taken when a run starts, since the checkout may move on while it trains.
+    """
+    folder = folder or Path(facegraph.__file__).parent
+
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
@@ -90,6 +104,6 @@ def _git_state(folder: Path) -> tuple[str | None, bool | None]:
     try:
         # a virtual environment inside somebody else's checkout must not report that project's commit
         git("ls-files", "--error-unmatch", "__init__.py")
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+        return GitState(git("rev-parse", "HEAD"), bool(git("status", "--porcelain")))
     except (OSError, subprocess.SubprocessError):
-        return None, None
+        return GitState(None, None)

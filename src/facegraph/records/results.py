@@ -13,10 +13,10 @@ import numpy as np
 import facegraph
 from facegraph.errors import RunError
 from facegraph.records.files import write_atomically
+from facegraph.records.predictions import RESULT_FILE
 from facegraph.records.provenance import Provenance
 
 SCHEMA_VERSION = 1
-RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
