@@ -198,9 +198,7 @@ def test_tracked_files_name_no_machine() -> None:
         pytest.skip("this is no git checkout")
     # spelled in pieces, so that this file does not find itself
     forbidden = re.compile(
-        r"/"
-        + r"(work|home|root|Users|mnt)/\w|pypi\.\w+\.(?!org)|arti"
-        + r"factory|(?<!=)\b10\.\d+\.\d+\.\d+"
+        r"/" + r"(work|home|root|Users|mnt)/\w|pypi\.\w+\.(?!org)|arti" + r"factory|(?<!=)\b10\.\d+\.\d+\.\d+"
     )
     for name in filter(None, listing.stdout.split("\0")):
         path = ROOT / name
