@@ -9,7 +9,7 @@ os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 import hydra
 from omegaconf import DictConfig
 
-from facegraph.run import evaluate, guarded, offer_dataset_of_run, refuse_mistyped
+from facegraph.run import evaluate, guarded, offer_data_of_run, refuse_mistyped
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")
@@ -18,6 +18,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    offer_dataset_of_run(sys.argv[1:])
+    offer_data_of_run(sys.argv[1:])
     refuse_mistyped(sys.argv[1:], "eval")
     main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from tests.helpers.runs import TinyRun, train_tiny
+from tests.helpers.stores import TREES, prepared
 
 torch.set_num_threads(1)
 
@@ -21,6 +23,15 @@ torch.set_num_threads(1)
 def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A finished training of two epochs; tests must not change its folder, except for folders of their own in it."""
     return train_tiny(tmp_path_factory.mktemp("tiny") / "run")
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a prepared store of a few drawn faces for each benchmark; put it into $FACEGRAPH_DATA."""
+    folder = tmp_path_factory.mktemp("stores")
+    for name in TREES:
+        prepared(folder, name)
+    return folder
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from facegraph.data.datamodule import FaceDataModule
+from facegraph.data.prepared import PreparedDataset
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.landmarks import LandmarkScheme
@@ -150,17 +151,23 @@ def training_landmarks(cfg: DictConfig) -> tuple[np.ndarray, LandmarkScheme]:
 def statistics_for(cfg: DictConfig) -> tuple[ShapeStatistics, str]:
     """Statistics of a configuration's training faces and where they came from, in words.
 
-    Without the data (its root is not set) a stand-in serves: costs of a model then still hold, except where the number
-    of edges depends on the faces (a symmetric graph).
+    Without the data (its root is not set, its store not prepared) a stand-in serves: costs of a model then still hold,
+    except where the number of edges depends on the faces (a symmetric graph).
     """
-    if OmegaConf.is_missing(cfg.dataset, "root"):
-        scheme: LandmarkScheme = make(cfg.dataset.scheme)
-        n = scheme.num_landmarks
-        distance = (torch.arange(n)[:, None] - torch.arange(n)).abs().float()
-        return ShapeStatistics(torch.full((n, 2), 0.5), torch.exp(-distance)), "a chain, for want of dataset.root"
+    if OmegaConf.is_missing(cfg.dataset, "root") and cfg.dataset.scheme is not None:
+        return _chain(make(cfg.dataset.scheme)), "a chain, for want of dataset.root"
     data = build_data(cfg)
+    if isinstance(data.dataset, PreparedDataset) and not data.dataset.exists:
+        return _chain(data.dataset.scheme), f"a chain, because {data.dataset.root} is no prepared store yet"
     data.setup("validate")  # opens the training faces without asking for a full batch
     return training_statistics(data, cfg.graph.frame), f"{len(data.train_table)} faces of {data.dataset.name}"
+
+
+def _chain(scheme: LandmarkScheme) -> ShapeStatistics:
+    """Statistics as if each landmark moved with its neighbours in the numbering."""
+    n = scheme.num_landmarks
+    distance = (torch.arange(n)[:, None] - torch.arange(n)).abs().float()
+    return ShapeStatistics(torch.full((n, 2), 0.5), torch.exp(-distance))
 
 
 def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:

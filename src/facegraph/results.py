@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facegraph import viz
 from facegraph.data.source import FaceSource, LandmarkDataset
+from facegraph.geometry.affine import transform_points
 from facegraph.graph.neighbours import edge_table
 from facegraph.metrics.modules import PredictionRows
 from facegraph.records import RunResult, prediction_frame, predictions_of, summarise, write_predictions
@@ -40,9 +41,15 @@ def frame_of(rows: PredictionRows, source: FaceSource, dataset: LandmarkDataset,
     )
 
 
+def thresholds_by_normaliser(dataset: LandmarkDataset) -> dict[str, tuple[float, ...]]:
+    return {name: dataset.thresholds_of(name) for name in dataset.normalisers}
+
+
 def test_metrics(frames: Mapping[str, pd.DataFrame], dataset: LandmarkDataset) -> dict[str, Any]:
     """checkpoint -> numbers, as result.json keeps them under metrics.test."""
-    return {name: summarise(frame, dataset.normalisers, dataset.thresholds) for name, frame in frames.items()}
+    return {
+        name: summarise(frame, dataset.normalisers, thresholds_by_normaliser(dataset)) for name, frame in frames.items()
+    }
 
 
 def write_results(
@@ -59,7 +66,7 @@ def write_results(
     primary = dataset.normalisers[0]
     errors = {name: frame[f"nme_{primary}"].to_numpy() for name, frame in frames.items()}
     write_predictions(pd.concat(frames.values(), ignore_index=True), folder)
-    plot_ced(errors, max(CED_LIMIT, *dataset.thresholds), folder / "ced.png", primary)
+    plot_ced(errors, max(CED_LIMIT, *dataset.thresholds_of(primary)), folder / "ced.png", primary)
     shown = next(iter(frames))
     per_landmark = np.array(result.metrics["test"][shown]["per_landmark"], dtype=np.float64)
     plot_per_landmark(per_landmark, shape, dataset.scheme, folder / "per_landmark.png", primary)
@@ -80,14 +87,20 @@ def _write_faces(
     for name, rows in (("worst.png", np.arange(len(errors))), ("samples.png", spread)):
         viz.worst_faces(
             lambda i, rows=rows: source.image(int(faces.row[rows[i]])),  # type: ignore[misc]
-            faces.prediction[rows].astype(np.float64),
-            faces.truth[rows].astype(np.float64),
+            _in_stored(faces.prediction[rows], faces.row[rows], source),
+            _in_stored(faces.truth[rows], faces.row[rows], source),
             errors[rows],
             [faces.ids[row] for row in rows],
             dataset.scheme,
             folder / name,
             count=SHOWN_FACES,
         )
+
+
+def _in_stored(points: np.ndarray, rows: np.ndarray, source: FaceSource) -> np.ndarray:
+    """Points (M, N, 2) of some rows from px of their photographs to px of the images that the source hands out."""
+    mapped = (transform_points(source.image_to_stored(int(r)), p) for r, p in zip(rows, points, strict=True))
+    return np.stack([m.astype(np.float64) for m in mapped])
 
 
 def print_results(result: RunResult, folder: Path, console: Console | None = None) -> None:

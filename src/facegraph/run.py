@@ -33,12 +33,13 @@ from facegraph.compose import (
     training_statistics,
 )
 from facegraph.data.datamodule import FaceDataModule
+from facegraph.data.source import fingerprint
 from facegraph.errors import ConfigError, FacegraphError, RunError
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.metrics.names import NME
 from facegraph.records import RESULT_FILE, ProtocolCard, Provenance, RunResult, collect_provenance
 from facegraph.records.provenance import GitState, git_state
-from facegraph.results import frame_of, print_results, test_metrics, write_results
+from facegraph.results import frame_of, print_results, test_metrics, thresholds_by_normaliser, write_results
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
 
@@ -167,6 +168,7 @@ def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
         if scheme is not None and OmegaConf.is_missing(scheme, "name_or_path"):
             cfg.dataset.scheme = saved.dataset.scheme  # a folder of crops does not say how its points are numbered
         saved.dataset = saved.data.dataset = cfg.dataset
+        saved.box = saved.data.box = cfg.box
         saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
         saved.data.batch_size, saved.data.balancing = 1, None
         saved.model.backbone.pretrained = False
@@ -183,15 +185,16 @@ def refuse_mistyped(arguments: list[str], config_name: str) -> None:
         sys.exit(f"error: {error}")
 
 
-def offer_dataset_of_run(arguments: list[str]) -> None:
-    """Make the data set of the run named on the command line a choice of its group, so that its settings can be
-    overridden one by one (dataset.root=...) or the whole replaced (dataset=...)."""
+def offer_data_of_run(arguments: list[str]) -> None:
+    """Make data set and boxes of the run named on the command line choices of their groups, so that their settings can
+    be overridden one by one (dataset.root=...) or the whole replaced (dataset=...)."""
     run = next((a.split("=", 1)[1] for a in arguments if a.startswith("run=")), None)
     try:
-        node = folders.read_config(Path(run)).dataset if run else {}
+        saved = folders.read_config(Path(run)) if run else {}
+        for group in ("dataset", "box"):
+            ConfigStore.instance().store(group=group, name="of_the_run", node=saved.get(group, {}))
     except FacegraphError as error:
         sys.exit(f"error: {error}")
-    ConfigStore.instance().store(group="dataset", name="of_the_run", node=node)
 
 
 def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -283,11 +286,12 @@ def _card(
         train_faces=trained["train_faces"],
         val_faces=trained["val_faces"],
         test_faces=faces,
-        crop=f"square around the {dataset.box_policy}",
-        crop_margin=cfg.data.margin,
+        test_hash=fingerprint(data.test_table),
+        crop=data.box.crop_description,
+        crop_margin=data.box.margin,
         input_size=cfg.input_size,
         normaliser=dataset.normalisers[0],
-        thresholds=tuple(dataset.thresholds),
+        thresholds=thresholds_by_normaliser(dataset),
         checkpoint_rule=CHECKPOINT_RULE,
         epochs=epochs,
         optimiser_steps=steps,

@@ -1,12 +1,13 @@
 """What travels between the parts: one face, one batch of faces, one prediction, the statistics of a training set.
 
-Convention: points are (x, y) with integer values at pixel centres. "Image px" are pixels of the stored image, "crop
-px" are pixels of the square network input; a package border is crossed in crop px and errors are measured in image px.
+Convention: points are (x, y) with integer values at pixel centres. "Image px" are pixels of the photograph that was
+annotated, "crop px" are pixels of the square network input; a package border is crossed in crop px and errors are
+measured in image px. A source may hold a photograph cut out and resized ("stored px") and says how by a matrix.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ REFERENCE_SIZE = 256.0
 class FaceSample:
     """One annotated face as a source hands it out.
 
-    image: (H, W, 3) uint8 RGB. landmarks: (N, 2) float64 image px. box: (4,) float64 x0, y0, x1, y1 in image px.
-    attributes: (K,) bool, in the order of the source's attribute names. id: unique within the source.
+    image: (H, W, 3) uint8 RGB. landmarks: (N, 2) float64 image px. box: (4,) float64 x0, y0, x1, y1 in image px, around
+    which the face is cut out. attributes: (K,) bool, in the order of the source's attribute names. id: unique within
+    the source. image_to_stored: (3, 3) float64, image px -> px of `image`; the identity where that is the photograph.
     """
 
     image: np.ndarray
@@ -29,6 +31,7 @@ class FaceSample:
     box: np.ndarray
     attributes: np.ndarray
     id: str
+    image_to_stored: np.ndarray = field(default_factory=lambda: np.eye(3))
 
 
 class FaceBatch(NamedTuple):

@@ -29,7 +29,7 @@ def draw_landmarks(
     image: np.ndarray,
     landmarks: np.ndarray,
     scheme: LandmarkScheme,
-    colour: tuple[int, int, int] = GREEN,
+    colour: tuple[int, int, int] | np.ndarray = GREEN,
     thickness: float = 1.0,
 ) -> np.ndarray:
     """Draw the scheme's contours as lines and the landmarks as dots.
@@ -37,7 +37,8 @@ def draw_landmarks(
     Args:
         image: (H, W, 3) uint8 RGB, left untouched.
         landmarks: (N, 2) px; a point that is not finite is left out together with its lines.
-        colour: RGB of the dots; lines have the same hue and are blended with the image.
+        colour: RGB of the dots, one for all or (N, 3) one each; lines have the hue of their ends and are blended with
+            the image.
         thickness: factor on the sizes, which follow the image's shorter side.
 
     Returns:
@@ -54,17 +55,19 @@ def draw_landmarks(
         )
     side = min(image.shape[:2])
     points, drawn = _fixed_point(landmarks, side)
+    colours = np.broadcast_to(np.asarray(colour, dtype=float), (scheme.num_landmarks, 3))
     lines = image.copy()
     width = max(1, round(thickness * side / 300))
     for contour in scheme.contours:
         ends = [*contour.indices, contour.indices[0]] if contour.closed else list(contour.indices)
         for a, b in pairwise(ends):
             if drawn[a] and drawn[b]:
-                cv2.line(lines, points[a], points[b], colour, width, cv2.LINE_AA, _SHIFT)
+                blend = tuple((colours[a] + colours[b]) / 2)
+                cv2.line(lines, points[a], points[b], blend, width, cv2.LINE_AA, _SHIFT)
     canvas = cv2.addWeighted(lines, 0.6, image, 0.4, 0.0)
     radius = round(thickness * max(1.1, side / 190) * 2**_SHIFT)
-    for point in (p for p, ok in zip(points, drawn, strict=True) if ok):
-        cv2.circle(canvas, point, radius, colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    for i in np.flatnonzero(drawn):
+        cv2.circle(canvas, points[i], radius, tuple(colours[i]), cv2.FILLED, cv2.LINE_AA, _SHIFT)
     return canvas
 
 

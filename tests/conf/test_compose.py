@@ -13,7 +13,7 @@ from facegraph import landmarks
 from facegraph.backbones import TimmBackbone
 from facegraph.compose import build_data, build_model, compose, make, statistics_for
 from facegraph.data.datamodule import FaceDataModule
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, DataError
 from facegraph.heads.fc import FullyConnectedHead
 from facegraph.losses.criteria import PointCriterion, Wing
 from facegraph.models.regressor import LandmarkRegressor
@@ -73,21 +73,17 @@ def _check_parts(cfg: DictConfig) -> None:
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_experiment_builds(experiment: str, crops: Path) -> None:
-    cfg = compose([f"experiment={experiment}"])
-    if "root" in list(cfg.dataset):
-        given = [
-            f"dataset.root={crops}",
-            "dataset.test_split=test_common",
-            "data.batch_size=4",
-            "data.val_fraction=0.2",
-        ]
-        cfg = compose([f"experiment={experiment}", *given, *NEEDS.get(experiment, [])])
-        data = build_data(cfg)
-        data.setup("fit")
-        data.setup("test")
-        assert len(data.test_table) == 5
-    assert isinstance(build_data(cfg), FaceDataModule)
+def test_experiment_builds(experiment: str, crops: Path, stores: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEGRAPH_DATA", str(stores))
+    given = [f"experiment={experiment}", "data.batch_size=4", "data.val_fraction=0.2", *NEEDS.get(experiment, [])]
+    if OmegaConf.is_missing(compose(given).dataset, "root"):
+        given += [f"dataset.root={crops}", "dataset.test_split=test_common"]
+    cfg = compose(given)
+    data = build_data(cfg)
+    assert isinstance(data, FaceDataModule)
+    data.setup("fit")
+    data.setup("test")
+    assert len(data.test_table) in (5, 6)
     assert cfg.name == experiment
     _check_parts(cfg)
 
@@ -121,7 +117,8 @@ def test_the_documented_command_does_what_it_says() -> None:
     assert (criterion.omega, criterion.epsilon) == (10, 0.5)
     dataset = make(cfg.dataset)
     assert dataset.scheme is landmarks.WFLW98
-    assert dataset.thresholds == (0.10,)
+    assert dataset.thresholds_of("inter_ocular") == (0.10,)
+    assert dataset.thresholds_of("box") == (0.07,)
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "backbone").glob("*.yaml")))
@@ -183,9 +180,16 @@ def test_a_model_setting_out_of_range_is_explained(override: str, named: list[st
         assert part in str(caught.value)
 
 
-def test_an_input_size_is_refused_by_the_data_too() -> None:
-    with pytest.raises(ConfigError, match=r"input_size is 100.*nearest is 96"):
-        build_data(compose(["input_size=100"]))
+def test_a_store_that_is_not_there_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEGRAPH_DATA", str(tmp_path / "nowhere"))
+    cfg = compose(["dataset=wflw"])
+    shapes, source = statistics_for(cfg)  # costs of a model do not need the faces
+    assert shapes.mean_shape.shape == (98, 2)
+    assert "no prepared store yet" in source
+    with pytest.raises(DataError, match=r"no prepared store of 'wflw' at .*nowhere.*facegraph prepare wflw --source"):
+        build_data(cfg).setup("fit")
+    with pytest.raises(DataError, match=r"no store\.json"):
+        build_data(compose(["dataset=prepared", f"dataset.root={tmp_path}"]))
 
 
 def test_the_entries_answer_a_typo_before_hydra_does() -> None:

@@ -7,11 +7,13 @@ import math
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from facegraph.compose import compose
+from facegraph.errors import DataError
 from facegraph.run import train
 from tests.helpers.crops import write_crops
-from tests.helpers.runs import ROOT
+from tests.helpers.runs import ROOT, evaluate_run
 
 SMALL = ("input_size=64", "trainer.accelerator=cpu", "debug=fast", "data.val_fraction=0.25")
 DRAWN = tuple(f"dataset.{size}" for size in ("train_size=12", "test_size=5", "image_size=64"))
@@ -25,9 +27,15 @@ RUNS = {
     "backbone=resnet50 model=regressor dataset=synthetic trainer=default",
     "own faces": "dataset=crops loss=wing loss.relative_weight=1 scheduler=multistep backbone=resnet34 "
     "dataset.scheme.name_or_path=ibug68",
-    "overfit": "dataset=wflw loss=softwing backbone=resnet18 debug=overfit trainer.max_epochs=1 "
+    "overfit": "dataset=synthetic loss=softwing backbone=resnet18 debug=overfit trainer.max_epochs=1 "
     "trainer.check_val_every_n_epoch=1",
-    "300w": "dataset=300w_crops backbone=hrnet_w18",
+    "300w": "dataset=300w_crops backbone=hrnet_w18 box=landmarks",
+    "own store": "dataset=prepared dataset.root={stores}/crops augment=fan box=detector-jittered",
+    "coco": "dataset=coco augment=musica box=official",
+    "large poses": "dataset=300wlp box=detector-jittered",
+    "own boxes": "dataset=cofw box=official-or-landmarks",
+    "wflw": "dataset=wflw box=official",
+    "300w prepared": "dataset=300w",
 } | {
     # one experiment runs at its own backbone, the others are deltas that a smaller one serves as well
     p.stem: f"experiment={p.stem}"
@@ -40,6 +48,7 @@ ELSEWHERE = {
     "trainer/ddp": "tests/train/test_ddp.py",
     "debug/fast": "all runs here",
     "backbone/tiny": "default, run 'plain'",
+    "dataset/cofw68": "test_cross_data_set",
 }
 
 
@@ -61,24 +70,43 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("name", RUNS)
-def test_run(name: str, crops: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run(name: str, crops: dict[str, Path], stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEGRAPH_DATA", str(stores))
     for variable in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(variable, str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    given = RUNS[name].split()
+    given = RUNS[name].format(stores=stores).split()
     cfg = compose(given)
-    if "root" in list(cfg.dataset):
+    if OmegaConf.is_missing(cfg.dataset, "root"):
         given.append(f"dataset.root={crops[cfg.dataset.test_split]}")
-    else:
+    elif "root" not in cfg.dataset:
         given.extend(DRAWN)
+    if cfg.dataset._target_.endswith("PreparedDataset"):
+        given.append("data.batch_size=4")
     small = [s for s in SMALL if s.split("=")[0] not in {g.split("=")[0] for g in given}]
     result = train(compose([*small, *given, "output_dir=run"]))
     # after two steps batch norm's running statistics say little: the number need not be small
     assert math.isfinite(result.metrics["test"]["last"]["nme"])
     assert result.metrics["test"]["last"]["nme"] > 0
-    assert result.protocol.test_faces == 5
+    assert result.protocol.test_faces == result.metrics["test"]["last"]["count"] >= 4
     written = json.loads((tmp_path / "run" / "result.json").read_text())
     assert written["metrics"]["test"]["last"]["nme"] == result.metrics["test"]["last"]["nme"]
     for part, place in (("logger=tensorboard", "run/tensorboard/events*"), ("logger=wandb", "**/offline-run-*")):
         assert (part not in given) or list(tmp_path.glob(place)), place
     assert {p.name for p in tmp_path.iterdir()} <= {"run", "wandb"}
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_cross_data_set(stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on 300-W, scored on COFW-68 and on a subset of its own test faces."""
+    monkeypatch.setenv("FACEGRAPH_DATA", str(stores))
+    own = train(compose([*SMALL, "dataset=300w", "data.batch_size=4", f"output_dir={tmp_path / 'run'}"]))
+    assert set(own.metrics["test"]["last"]["subsets"]) == {"common", "challenging"}
+    assert own.protocol.thresholds == {"inter_ocular": (0.08, 0.1), "inter_pupil": (0.08, 0.1), "box": (0.07,)}
+    other = evaluate_run(tmp_path / "run", "dataset=cofw68")
+    assert (other.protocol.dataset, other.protocol.trained_on, other.protocol.test_faces) == ("cofw68", "300w", 4)
+    hard = evaluate_run(tmp_path / "run", "dataset.test_subset=challenging", "box=official-or-landmarks")
+    assert (hard.protocol.split, hard.protocol.test_faces) == ("test/challenging", 2)
+    assert hard.protocol.crop != own.protocol.crop
+    with pytest.raises(DataError, match="'cofw68' has no faces to train on"):
+        train(compose([*SMALL, "dataset=cofw68", f"output_dir={tmp_path / 'none'}"]))

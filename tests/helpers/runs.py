@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from facegraph.compose import compose
 from facegraph.records import RunResult
-from facegraph.run import evaluate, offer_dataset_of_run, train
+from facegraph.run import evaluate, offer_data_of_run, train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,7 +58,7 @@ def resume(folder: Path) -> TinyRun:
 
 def evaluate_run(run: Path, *overrides: str) -> RunResult:
     """What `python eval.py run=...` does, in this process; the data set's settings are those of the run."""
-    offer_dataset_of_run([f"run={run}"])
+    offer_data_of_run([f"run={run}"])
     return evaluate(compose([f"run={run}", "trainer=cpu", "num_workers=0", *overrides], config_name="eval"))
 
 

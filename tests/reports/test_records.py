@@ -51,11 +51,12 @@ def card() -> ProtocolCard:
         train_faces=80,
         val_faces=20,
         test_faces=4,
+        test_hash="0123456789ab",
         crop="landmark box",
         crop_margin=1.25,
         input_size=64,
         normaliser="inter_ocular",
-        thresholds=(0.08, 0.1),
+        thresholds={"inter_ocular": (0.08, 0.1)},
         checkpoint_rule="last epoch; best: lowest validation NME",
         epochs=3,
         optimiser_steps=30,
@@ -114,13 +115,14 @@ def test_predictions_are_replaced_only_while_the_run_is_unfinished(tmp_path) -> 
 
 
 def test_summary_of_hand_computed_faces() -> None:
-    summary = summarise(small_frame(), ["inter_ocular", "box"], [0.10, 0.2])
+    summary = summarise(small_frame(), ["inter_ocular", "box"], {"inter_ocular": (0.10, 0.2), "box": (0.07,)})
     assert summary["count"] == 4
     assert summary["nme"] == pytest.approx(0.175)
     assert summary["fr@0.10"] == 0.5
     assert summary["auc@0.20"] == pytest.approx((0.75 + 0.5 + 0.25) / 4)
     assert summary["normalisers"]["inter_ocular"]["nme"] == summary["nme"]
-    assert summary["normalisers"]["box"]["fr@0.10"] == 0.25
+    assert set(summary["normalisers"]["box"]) == {"nme", "fr@0.07", "auc@0.07"}
+    assert summary["normalisers"]["box"]["fr@0.07"] == 0.5
     assert summary["subsets"]["pose"]["nme"] == pytest.approx(0.225)
     assert summary["subsets"]["pose"]["count"] == 2
     empty = {"count": 0, "nme": None, "fr@0.10": None, "auc@0.10": None, "fr@0.20": None, "auc@0.20": None}
@@ -137,7 +139,7 @@ def test_nan_predictions_become_null_and_fail() -> None:
     broken = prediction_frame(
         faces.ids, faces.row, prediction, faces.truth, faces.norm_distances, faces.attributes, "last"
     )
-    summary = summarise(broken, ["inter_ocular"], [0.2])
+    summary = summarise(broken, ["inter_ocular"], {"inter_ocular": (0.2,)})
     assert summary["nme"] is None
     assert summary["fr@0.20"] == 0.5
     assert summary["per_landmark"][0] is None
@@ -150,17 +152,19 @@ def test_unusable_frames_are_refused() -> None:
     with pytest.raises(DataError, match="lengths"):
         prediction_frame(faces.ids[:3], *faces[1:])
     with pytest.raises(DataError, match="last"):
-        summarise(pd.concat([small_frame("last"), small_frame("best")]), ["inter_ocular"], [0.1])
+        summarise(pd.concat([small_frame("last"), small_frame("best")]), ["inter_ocular"], {})
     with pytest.raises(DataError, match="'inter_pupil' is not among"):
-        summarise(small_frame(), ["inter_pupil"], [0.1])
+        summarise(small_frame(), ["inter_pupil"], {})
     with pytest.raises(ConfigError, match="name at least one"):
-        summarise(small_frame(), [], [0.1])
+        summarise(small_frame(), [], {})
     with pytest.raises(RunError, match=r"eval\.py"):
         read_predictions("nowhere/predictions.parquet")
 
 
 def test_result_comes_back_from_its_file(tmp_path) -> None:
-    test = {name: summarise(small_frame(name), ["inter_ocular"], [0.08, 0.1]) for name in ("last", "best")}
+    test = {
+        name: summarise(small_frame(name), ["inter_ocular"], {"inter_ocular": (0.08, 0.1)}) for name in ("last", "best")
+    }
     written = result(val={"nme": 0.04}, test=test)
     path = written.write(tmp_path / "run")
     assert path.name == "result.json"

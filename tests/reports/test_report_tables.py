@@ -17,7 +17,10 @@ SUMMARY = {
     "nme": 0.04216,
     "fr@0.10": 1 / 3,
     "auc@0.10": 0.57839,
-    "normalisers": {"inter_ocular": {"nme": 0.04216}, "inter_pupil": {"nme": 0.0605}},
+    "normalisers": {
+        "inter_ocular": {"nme": 0.04216, "fr@0.10": 1 / 3, "auc@0.10": 0.57839},
+        "inter_pupil": {"nme": 0.0605},
+    },
     "subsets": {"pose": {"count": 2, "nme": 0.07}, "blur": {"count": 0, "nme": None}},
     "per_landmark": [0.01],
 }
@@ -26,8 +29,9 @@ SUMMARY = {
 def run_result() -> RunResult:
     card = ProtocolCard(
         dataset="wflw", split="test", scheme="wflw98", num_landmarks=98, trained_on="wflw",
-        train_faces=6750, val_faces=750, test_faces=3,
-        crop="landmark box", crop_margin=1.25, input_size=256, normaliser="inter_ocular", thresholds=(0.1,),
+        train_faces=6750, val_faces=750, test_faces=3, test_hash="0123456789ab",
+        crop="landmark box", crop_margin=1.25, input_size=256,
+        normaliser="inter_ocular", thresholds={"inter_ocular": (0.1,)},
         checkpoint_rule="last epoch", epochs=60, optimiser_steps=7000, seed=0,
     )  # fmt: skip
     provenance = collect_provenance(
@@ -49,6 +53,15 @@ def test_results_table_has_a_row_for_each_checkpoint() -> None:
     text = printed(table)
     assert "wflw test: 3 faces, 98 landmarks" in text
     assert "@10 %" in text
+
+
+def test_a_normaliser_with_thresholds_of_its_own_gets_columns() -> None:
+    result = run_result()
+    result.protocol.thresholds["box"] = (0.07,)
+    result.metrics["test"]["last"]["normalisers"]["box"] = {"nme": 0.02, "fr@0.07": 0.25, "auc@0.07": 0.7}
+    columns = {str(column.header): next(iter(column.cells)) for column in results_table(result).columns}
+    assert columns["FR %\n@7 % box"] == "25.00"
+    assert columns["AUC %\n@7 % box"] == "70.00"
 
 
 def test_subsets_table_shows_counts_and_dashes() -> None:

@@ -65,7 +65,8 @@ def test_metrics_follow_from_the_predictions(tiny_run: TinyRun) -> None:
         errors = np.linalg.norm(pred - true, axis=-1).mean(axis=1) / ocular
         assert errors.mean() == pytest.approx(metrics["nme"], abs=1e-6)
         assert np.mean(errors > 0.08) == pytest.approx(metrics["fr@0.08"], abs=1e-9)
-        again = summarise(rows, ["inter_ocular", "inter_pupil", "box"], [0.08, 0.10])
+        thresholds = dict.fromkeys(("inter_ocular", "inter_pupil", "box"), (0.08, 0.10))
+        again = summarise(rows, list(thresholds), thresholds)
         assert again == metrics
 
 
@@ -105,16 +106,23 @@ def test_evaluation_on_another_data_set(tiny_run: TinyRun, tmp_path) -> None:
     before = (tiny_run.folder / "result.json").read_bytes()
     other = evaluate_run(
         tiny_run.folder,
-        "dataset=wflw",
+        "dataset=synthetic",
+        "dataset.name=others",
+        "dataset.thresholds=[0.07]",
+        "dataset.seed=5",
         "dataset.test_size=5",
         "dataset.train_size=1",
         "dataset.image_size=64",
+        "box=detector-jittered",
         f"output_dir={tmp_path / 'eval'}",
     )
-    assert other.protocol.dataset == "wflw-synthetic-stand-in"
+    assert other.protocol.dataset == "others"
+    assert "moved by up to 0.1" in other.protocol.crop
+    assert tiny_run.result.protocol.crop == "square around the tight landmark box"
+    assert other.protocol.test_hash != tiny_run.result.protocol.test_hash
     assert other.protocol.trained_on == "synthetic"
     assert other.protocol.test_faces == other.metrics["test"]["last"]["count"] == 5
-    assert other.protocol.thresholds == (0.10,)
+    assert other.protocol.thresholds["box"] == (0.07,)
     assert (tiny_run.folder / "result.json").read_bytes() == before
     with pytest.raises(RunError, match="nothing is overwritten"):
         evaluate_run(tiny_run.folder, f"output_dir={tmp_path / 'eval'}")

@@ -34,6 +34,7 @@ ALLOWED = {
     "records": {"metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {"records", "metrics.functional", "metrics.names", "errors", "landmarks"},
     "viz": {"errors", "landmarks", "geometry.affine"},
+    "viz_numbers": {"viz", "errors", "landmarks"},
     "complexity": {"errors"},
     "schedules": {"errors"},
     "task": {"metrics", "geometry", "structures", "schedules", "errors"},
@@ -45,7 +46,14 @@ ALLOWED = {
         "checkpoint", "callbacks", "compose", "complexity", "data", "graph", "metrics", "records", "results", "task",
         *BASE,
     },
-    "cli": {"compose", "complexity", "geometry", "graph", "reports", *BASE},
+    "prepare": {"data", "geometry", *BASE},
+    "doctor": {"data", "geometry", "viz", *BASE},
+    "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
+    "bench": {"data", "geometry", *BASE},
+    "cli": {
+        "bench", "complexity", "compose", "data", "doctor", "geometry", "graph", "inspection", "prepare", "reports",
+        *BASE,
+    },
 }  # fmt: skip
 # library -> the only units that may import it
 ONLY_IN = {
@@ -55,9 +63,21 @@ ONLY_IN = {
     "albumentations": {"data"},
     "timm": {"backbones", "callbacks"},
     "typer": {"cli"},
+    "h5py": {"data"},
+    "scipy": {"data"},
+    "jinja2": {"reports"},
     "wandb": set(),
 }
-WITHOUT_TORCH = ("records", "reports", "viz", "landmarks", "errors", "metrics.functional", "metrics.names")
+WITHOUT_TORCH = (
+    "records",
+    "reports",
+    "viz",
+    "viz_numbers",
+    "landmarks",
+    "errors",
+    "metrics.functional",
+    "metrics.names",
+)
 
 
 def imports(path: Path, ignore_typing: bool = True) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from facegraph.data.formats.bounds import COORDINATE_LIMIT
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import SCHEMES, LandmarkScheme
@@ -96,8 +97,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
 def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attributes: Sequence[str]) -> None:
     names = [str(c) for c in frame.columns]
     present = set(names)
-    numbered = {int(c[1:]) for c in names if re.fullmatch(r"x\d+", c)} & {
-        int(c[1:]) for c in names if re.fullmatch(r"y\d+", c)
+    # Six digits are plenty, and int() of a very long text is refused.
+    numbered = {int(c[1:]) for c in names if re.fullmatch(r"x[0-9]{1,6}", c)} & {
+        int(c[1:]) for c in names if re.fullmatch(r"y[0-9]{1,6}", c)
     }
     count = len(numbered)
     if numbered and numbered == set(range(count)) and count != scheme.num_landmarks:
@@ -124,13 +126,14 @@ def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attr
 
 def _numbers(path: Path, frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
     values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.argwhere(~np.isfinite(values))
+    bad = np.argwhere(~(np.abs(values) <= COORDINATE_LIMIT))  # not '>', which NaN passes
     if len(bad):
         row, column = bad[0]
         cell = frame.iloc[row][columns[column]]
         raise DataError(
-            f"{path}, line {frame.index[row] + 2}, column {columns[column]}: '{cell}' is no finite number "
-            f"({len(np.unique(bad[:, 0]))} row(s) like this). Write the coordinate in px, or delete the row."
+            f"{path}, line {frame.index[row] + 2}, column {columns[column]}: '{cell[:40]}' is no finite number within "
+            f"{COORDINATE_LIMIT:g} ({len(np.unique(bad[:, 0]))} row(s) like this). Write the coordinate in px, or "
+            "delete the row."
         )
     return values
 

@@ -26,5 +26,8 @@ class CachedSource:
             self._images[index] = self._source.image(index)
         return self._images[index]
 
+    def image_to_stored(self, index: int) -> np.ndarray:
+        return self._source.image_to_stored(index)
+
     def __getstate__(self) -> dict[str, object]:
         return {"_source": self._source, "_images": {}}

@@ -12,7 +12,7 @@ import numpy as np
 
 from facegraph.data.annotations import Annotations, read_annotations
 from facegraph.data.images import check_image, read_image
-from facegraph.data.source import FaceTable, LandmarkDataset
+from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds
 from facegraph.errors import DataError
 from facegraph.landmarks import BOX, LandmarkScheme
 
@@ -38,6 +38,9 @@ class ImageFolderSource:
     def image(self, index: int) -> np.ndarray:
         return read_image(self._files[index], self._places[index])
 
+    def image_to_stored(self, index: int) -> np.ndarray:
+        return np.eye(3)
+
 
 class CropsDataset(LandmarkDataset):
     """Images under root and one csv that annotates them, one face per row; checked when a split is opened.
@@ -46,7 +49,7 @@ class CropsDataset(LandmarkDataset):
         image: file, relative to root/images or to root. Several rows may share an image; their ids get #1, #2, ...
         split: name of the split.
         x0, y0, x1, y1, ...: landmarks in px of the stored image, 0-based, integers at pixel centres.
-        box_x0, box_y0, box_x1, box_y1: optional face box in the same px; by default the tight box of the landmarks.
+        box_x0, box_y0, box_x1, box_y1: optional face box in the same px, for box=official.
         photo: optional name of the photograph that the image was cut from; faces of one photograph stay on one side
             when validation is cut from train.
         one column per attribute: 0 or 1.
@@ -77,7 +80,7 @@ class CropsDataset(LandmarkDataset):
         photo_pattern: str | None = None,
         attributes: Sequence[str] = (),
         normalisers: Sequence[str] | None = None,
-        thresholds: Sequence[float] = (0.08, 0.10),
+        thresholds: Thresholds = (0.08, 0.10),
     ) -> None:
         self.root = Path(root).expanduser()
         self.scheme = scheme
@@ -89,7 +92,7 @@ class CropsDataset(LandmarkDataset):
         self.attributes = tuple(attributes)
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
         self.test_name = test_split
-        self.thresholds = tuple(float(t) for t in thresholds)
+        self.thresholds = thresholds
 
     def train(self) -> ImageFolderSource:
         return self._open(self.train_split)
@@ -109,7 +112,6 @@ class CropsDataset(LandmarkDataset):
         rows = read_annotations(self.root / self.annotations, self.scheme, self.attributes, self.photo_pattern)
         self._check_photos(rows)
         self._check_normalisers(rows)
-        self.box_policy = "box columns of the csv" if rows.boxes_given else "tight landmark box"
         return rows
 
     def _check_photos(self, rows: Annotations) -> None:
@@ -151,7 +153,7 @@ class CropsDataset(LandmarkDataset):
             ids=tuple(ids[row] for row in chosen),
             photos=tuple(rows.photos[chosen]),
             landmarks=rows.landmarks[chosen],
-            boxes=rows.boxes[chosen],
+            boxes=rows.boxes[chosen] if rows.boxes_given else np.full((len(chosen), 4), np.nan),
             attributes=rows.attributes[chosen],
             attribute_names=self.attributes,
         )

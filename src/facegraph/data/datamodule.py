@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader
 
 from facegraph.data.augment import Augmentation
 from facegraph.data.balancing import PoseBalancing
-from facegraph.data.faces import Faces, FaceSubset
+from facegraph.data.boxes import BoxPolicy
+from facegraph.data.faces import Faces, FaceSubset, loaded
 from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import Normalise
 from facegraph.data.pipeline import FacePipeline
@@ -20,8 +21,6 @@ from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
 from facegraph.data.splits import split_by_photo
 from facegraph.errors import ConfigError
 from facegraph.geometry.affine import transform_points
-
-_STRIDE = 32
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -34,8 +33,8 @@ class FaceDataModule(pl.LightningDataModule):
         dataset: the faces and their protocol.
         augmentation: random changes of training faces.
         normalise: from a uint8 crop to the network's input.
-        input_size: side of the network's input in px, a multiple of 32.
-        margin: side of the square crop over the longer side of the face's box.
+        input_size: side of the network's input in px; a model may ask for a multiple of its stride.
+        box: which box a face is cut out around, and the square around it.
         batch_size: of training, per device.
         eval_batch_size: of validation and test, per device.
         num_workers: loader processes per device; 0 loads in the training process.
@@ -58,7 +57,7 @@ class FaceDataModule(pl.LightningDataModule):
         augmentation: Augmentation,
         normalise: Normalise,
         input_size: int,
-        margin: float,
+        box: BoxPolicy,
         batch_size: int,
         eval_batch_size: int,
         num_workers: int,
@@ -68,10 +67,10 @@ class FaceDataModule(pl.LightningDataModule):
         drop_last: bool = True,
     ) -> None:
         super().__init__()
-        _check_settings(input_size, margin, batch_size, eval_batch_size, num_workers)
+        _check_settings(input_size, batch_size, eval_batch_size, num_workers)
         self.dataset = dataset
         self.input_size = input_size
-        self.margin = margin
+        self.box = box
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
@@ -79,16 +78,16 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed = seed
         self.balancing = balancing
         self.drop_last = drop_last
-        self._train_pipeline = FacePipeline(dataset.scheme, input_size, margin, normalise, augmentation)
-        self._eval_pipeline = FacePipeline(dataset.scheme, input_size, margin, normalise)
+        self._train_pipeline = FacePipeline(dataset.scheme, input_size, box, normalise, augmentation)
+        self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box, normalise)
         self._sources: dict[str, FaceSource] = {}
 
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self._sources:
             source = self.dataset.train()
             train_rows, val_rows = split_by_photo(source.table.photos, self.val_fraction, self.seed)
-            self._sources["train"] = FaceSubset(source, train_rows)
-            self._sources["val"] = FaceSubset(source, val_rows)
+            self._sources["train"] = FaceSubset(source, train_rows, self.box)
+            self._sources["val"] = FaceSubset(source, val_rows, self.box, scored=True)
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
         if stage == "fit":
@@ -96,7 +95,8 @@ class FaceDataModule(pl.LightningDataModule):
             if self._train_pipeline.mirrors:
                 check_flip(self.dataset.scheme, self.train_table.landmarks)
         if stage in ("test", "predict") and "test" not in self._sources:
-            self._sources["test"] = self.dataset.test()
+            faces = self.dataset.test()
+            self._sources["test"] = FaceSubset(faces, np.arange(len(faces.table)), self.box, scored=True)
             self.test_table = self._sources["test"].table
 
     def _check_batch(self) -> None:
@@ -136,6 +136,7 @@ class FaceDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
+            collate_fn=loaded,
         )
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
@@ -156,6 +157,7 @@ class FaceDataModule(pl.LightningDataModule):
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
+            collate_fn=loaded,
         )
 
     def _faces(self, split: str, pipeline: FacePipeline, seed: int | None) -> Faces:
@@ -169,15 +171,9 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _check_settings(input_size: int, margin: float, batch_size: int, eval_batch_size: int, num_workers: int) -> None:
-    if input_size < _STRIDE or input_size % _STRIDE:
-        nearest = max(_STRIDE, round(input_size / _STRIDE) * _STRIDE)
-        raise ConfigError(
-            f"input_size is {input_size}; it must be a positive multiple of {_STRIDE}, the stride of the backbones' "
-            f"last features. The nearest is {nearest}."
-        )
-    if margin <= 0:
-        raise ConfigError(f"margin is {margin}; it must be positive. 1 cuts tight around the box, 1.25 is usual.")
+def _check_settings(input_size: int, batch_size: int, eval_batch_size: int, num_workers: int) -> None:
+    if input_size < 1:
+        raise ConfigError(f"input_size is {input_size}; the side of the crop must be at least 1 px. 256 is usual.")
     if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:
         raise ConfigError(
             f"batch_size is {batch_size}, eval_batch_size {eval_batch_size}, num_workers {num_workers}; the sizes must "

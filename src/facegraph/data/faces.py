@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-from torch.utils.data import Dataset
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from facegraph.data.boxes import BoxPolicy
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.sampler import Draw
 from facegraph.data.source import FaceSource, FaceTable, sample_at
@@ -12,12 +20,28 @@ from facegraph.structures import FaceBatch
 
 
 class FaceSubset:
-    """Some rows of a source, numbered anew from 0."""
+    """Some rows of a source, numbered anew from 0, with the boxes that a policy cuts them out around.
 
-    def __init__(self, source: FaceSource, rows: np.ndarray) -> None:
+    Args:
+        source: the faces.
+        rows: which of them.
+        policy: their boxes; None keeps those of the source.
+        scored: whether they are validated or tested on, where a policy may use another box than in training.
+
+    Raises:
+        DataError: a face without the box that the policy needs.
+    """
+
+    def __init__(
+        self, source: FaceSource, rows: np.ndarray, policy: BoxPolicy | None = None, scored: bool = False
+    ) -> None:
         self._source = source
         self._rows = np.asarray(rows, dtype=np.int64)
-        self._table = select_rows(source.table, self._rows)
+        table = select_rows(source.table, self._rows)
+        if policy is not None and len(table):
+            boxes = policy.boxes(table.landmarks, table.boxes, table.ids)
+            table = replace(table, boxes=policy.scored(boxes, table.ids) if scored else boxes)
+        self._table = table
 
     @property
     def table(self) -> FaceTable:
@@ -25,6 +49,9 @@ class FaceSubset:
 
     def image(self, index: int) -> np.ndarray:
         return self._source.image(int(self._rows[index]))
+
+    def image_to_stored(self, index: int) -> np.ndarray:
+        return self._source.image_to_stored(int(self._rows[index]))
 
 
 def select_rows(table: FaceTable, rows: np.ndarray) -> FaceTable:
@@ -39,7 +66,7 @@ def select_rows(table: FaceTable, rows: np.ndarray) -> FaceTable:
 
 
 class Faces(Dataset[FaceBatch]):
-    """Items of a batch by draw.
+    """Items of a batch by draw, and whole batches: a loader over it needs collate_fn=loaded.
 
     Args:
         source: the faces.
@@ -62,6 +89,34 @@ class Faces(Dataset[FaceBatch]):
 
     def __getitem__(self, draw: Draw | int) -> FaceBatch:
         """One item without the batch dimension; a bare row (Lightning's overfit_batches) is its draw number 0."""
+        return self._item(draw, None)
+
+    def __getitems__(self, draws: Sequence[Draw | int]) -> FaceBatch:
+        """A batch. Every image is normalised into its place, which spares the copy that stacking them would be."""
+        size = self.pipeline.input_size
+        images = _batch_memory((len(draws), 3, size, size))
+        items = [self._item(draw, out) for draw, out in zip(draws, images.numpy(), strict=True)]
+        return FaceBatch(images, *(torch.stack(column) for column in list(zip(*items, strict=True))[1:]))
+
+    def _item(self, draw: Draw | int, out: np.ndarray | None) -> FaceBatch:
         index, number = draw if isinstance(draw, Draw) else Draw(draw, 0)
         rng = None if self.seed is None else np.random.default_rng([self.seed, number, index])
-        return self.pipeline.item(sample_at(self.source, index), index, self.norm_distances[index], rng)
+        return self.pipeline.item(sample_at(self.source, index), index, self.norm_distances[index], rng, out)
+
+
+def loaded(batch: Any) -> FaceBatch:
+    """The collate_fn of loaders over Faces, which has put the batch together already."""
+    return batch
+
+
+def _batch_memory(shape: tuple[int, ...]) -> Tensor:
+    """Float32 memory for the images of a batch, not initialised.
+
+    In a loader process it is shared with the training process, as torch's own collate function does it; otherwise the
+    batch would be copied on its way there. Elsewhere it comes from numpy, which asks for huge pages: with small ones
+    the first touch of a fresh batch takes longer than normalising it.
+    """
+    if get_worker_info() is None:
+        return torch.from_numpy(np.empty(shape, dtype=np.float32))
+    storage = torch.UntypedStorage._new_shared(4 * prod(shape))
+    return torch.empty(0, dtype=torch.float32).set_(storage).view(shape)

@@ -14,8 +14,8 @@ _SMALLEST_STD = 1e-6
 
 
 class Normalise(Protocol):
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(3, S, S) float32 of a crop (S, S, 3) uint8 RGB."""
+    def __call__(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """(3, S, S) float32 of a crop (S, S, 3) uint8 RGB; written to out, of the same shape and type, if given."""
         ...
 
 
@@ -26,10 +26,11 @@ class PerImage:
     BGR; here the order is RGB.
     """
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        mean, std = cv2.meanStdDev(image)
-        std = np.where(std < _SMALLEST_STD, 1.0, std)
-        return _affine(image, mean.ravel(), std.ravel())
+    def __call__(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        channels = cv2.split(image)
+        # one plane at a time is four times as fast as the interleaved image, and the sums are of integers either way
+        mean, std = np.array([cv2.meanStdDev(channel) for channel in channels])[:, :, 0, 0].T
+        return _affine(channels, mean, np.where(std < _SMALLEST_STD, 1.0, std), out)
 
 
 class FixedStatistics:
@@ -52,15 +53,15 @@ class FixedStatistics:
         self.mean = tuple(float(m) for m in mean)
         self.std = tuple(float(s) for s in std)
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return _affine(image, 255 * np.array(self.mean), 255 * np.array(self.std))
+    def __call__(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        return _affine(cv2.split(image), 255 * np.array(self.mean), 255 * np.array(self.std), out)
 
 
-def _affine(image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _affine(channels: Sequence[np.ndarray], mean: np.ndarray, std: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     factor = 1 / std
-    planes = np.empty((3, *image.shape[:2]), dtype=np.float32)
+    planes = np.empty((3, *channels[0].shape), dtype=np.float32) if out is None else out
     # Two arguments of float32 per plane: the loop is twice as fast as one broadcast over the strided image.
-    for plane, channel, f, m in zip(planes, cv2.split(image), factor, mean, strict=True):
+    for plane, channel, f, m in zip(planes, channels, factor, mean, strict=True):
         np.multiply(channel, np.float32(f), out=plane, dtype=np.float32)
         plane -= np.float32(m * f)
     return planes

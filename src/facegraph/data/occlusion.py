@@ -1,17 +1,15 @@
-"""One solid rectangle drawn over the crop."""
+"""Rectangles drawn over the crop; landmarks stay."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import albumentations as A
 import numpy as np
 
+from facegraph.data.photometric import PixelTransform
 from facegraph.errors import ConfigError
 
 
-class RectangleOcclusion(A.ImageOnlyTransform):
-    """Cover the crop with one rectangle of a random colour; landmarks stay.
+class RectangleOcclusion(PixelTransform):
+    """Cover the crop with one rectangle of a random colour.
 
     The centre is uniform over the crop and the part outside is cut off, so the covered area is area_fraction at most.
     Source: the SCC code (area 0.2 of the crop, aspect 0.4 to 2.5, probability 0.5; the paper gives no probability).
@@ -28,34 +26,53 @@ class RectangleOcclusion(A.ImageOnlyTransform):
     def __init__(
         self, area_fraction: float = 0.2, aspect_min: float = 0.4, aspect_max: float = 2.5, p: float = 0.5
     ) -> None:
-        super().__init__(p=p)
-        if not (0 < area_fraction <= 1 and 0 < aspect_min <= aspect_max and 0 <= p <= 1):
+        super().__init__(p)
+        if not (0 < area_fraction <= 1 and 0 < aspect_min <= aspect_max):
             raise ConfigError(
-                f"occlusion with area_fraction={area_fraction}, aspect {aspect_min} to {aspect_max}, p={p}: needs "
-                "0 < area_fraction <= 1, 0 < aspect_min <= aspect_max, 0 <= p <= 1."
+                f"occlusion with area_fraction={area_fraction}, aspect {aspect_min} to {aspect_max}: needs "
+                "0 < area_fraction <= 1 and 0 < aspect_min <= aspect_max."
             )
         self.area_fraction = area_fraction
         self.aspect_min = aspect_min
         self.aspect_max = aspect_max
 
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        height, width = params["shape"][:2]
-        rng = self.random_generator
+    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
         area = self.area_fraction * height * width
         aspect = rng.uniform(self.aspect_min, self.aspect_max)
         half = np.array([np.sqrt(area * aspect), np.sqrt(area / aspect)]) / 2
         centre = rng.uniform(0, 1, size=2) * (width, height)
-        low = np.clip(np.rint(centre - half), 0, (width, height)).astype(int)
-        high = np.clip(np.rint(centre + half), 0, (width, height)).astype(int)
-        return {"low": low, "high": high, "colour": rng.integers(0, 256, size=3)}
-
-    # albumentations hands every parameter to apply, so the rest has to be taken as well
-    def apply(
-        self, img: np.ndarray, low: np.ndarray, high: np.ndarray, colour: np.ndarray, **params: Any
-    ) -> np.ndarray:
-        covered = img.copy()
-        covered[low[1] : high[1], low[0] : high[0]] = colour
+        (x0, y0), (x1, y1) = np.clip(np.rint([centre - half, centre + half]), 0, (width, height)).astype(int)
+        covered = image.copy()
+        covered[y0:y1, x0:x1] = rng.integers(0, 256, size=3)
         return covered
 
-    def get_transform_init_args_names(self) -> tuple[str, ...]:
-        return ("area_fraction", "aspect_min", "aspect_max")
+
+class NoiseRectangle(PixelTransform):
+    """Cover the crop with one rectangle in which every value of every pixel is random, uniform over 0 ... 255.
+
+    Width and height are each uniform between one pixel and max_side of the crop's side; the rectangle lies inside the
+    crop, each place equally likely. Source: the MuSiCa code, whose rectangle goes up to half of each side (0.5).
+
+    Args:
+        max_side: largest side over the crop's side, in (0, 1].
+        p: probability.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+
+    def __init__(self, max_side: float = 0.5, p: float = 0.5) -> None:
+        super().__init__(p)
+        if not 0 < max_side <= 1:
+            raise ConfigError(f"noise rectangle with max_side={max_side}: needs 0 < max_side <= 1.")
+        self.max_side = max_side
+
+    def apply(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        frame = np.array(image.shape[1::-1])
+        size = rng.integers(1, np.maximum(1, np.rint(self.max_side * frame)).astype(int), endpoint=True)
+        x, y = rng.integers(0, frame - size, endpoint=True)
+        width, height = size
+        covered = image.copy()
+        covered[y : y + height, x : x + width] = rng.integers(0, 256, size=(height, width, 3), dtype=np.uint8)
+        return covered

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +19,8 @@ class FaceTable:
     """All annotations of one split, without the images.
 
     ids: M unique names. photos: M names of the photograph each face was cut from; faces of one photograph never fall on
-    both sides of a split. landmarks: (M, N, 2) float64 image px. boxes: (M, 4) float64 x0, y0, x1, y1 image px.
+    both sides of a split. landmarks: (M, N, 2) float64 image px. boxes: (M, 4) float64 x0, y0, x1, y1 image px: as
+    annotated, NaN where there is none, until a box policy (see data.boxes) puts the box to cut around in their place.
     attributes: (M, K) bool, columns named by attribute_names.
     """
 
@@ -42,6 +45,10 @@ class FaceSource(Protocol):
         """(H, W, 3) uint8 RGB image of row index of the table."""
         ...
 
+    def image_to_stored(self, index: int) -> np.ndarray:
+        """(3, 3) float64, px of the photograph that the table speaks of -> px of image(index)."""
+        ...
+
 
 def sample_at(source: FaceSource, index: int) -> FaceSample:
     table = source.table
@@ -51,23 +58,33 @@ def sample_at(source: FaceSource, index: int) -> FaceSample:
         box=table.boxes[index],
         attributes=table.attributes[index],
         id=table.ids[index],
+        image_to_stored=source.image_to_stored(index),
     )
+
+
+def fingerprint(table: FaceTable) -> str:
+    """12 hex digits that tell which faces a table holds, from ids and landmarks (to 1/1000 px), not from the images."""
+    digest = hashlib.sha256("\n".join(table.ids).encode())
+    digest.update(np.rint(1000 * table.landmarks).astype("<i8").tobytes())
+    return digest.hexdigest()[:12]
+
+
+Thresholds = Sequence[float] | Mapping[str, Sequence[float]]
 
 
 class LandmarkDataset(ABC):
     """A data set with its scheme and scoring protocol; sources are opened on demand.
 
     name: as results print it. normalisers: names of the distances that errors are divided by, the first one is the
-    data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser. test_name: of the split that
-    is scored. box_policy: where boxes come from, known once a split was opened.
+    data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser: a list for all of them, or
+    normaliser -> list. test_name: of the split that is scored.
     """
 
     name: str
     scheme: LandmarkScheme
     normalisers: tuple[str, ...] = (INTER_OCULAR,)
-    thresholds: tuple[float, ...] = (0.08, 0.10)
+    thresholds: Thresholds = (0.08, 0.10)
     test_name: str = "test"
-    box_policy: str = "tight landmark box"
 
     @abstractmethod
     def train(self) -> FaceSource:
@@ -76,6 +93,12 @@ class LandmarkDataset(ABC):
     @abstractmethod
     def test(self) -> FaceSource:
         """Faces that are only ever scored."""
+
+    def thresholds_of(self, normaliser: str) -> tuple[float, ...]:
+        """Thresholds of FR and AUC by one normaliser; none where only others were given some."""
+        if isinstance(self.thresholds, Mapping):
+            return tuple(float(t) for t in self.thresholds.get(normaliser, ()))
+        return tuple(float(t) for t in self.thresholds)
 
     def norm_distances(self, landmarks: np.ndarray) -> np.ndarray:
         """(..., M) distances, one per normaliser, of landmarks (..., N, 2), in their unit.

@@ -133,13 +133,15 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise RunError(f"cannot read predictions from {path}: {error}. Run eval.py on the run to write them.") from None
 
 
-def summarise(frame: pd.DataFrame, normalisers: Sequence[str], thresholds: Sequence[float]) -> dict[str, Any]:
+def summarise(
+    frame: pd.DataFrame, normalisers: Sequence[str], thresholds: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
     """Numbers of one checkpoint: one entry of `metrics["test"]` in result.json.
 
     Args:
         frame: one checkpoint's predictions.
         normalisers: names of the distances to report; the first one is the primary normaliser.
-        thresholds: failure and AUC thresholds t as fractions.
+        thresholds: normaliser -> failure and AUC thresholds t as fractions.
 
     Returns:
         count: number of faces M.
@@ -161,10 +163,10 @@ def summarise(frame: pd.DataFrame, normalisers: Sequence[str], thresholds: Seque
             raise DataError(
                 f"normaliser '{name}' is not among the predictions' {sorted(faces.norm_distances)}; name one of these."
             )
-    by_normaliser = {name: _measures(frame[f"nme_{name}"].to_numpy(), thresholds) for name in normalisers}
+    by_normaliser = {name: _measures(frame[f"nme_{name}"].to_numpy(), thresholds.get(name, ())) for name in normalisers}
     primary = frame[f"nme_{normalisers[0]}"].to_numpy()
     subsets = {
-        name: {"count": int(flag.sum())} | _measures(primary[flag], thresholds)
+        name: {"count": int(flag.sum())} | _measures(primary[flag], thresholds.get(normalisers[0], ()))
         for name, flag in faces.attributes.items()
     }
     errors = point_errors(faces.prediction, faces.truth, faces.norm_distances[normalisers[0]])

@@ -16,16 +16,17 @@ from facegraph.records.files import write_atomically
 from facegraph.records.predictions import RESULT_FILE
 from facegraph.records.provenance import Provenance
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
 class ProtocolCard:
     """All that must be equal before two numbers may stand in one table.
 
-    crop: policy in words ("landmark box"), crop_margin: side of the crop over the longer side of that box.
-    dataset and split: where the model was tested; trained_on: the data set it was trained on.
-    normaliser: the primary one. thresholds: fractions. checkpoint_rule: how "last" and "best" were chosen, in words.
+    crop: policy in words ("landmark box"), crop_margin: side of the crop over the side of that box.
+    dataset and split: where the model was tested; test_hash: fingerprint of the faces scored (ids and landmarks);
+    trained_on: the data set it was trained on. normaliser: the primary one. thresholds: normaliser -> fractions, of
+    failure rate and AUC. checkpoint_rule: how "last" and "best" were chosen, in words.
     """
 
     dataset: str
@@ -36,11 +37,12 @@ class ProtocolCard:
     train_faces: int
     val_faces: int
     test_faces: int
+    test_hash: str
     crop: str
     crop_margin: float
     input_size: int
     normaliser: str
-    thresholds: tuple[float, ...]
+    thresholds: dict[str, tuple[float, ...]]
     checkpoint_rule: str
     epochs: int
     optimiser_steps: int
@@ -85,8 +87,9 @@ class RunResult:
             )
         _check_fields(data, cls)
         card = _check_fields(data["protocol"], ProtocolCard)
+        thresholds = {name: tuple(values) for name, values in card["thresholds"].items()}
         return cls(
-            protocol=ProtocolCard(**{**card, "thresholds": tuple(card["thresholds"])}),
+            protocol=ProtocolCard(**{**card, "thresholds": thresholds}),
             metrics=data["metrics"],
             provenance=Provenance(**_check_fields(data["provenance"], Provenance)),
             schema_version=version,

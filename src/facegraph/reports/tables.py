@@ -13,7 +13,8 @@ _CHECKPOINTS = ("last", "best")
 
 
 def results_table(result: RunResult) -> Table:
-    """Test results: a row per checkpoint; NME by each normaliser, FR and AUC by the primary one."""
+    """Test results: a row per checkpoint; NME by each normaliser, FR and AUC by the primary one and by those that have
+    thresholds of their own."""
     card = result.protocol
     rows = _test_rows(result)
     table = Table(title=_title(card), caption=_caption(card))
@@ -21,13 +22,16 @@ def results_table(result: RunResult) -> Table:
     normalisers = list(dict.fromkeys(name for summary in rows.values() for name in summary["normalisers"]))
     for name in normalisers:
         table.add_column(f"NME %\n{name}", justify="right")
-    for threshold in card.thresholds:
-        table.add_column(f"FR %\n@{100 * threshold:g} %", justify="right")
-        table.add_column(f"AUC %\n@{100 * threshold:g} %", justify="right")
+    scored = _scored_thresholds(card)
+    for name, threshold in scored:
+        by = "" if name == card.normaliser else f" {name}"
+        table.add_column(f"FR %\n@{100 * threshold:g} %{by}", justify="right")
+        table.add_column(f"AUC %\n@{100 * threshold:g} %{by}", justify="right")
     for checkpoint, summary in rows.items():
         cells = [percent(summary["normalisers"].get(name, {}).get(NME)) for name in normalisers]
-        for threshold in card.thresholds:
-            cells += [percent(summary.get(failure_rate_name(threshold))), percent(summary.get(auc_name(threshold)))]
+        for name, threshold in scored:
+            measures = summary["normalisers"].get(name, {})
+            cells += [percent(measures.get(failure_rate_name(threshold))), percent(measures.get(auc_name(threshold)))]
         table.add_row(checkpoint, *cells)
     return table
 
@@ -55,6 +59,14 @@ def percent(fraction: float | None) -> str:
     ('4.22', '-')
     """
     return "-" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _scored_thresholds(card: ProtocolCard) -> list[tuple[str, float]]:
+    """(normaliser, threshold) of the columns; a normaliser with the primary one's thresholds would only repeat them."""
+    primary = card.thresholds.get(card.normaliser, ())
+    chosen = [(card.normaliser, threshold) for threshold in primary]
+    others = {name: values for name, values in card.thresholds.items() if name != card.normaliser}
+    return chosen + [(name, t) for name, values in others.items() if tuple(values) != tuple(primary) for t in values]
 
 
 def _test_rows(result: RunResult) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from facegraph.data.cache import CachedSource
-from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
+from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset, Thresholds
 from facegraph.data.synthetic.backdrop import BACKDROPS
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
 from facegraph.data.synthetic.hair import STYLES
@@ -21,7 +21,6 @@ from facegraph.data.synthetic.renderer import render
 from facegraph.data.synthetic.shape import face_points
 from facegraph.data.synthetic.template import scheme_weights
 from facegraph.errors import ConfigError
-from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import WFLW98, LandmarkScheme
 
 # Faces are computed in whole blocks, so that the last bit of a face cannot depend on the size of the data set.
@@ -69,7 +68,11 @@ class SyntheticSource(FaceSource):
         faces = self._faces
         ids = tuple(f"{self.split}-{i:06d}" for i in range(self.size))
         landmarks = np.einsum("np,mpd->mnd", scheme_weights(self.scheme), faces.geometry.points)
-        return FaceTable(ids, ids, landmarks, landmark_box(landmarks), faces.parameters.flags, ATTRIBUTES)
+        return FaceTable(ids, ids, landmarks, np.full((self.size, 4), np.nan), faces.parameters.flags, ATTRIBUTES)
+
+    def image_to_stored(self, index: int) -> np.ndarray:
+        """The identity: a face is drawn in the px of its table."""
+        return np.eye(3)
 
     def look(self, index: int) -> Look:
         """What face index wears and how it is lit."""
@@ -130,7 +133,7 @@ class SyntheticDataset(LandmarkDataset):
         seed: int = 0,
         name: str = "synthetic",
         normalisers: Sequence[str] = ("inter_ocular", "inter_pupil", "box"),
-        thresholds: Sequence[float] = (0.08, 0.10),
+        thresholds: Thresholds = (0.08, 0.10),
         keep_images: bool = False,
     ) -> None:
         for what, value, least in (
@@ -145,7 +148,7 @@ class SyntheticDataset(LandmarkDataset):
         self.name = name
         self.scheme = scheme
         self.normalisers = tuple(normalisers)
-        self.thresholds = tuple(thresholds)
+        self.thresholds = thresholds
         sources = (
             SyntheticSource("train", scheme, train_size, image_size, seed, _TRAIN_STREAM),
             SyntheticSource("test", scheme, test_size, image_size, seed, _TEST_STREAM),

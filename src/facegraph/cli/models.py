@@ -1,10 +1,8 @@
-"""The facegraph command: everything around training that is not train.py or eval.py."""
+"""facegraph summary and facegraph graph: what a model costs, how landmarks are connected."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,37 +13,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from facegraph.cli.guard import guarded
 from facegraph.complexity import Complexity, measure
 from facegraph.compose import build_model, compose, statistics_for, training_landmarks
-from facegraph.errors import DataError, FacegraphError
+from facegraph.errors import DataError
 from facegraph.geometry.procrustes import procrustes
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.reports.figures import plot_graph
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
-
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides as for train.py, such as experiment=scc_wflw head.top_k=5")
 ]
 
 
-@app.callback()
-def facegraph() -> None:
-    """Facial landmark detection: look at models and graphs. Training is train.py, scoring is eval.py."""
-
-
-@app.command()
 def summary(
     overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Parameters, multiply-adds and latency of the model that these overrides compose."""
-    _guarded(lambda: _summary(overrides or [], as_json))
+    guarded(lambda: _summary(overrides or [], as_json))
 
 
-@app.command()
 def graph(
     overrides: Overrides = None,
     landmarks: Annotated[Path | None, typer.Option(help="A .npy file, (faces, points, 2) float.")] = None,
@@ -54,14 +44,7 @@ def graph(
     out: Annotated[Path, typer.Option(help="Folder for edges.csv and graph.png.")] = Path("outputs/graph"),
 ) -> None:
     """Landmark graph of a file of landmarks or of a data set's training faces: edges.csv and a picture."""
-    _guarded(lambda: _graph(overrides or [], landmarks, top_k, frame, out))
-
-
-def _guarded(command: Callable[[], None]) -> None:
-    try:
-        command()
-    except FacegraphError as error:
-        sys.exit(f"error: {error}")
+    guarded(lambda: _graph(overrides or [], landmarks, top_k, frame, out))
 
 
 def _summary(overrides: list[str], as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""Measurements of speed and memory that a user can repeat on his own machine."""

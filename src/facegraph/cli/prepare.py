@@ -1,0 +1,161 @@
+"""facegraph prepare: a publisher's files into a store that training reads fast."""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from facegraph.cli.guard import guarded
+from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
+from facegraph.prepare.build import prepare as build
+from facegraph.prepare.datasets import NAMES, DatasetOptions, make_benchmark
+from facegraph.prepare.report import report
+
+
+class Format(str, Enum):
+    raw = RAW
+    jpeg = JPEG
+
+
+class Exif(str, Enum):
+    ignore = "ignore"
+    apply = "apply"
+
+
+_EXIF = {Exif.ignore: EXIF_IGNORED, Exif.apply: EXIF_APPLIED}
+_PLAIN = CropPolicy()
+
+
+Dataset = Annotated[str, typer.Argument(help=", ".join(NAMES))]
+Source = Annotated[Path, typer.Option(help="Folder as downloaded, archives or unpacked; nothing in it is changed.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Folder of the store. [default: $FACEGRAPH_DATA/<dataset>, or data/<dataset>]")
+]
+ImageFormat = Annotated[
+    Format, typer.Option("--format", help="raw: fastest to train from; jpeg: about a tenth of the size.")
+]
+Quality = Annotated[int, typer.Option(help="Of the JPEG, 1 to 100.")]
+Side = Annotated[int, typer.Option(help="Of the stored crop, px.")]
+Scale = Annotated[float, typer.Option(help="Side of the square over the longer side of the face's box.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Any problem, or a count that is not official, is an error.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes. [default: all cores]")]
+Rotation = Annotated[
+    Exif,
+    typer.Option(
+        help="ignore: landmarks are px of the photographs as stored. apply: photographs are turned upright as their "
+        "EXIF says; landmarks stay as they are, for they were marked on the upright ones."
+    ),
+]
+Scheme = Annotated[str | None, typer.Option(help="Numbering of the landmarks, a name or a YAML file (coco, crops).")]
+Attributes = Annotated[list[str] | None, typer.Option(help="0/1 column of the csv; may be repeated (crops).")]
+PhotoPattern = Annotated[
+    str | None, typer.Option(help="Regular expression; group 1 on an image's name is its photograph (crops).")
+]
+Points = Annotated[str | None, typer.Option(help="Which landmarks: pts_2d, pts_3d or pt2d (300wlp).")]
+Flipped = Annotated[bool, typer.Option("--flipped", help="Take the *_Flip folders too (300wlp).")]
+Restart = Annotated[bool, typer.Option("--restart", help="Remove an unfinished store and begin anew.")]
+KeepUnpacked = Annotated[bool, typer.Option("--keep-unpacked", help="Leave <out>.unpacked in place.")]
+
+
+def prepare(
+    dataset: Dataset,
+    source: Source,
+    out: Out = None,
+    image_format: ImageFormat = Format.raw,
+    quality: Quality = 95,
+    side: Side = _PLAIN.side,
+    scale: Scale = _PLAIN.scale,
+    strict: Strict = False,
+    workers: Workers = None,
+    exif: Rotation = Exif.ignore,
+    scheme: Scheme = None,
+    attributes: Attributes = None,
+    photo_pattern: PhotoPattern = None,
+    points: Points = None,
+    flipped: Flipped = False,
+    restart: Restart = False,
+    keep_unpacked: KeepUnpacked = False,
+) -> None:
+    """Cut the faces of a benchmark out of its photographs and store them with their annotations.
+
+    A run that was killed goes on where it stopped when the same command is given again.
+    """
+    options = DatasetOptions(scheme, tuple(attributes) if attributes else None, photo_pattern, points, flipped or None)
+    place = default_out(dataset) if out is None else out
+
+    def command() -> None:
+        benchmark = make_benchmark(dataset, options)
+        own_quality = quality if image_format is Format.jpeg else 0
+        crop = CropPolicy(
+            side=side, scale=scale, image_format=image_format.value, quality=own_quality, exif=_EXIF[exif]
+        )
+        was_whole = (place / INFO_FILE).is_file()
+        with ProgressBars() as bars:
+            info = build(benchmark, source, place, crop, workers or _cores(), strict, restart, keep_unpacked, bars.show)
+        _print(info, place, default_out(dataset), was_whole)
+
+    try:
+        guarded(command)
+    except KeyboardInterrupt:
+        print("stopped. The same command goes on where it stopped.")
+        raise typer.Exit(130) from None
+
+
+def _print(info: StoreInfo, place: Path, usual: Path, was_whole: bool) -> None:
+    if was_whole:
+        print(f"{place} is prepared already, from the same source and settings.")
+    console = Console()
+    for part in report(info, place, usual):
+        console.print(part, soft_wrap=isinstance(part, Text))
+
+
+def default_out(dataset: str) -> Path:
+    """Where the configuration looks for a store."""
+    return Path(os.environ.get("FACEGRAPH_DATA", "data")) / dataset
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class ProgressBars:
+    """A bar on stderr for each stage of the work."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ProgressBars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, completed=done)
+        self._progress.update(self._tasks[stage], completed=done, total=total)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")

@@ -1,0 +1,207 @@
+"""Unpacking the archives of a benchmark where they do no harm: beside the source, whole or not at all.
+
+An archive is refused as a whole if any entry of it leads out of its folder, is a symbolic link, a device or a pipe, or
+if it holds absurdly much. Python's own "data" filter for tar does part of this, but older versions of it follow chains
+of symbolic links outwards (CVE-2025-4517), so that links are refused here; archives of benchmarks have none.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from facegraph.errors import DataError
+
+Progress = Callable[[str, int, int], None]
+
+MAX_BYTES = 200 * 10**9
+MAX_ENTRIES = 5_000_000
+_SOURCE_LINK = "source"
+_REPORT_EVERY = 200
+_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+
+
+def unpacked(source: Path, into: Path, names: Sequence[str], progress: Progress | None = None) -> Path:
+    """A folder with everything of a source in it, its archives unpacked.
+
+    That is the source itself where it has no archive of these names, or each one was unpacked beside itself already (a
+    folder of the archive's name). Otherwise it is a folder below `into`, made from names, sizes and times of the
+    archives: it has a folder per archive, and a link to the source for what lies there unpacked. What is there from
+    an earlier call is used again. Archives are looked for in the source and in the folders directly in it.
+
+    Args:
+        source: folder; nothing in it is changed.
+        into: folder for what is unpacked, outside the source; made if needed.
+        names: patterns of archive names without ending, such as "WFLW_images" or "COFW*"; case does not matter.
+        progress: called with (archive, bytes read, bytes in all) now and then.
+
+    Raises:
+        DataError: the source is no folder, into lies in it, or an archive is damaged, unsafe, encrypted or too large.
+    """
+    source, into = Path(source).expanduser(), Path(into).expanduser()
+    if not source.is_dir():
+        raise DataError(f"source {source} is no folder. Give the folder that the archives were downloaded to.")
+    archives = find_archives(source, names)
+    if not archives:
+        return source
+    if into.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{into} lies in the source {source}, which is not changed. Unpack to a folder outside of it.")
+    whole = into / f"unpacked-{_fingerprint(archives):08x}"
+    whole.mkdir(parents=True, exist_ok=True)
+    for archive in archives:
+        _unpack_whole(archive, whole / _stem(archive.name), progress)
+    link = whole / _SOURCE_LINK
+    if not link.is_symlink():
+        link.symlink_to(source.resolve(), target_is_directory=True)
+    return whole
+
+
+def find_archives(source: Path, names: Sequence[str]) -> list[Path]:
+    """Archives of these names in a folder and the folders in it, without those that lie unpacked beside themselves."""
+    folders = [source, *sorted(p for p in source.iterdir() if p.is_dir())]
+    files = [p for folder in folders for p in sorted(folder.iterdir()) if p.is_file()]
+    patterns = [name.casefold() for name in names]
+    found = [p for p in files if any(p.name.casefold().endswith(ending) for ending in _UNPACKERS)]
+    found = [p for p in found if any(fnmatch.fnmatchcase(_stem(p.name).casefold(), pattern) for pattern in patterns)]
+    return [p for p in found if not (p.parent / _stem(p.name)).is_dir()]
+
+
+def _stem(name: str) -> str:
+    ending = max((e for e in _UNPACKERS if name.casefold().endswith(e)), key=len)
+    return name[: -len(ending)]
+
+
+def _fingerprint(archives: Sequence[Path]) -> int:
+    states = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in archives]
+    return zlib.crc32(repr(states).encode())
+
+
+def _unpack_whole(archive: Path, target: Path, progress: Progress | None) -> None:
+    """To <...>.partial beside the folder of target, which becomes target when it is whole."""
+    if target.is_dir():
+        return
+    beside = f"{target.parent.name}.{target.name}"
+    for left in target.parent.parent.glob(f"{glob.escape(beside)}.*.partial"):
+        if not _is_running(left.name.split(".")[-2]):
+            shutil.rmtree(left, ignore_errors=True)
+    partial = target.parent.with_name(f"{beside}.{os.getpid()}.partial")
+    partial.mkdir()
+    unpack = next(unpack for ending, unpack in _UNPACKERS.items() if archive.name.casefold().endswith(ending))
+    try:
+        unpack(archive, partial, progress)
+        if not target.is_dir():  # another process may have been quicker
+            partial.rename(target)
+    except _DAMAGE as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{archive} cannot be unpacked to {target.parent}: {type(error).__name__}: {error}. Download it again "
+            "if it is damaged; check the free space of the disk."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    """Whether another process may still be writing; where that cannot be asked without harm, it may."""
+    if os.name != "posix" or not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return int(process) != os.getpid()
+
+
+class _Budget:
+    """Counts entries and bytes of an archive before they are written."""
+
+    def __init__(self, archive: Path) -> None:
+        self._archive = archive
+        self._entries = self._bytes = 0
+
+    def take(self, size: int) -> int:
+        """Room for one more entry; how many there are.
+
+        Raises:
+            DataError: more entries or bytes than any benchmark has.
+        """
+        self._entries += 1
+        self._bytes += size
+        if self._entries > MAX_ENTRIES or self._bytes > MAX_BYTES:
+            raise DataError(
+                f"{self._archive} holds more than {MAX_ENTRIES} entries or {MAX_BYTES / 1e9:g} GB, which no benchmark "
+                "does. Check where it comes from; unpack it by hand if it is right."
+            )
+        return self._entries
+
+
+def _refuse(archive: Path, name: str, why: str) -> DataError:
+    return DataError(
+        f"{archive}: entry '{name}' {why}; nothing was unpacked. Download the archive from its publisher again."
+    )
+
+
+def _check_name(archive: Path, name: str) -> None:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not name or "\0" in name or path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
+        raise _refuse(archive, name, "leads out of the folder it is unpacked to")
+
+
+def _untar(archive: Path, target: Path, progress: Progress | None) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise DataError("this Python cannot unpack tar archives safely; use 3.10.12, 3.11.4 or newer.")
+    total, budget = archive.stat().st_size, _Budget(archive)
+    with archive.open("rb") as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        for member in tar:
+            _check_name(archive, member.name)
+            if not (member.isreg() or member.isdir()):
+                raise _refuse(archive, member.name, "is a link, device or pipe, neither file nor folder")
+            count = budget.take(member.size)
+            try:
+                tar.extract(member, target, filter="data")
+            except tarfile.FilterError as error:
+                raise _refuse(archive, member.name, f"is unsafe ({error})") from error
+            if progress is not None and count % _REPORT_EVERY == 0:
+                progress(archive.name, stream.tell(), total)
+    if progress is not None:
+        progress(archive.name, total, total)
+
+
+def _unzip(archive: Path, target: Path, progress: Progress | None) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        entries, budget = packed.infolist(), _Budget(archive)
+        for entry in entries:
+            _check_name(archive, entry.filename)
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _refuse(archive, entry.filename, "is a link, device or pipe, neither file nor folder")
+            if entry.flag_bits & 1:
+                raise _refuse(archive, entry.filename, "is encrypted, and no password is known; unpack it by hand")
+            budget.take(entry.file_size)
+        total, done = sum(entry.compress_size for entry in entries), 0
+        for count, entry in enumerate(entries, start=1):
+            packed.extract(entry, target)
+            done += entry.compress_size
+            if progress is not None and (count % _REPORT_EVERY == 0 or count == len(entries)):
+                progress(archive.name, done, total)
+
+
+_UNPACKERS: dict[str, Callable[[Path, Path, Progress | None], None]] = {
+    ".zip": _unzip,
+    ".tar": _untar,
+    ".tar.gz": _untar,
+    ".tgz": _untar,
+    ".tar.bz2": _untar,
+    ".tar.xz": _untar,
+}

@@ -1,0 +1,81 @@
+"""COFW: 29 points with occlusion flags, 1,345 train and 507 test faces, photographs inside the .mat files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from facegraph.data.benchmarks.gathering import Gathering, nothing_found
+from facegraph.data.benchmarks.source_tree import SourceTree
+from facegraph.data.entries import FaceEntry, FaceIndex
+from facegraph.data.formats.cofw import CofwAnnotations, CofwImage, read_cofw
+from facegraph.errors import DataError
+from facegraph.landmarks import COFW29
+
+TRAIN_FILE, TEST_FILE = "COFW_train_color.mat", "COFW_test_color.mat"
+OCCLUDED_SHARE = "occluded_share"
+
+
+class CofwBenchmark:
+    """COFW in colour (Burgos-Artizzu et al., ICCV 2013). Boxes are the publisher's.
+
+    No subsets: papers report all 507 test faces. values: occluded_share, share of a face's landmarks marked as hidden.
+    """
+
+    name = "cofw"
+    version = "COFW colour (2013)"
+    scheme = COFW29
+    attributes: tuple[str, ...] = ()
+    official_counts: Mapping[str, int] = {"train": 1345, "test": 507}
+    layout = f"  {TRAIN_FILE}\n  {TEST_FILE}\n  or COFW_color.zip as downloaded"
+    archives: tuple[str, ...] = ("COFW*",)
+
+    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
+        """See entries.Benchmark; ids are split/number, counted from 1 as in MATLAB.
+
+        Raises:
+            DataError: neither file is there, or no usable face.
+        """
+        tree = SourceTree(source)
+        files = {"train": tree.search(TRAIN_FILE), "test": tree.search(TEST_FILE)}
+        if not any(files.values()):
+            raise nothing_found(tree, (TRAIN_FILE, TEST_FILE), self.layout)
+        found = Gathering(tree, self.layout)
+        for done, (split, path) in enumerate(files.items(), start=1):
+            if path is None:
+                name = TRAIN_FILE if split == "train" else TEST_FILE
+                message = f"{name} is not there ({self.official_counts[split]} faces). Unpack it below {tree.root}."
+                found.missing_part(split, name, message)
+                continue
+            try:
+                found.faces.extend(_entries(path, read_cofw(path), split))
+            except DataError as error:
+                found.bad_annotation(split, path.name, error)
+            if progress is not None:
+                progress(done, len(files))
+        return found.index()
+
+
+def _entries(path: Path, annotations: CofwAnnotations, split: str) -> list[FaceEntry]:
+    if annotations.split != split:
+        raise DataError(
+            f"{path} holds the {annotations.split} faces of COFW, not those of {split}. Unpack the archive again, or "
+            "give the files their published names."
+        )
+    entries = []
+    for i, (landmarks, hidden) in enumerate(zip(annotations.landmarks, annotations.hidden, strict=True)):
+        name = f"{split}/{i + 1:04d}"
+        entries.append(
+            FaceEntry(
+                id=name,
+                image=CofwImage(path, split, i, name),
+                photo=name,
+                split=split,
+                landmarks=landmarks,
+                where=f"{path}, face {i + 1}",
+                box=annotations.boxes[i],
+                values={OCCLUDED_SHARE: float(hidden.mean())},
+                hidden=hidden,
+            )
+        )
+    return entries

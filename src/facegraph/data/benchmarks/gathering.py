@@ -1,0 +1,86 @@
+"""What an index is collected in: faces, and whatever was wrong with the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from facegraph.data.benchmarks.source_tree import SEARCH_DEPTH, SourceTree
+from facegraph.data.entries import FaceEntry, FaceIndex, Problem
+from facegraph.errors import DataError
+
+MISSING_IMAGE, BAD_ANNOTATION, MISSING_PART = "missing image", "bad annotation", "missing part"
+
+
+class Gathering:
+    """Faces and problems of one source, in the order they were met.
+
+    layout: what the source should look like, for messages.
+    """
+
+    def __init__(self, tree: SourceTree, layout: str) -> None:
+        self.tree = tree
+        self.faces: list[FaceEntry] = []
+        self._layout = layout
+        self._problems: list[Problem] = []
+        self._missing: dict[tuple[str, str], list[str]] = {}
+
+    def problem(self, kind: str, split: str, name: str, message: str) -> None:
+        self._problems.append(Problem(kind, split, name, message))
+
+    def missing_part(self, split: str, name: str, message: str) -> None:
+        self.problem(MISSING_PART, split, name, message)
+
+    def bad_annotation(self, split: str, name: str, error: object) -> None:
+        self.problem(BAD_ANNOTATION, split, name, str(error))
+
+    def missing_image(self, split: str, name: str, where: str) -> None:
+        """Note a face whose photograph is not there; one problem per photograph counts its faces."""
+        self._missing.setdefault((split, name), []).append(where)
+
+    def index(self) -> FaceIndex:
+        """All that was gathered; faces of the same id are told apart by #2, #3, ...
+
+        Raises:
+            DataError: there is no face; the first problem is named.
+        """
+        problems = [*self._problems, *self._missing_images()]
+        if not self.faces:
+            raise DataError(self._refusal(problems))
+        seen = Counter[str]()
+        unique = []
+        for face in self.faces:
+            seen[face.id] += 1
+            unique.append(face if seen[face.id] == 1 else replace(face, id=f"{face.id}#{seen[face.id]}"))
+        return FaceIndex(tuple(unique), tuple(problems))
+
+    def _missing_images(self) -> list[Problem]:
+        return [
+            Problem(
+                MISSING_IMAGE,
+                split,
+                name,
+                f"{places[0]}: image '{name}' is not there ({len(places)} face(s) on it). Add the file, or leave its "
+                "faces out.",
+            )
+            for (split, name), places in self._missing.items()
+        ]
+
+    def _refusal(self, problems: list[Problem]) -> str:
+        kinds = Counter(problem.kind for problem in problems)
+        counted = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
+        first = next((p for p in problems if p.kind != MISSING_PART), problems[0] if problems else None)
+        told = f" ({counted}; the first: {first.message})" if first else ""
+        return (
+            f"no usable face in {self.tree.root}{told}. The folder holds: {self.tree.holds()}. "
+            f"Expected below --source:\n{self._layout}"
+        )
+
+
+def nothing_found(tree: SourceTree, wanted: Sequence[str], layout: str) -> DataError:
+    """The error of a source that lacks what an index cannot do without. wanted: what was looked for."""
+    return DataError(
+        f"{tree.root} has no {' and no '.join(wanted)}, there or up to {SEARCH_DEPTH} folders below. "
+        f"The folder holds: {tree.holds()}. Expected below --source:\n{layout}"
+    )

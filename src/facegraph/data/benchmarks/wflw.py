@@ -1,0 +1,198 @@
+"""WFLW: 98 points, 7,500 train and 2,500 test faces, six overlapping subsets of test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from facegraph.data.benchmarks.gathering import Gathering, nothing_found
+from facegraph.data.benchmarks.source_tree import SourceTree, relative_name
+from facegraph.data.entries import FaceEntry, FaceIndex, FileImage
+from facegraph.data.formats.wflw import FLAGS, WflwRow, read_wflw_list
+from facegraph.errors import DataError
+from facegraph.landmarks import WFLW98
+
+_FULL = "list_98pt_rect_attr_{}.txt"
+_SUBSETS = {flag: f"list_98pt_test_{'largepose' if flag == 'pose' else flag}.txt" for flag in FLAGS}
+_FULL_FOLDERS = ("list_98pt_rect_attr_train_test/", "")
+_SUBSET_FOLDERS = ("list_98pt_test/", "")
+_IMAGES = "WFLW_images"
+
+_Key = tuple[str, bytes]
+
+
+class WflwBenchmark:
+    """WFLW as its authors ship it (Wu et al., Look at Boundary, CVPR 2018).
+
+    The two full lists give box and flags of every face. Where the full test list is absent, the union of the six subset
+    lists takes its place: a face is a test face with the flags of the lists that name it, it has no box, and a face
+    without any flag is not known. Faces are told apart by image and coordinates (to 0.01 px). Lists of other names are
+    not read, because their rectangles need not be the published ones.
+    """
+
+    name = "wflw"
+    version = "WFLW v1 (2018)"
+    scheme = WFLW98
+    attributes: tuple[str, ...] = FLAGS
+    official_counts: Mapping[str, int] = {
+        "train": 7500,
+        "test": 2500,
+        "test/pose": 326,
+        "test/expression": 314,
+        "test/illumination": 698,
+        "test/makeup": 206,
+        "test/occlusion": 736,
+        "test/blur": 773,
+    }
+    layout = (
+        "  WFLW_images/0--Parade/*.jpg ...\n"
+        "  WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_train.txt and ..._test.txt\n"
+        "  WFLW_annotations/list_98pt_test/list_98pt_test_largepose.txt ... (six subsets, optional)\n"
+        "  or WFLW_images.tar.gz and WFLW_annotations.tar.gz as downloaded"
+    )
+    archives: tuple[str, ...] = ("WFLW_images", "WFLW_annotations", "WFLW")
+
+    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
+        """See entries.Benchmark; images are named below WFLW_images. A face is named image@x,y, the middle of its box.
+
+        Raises:
+            DataError: there is neither a list nor a usable face.
+        """
+        tree = SourceTree(source)
+        full = {split: _find(tree, _FULL_FOLDERS, _FULL.format(split)) for split in ("train", "test")}
+        subsets = {flag: _find(tree, _SUBSET_FOLDERS, name) for flag, name in _SUBSETS.items()}
+        if not any(full.values()) and not any(subsets.values()):
+            raise nothing_found(tree, (_FULL.format("{train,test}"), "list_98pt_test_*.txt"), self.layout)
+        found = Gathering(tree, self.layout)
+        lists = {split: _read(path, split, found) for split, path in full.items()}
+        members = {flag: _read(path, "test", found) for flag, path in subsets.items()}
+        photos = tree.search(_IMAGES)
+        if photos is None:
+            message = f"{tree.root} has no folder {_IMAGES}. Unpack {_IMAGES}.tar.gz there."
+            found.missing_part("", _IMAGES, message)
+        adding = _Adding(found, photos)
+        if lists["train"] is not None:
+            adding.add(lists["train"], "train")
+        elif full["train"] is None:
+            name = _FULL.format("train")
+            message = f"{name} is not there, so there are no faces to train on. Unpack WFLW_annotations.tar.gz."
+            found.missing_part("train", name, message)
+        if lists["test"] is not None:
+            adding.add(lists["test"], "test")
+            _compare(lists["test"], members, found)
+        else:
+            self._add_union(members, adding)
+        if progress is not None:
+            progress(len(found.faces), len(found.faces))
+        return found.index()
+
+    def _add_union(self, members: Mapping[str, tuple[_Row, ...] | None], adding: _Adding) -> None:
+        """Test faces from the subset lists; a row that one list holds twice stays two faces."""
+        flags: dict[_Key, frozenset[str]] = {}
+        rows: dict[tuple[_Key, int], _Row] = {}
+        for flag, listed in members.items():
+            seen = Counter[_Key]()
+            for row in listed or ():
+                seen[row.key] += 1
+                flags[row.key] = flags.get(row.key, frozenset()) | {flag}
+                rows.setdefault((row.key, seen[row.key]), row)
+        absent = [_SUBSETS[flag] for flag, listed in members.items() if listed is None]
+        for name in absent:
+            message = f"{name} is not there or not readable; no face carries its flag. Add the list."
+            adding.found.missing_part("test", name, message)
+        name = _FULL.format("test")
+        message = (
+            f"{name} is not there or not readable. The test faces are the {len(rows)} of {len(_SUBSETS) - len(absent)} "
+            f"subset lists instead of {self.official_counts['test']}; they have no official box. Add the list."
+        )
+        adding.found.missing_part("test", name, message)
+        adding.add(tuple(replace(row, flags=flags[row.key]) for row in rows.values()), "test")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of a list with what tells its face apart: the photograph and the coordinates in 0.01 px."""
+
+    row: WflwRow
+    where: str
+    key: _Key
+    flags: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Adding:
+    """found: takes faces and problems. photos: the folder of the photographs, None if it is missing."""
+
+    found: Gathering
+    photos: Path | None
+
+    def add(self, rows: tuple[_Row, ...], split: str) -> None:
+        for row in rows:
+            image = row.row.image
+            name = relative_name(image)
+            if name is None:
+                message = f"{row.where}: image '{image}' leads out of {_IMAGES}. Correct the path, or delete the row."
+                self.found.bad_annotation(split, image, message)
+                continue
+            path = self.found.tree.inside(self.photos, name) if self.photos is not None else None
+            if path is None:
+                self.found.missing_image(split, name, row.where)
+                continue
+            self.found.faces.append(_entry(row, name, path, split))
+
+
+def _entry(row: _Row, name: str, path: Path, split: str) -> FaceEntry:
+    landmarks = row.row.landmarks
+    x, y = np.rint((landmarks.min(axis=0) + landmarks.max(axis=0)) / 2).astype(int)
+    return FaceEntry(
+        id=f"{name}@{x},{y}",
+        image=FileImage(path, name, row.where),
+        photo=name,
+        split=split,
+        landmarks=landmarks,
+        where=row.where,
+        box=row.row.box,
+        attributes={flag: flag in row.flags for flag in FLAGS},
+    )
+
+
+def _find(tree: SourceTree, folders: tuple[str, ...], name: str) -> Path | None:
+    return tree.search(*(folder + name for folder in folders))
+
+
+def _read(path: Path | None, split: str, found: Gathering) -> tuple[_Row, ...] | None:
+    """The rows of a list; None where there is no list, or it is damaged, which becomes a problem."""
+    if path is None:
+        return None
+    try:
+        return tuple(_row(path, row) for row in read_wflw_list(path))
+    except DataError as error:
+        found.bad_annotation(split, path.name, error)
+        return None
+
+
+def _row(path: Path, row: WflwRow) -> _Row:
+    key = (row.image, np.rint(row.landmarks * 100).astype(np.int64).tobytes())
+    on = () if row.flags is None else (flag for flag, is_on in zip(FLAGS, row.flags, strict=True) if is_on)
+    return _Row(row, f"{path}, line {row.line}", key, frozenset(on))
+
+
+def _compare(full: tuple[_Row, ...], members: Mapping[str, tuple[_Row, ...] | None], found: Gathering) -> None:
+    """A problem for each subset list that names other faces than the flags of the full test list."""
+    for flag, listed in members.items():
+        if listed is None:
+            continue
+        flagged = {row.key for row in full if flag in row.flags}
+        named = {row.key for row in listed}
+        if flagged != named:
+            found.bad_annotation(
+                "test",
+                _SUBSETS[flag],
+                f"{_SUBSETS[flag]} and the column '{flag}' of {_FULL.format('test')} disagree: {len(named - flagged)} "
+                f"faces are in the list only, {len(flagged - named)} in the column only. The column is used; unpack "
+                "both from the same WFLW_annotations.tar.gz.",
+            )

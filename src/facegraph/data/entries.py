@@ -1,0 +1,119 @@
+"""A face as its publisher's files describe it, before any pixel was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from facegraph.data.images import read_image
+from facegraph.landmarks import LandmarkScheme
+
+
+class ImageRef(Protocol):
+    """A photograph that can be read later, perhaps in another process; cheap to pickle."""
+
+    @property
+    def name(self) -> str:
+        """Names the photograph within its data set, the same on every machine; '/' between folders."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, as stored (no EXIF rotation).
+
+        Raises:
+            DataError: not there or not readable.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FileImage:
+    """A photograph in a file of its own. where: file and line that name it, for messages."""
+
+    path: Path
+    name: str
+    where: str
+
+    def read(self) -> np.ndarray:
+        return read_image(self.path, self.where)
+
+
+@dataclass(frozen=True)
+class FaceEntry:
+    """One annotated face of a benchmark.
+
+    id: unique within the data set. image: the photograph. photo: its name; faces of one photo stay on one side of a
+    split. split: as the publisher names it ("train", "test", ...). landmarks: (N, 2) float64 px of the stored image,
+    0-based, integers at pixel centres. where: file and line of the annotation. box: (4,) float64 x0, y0, x1, y1 in the
+    same px as the publisher gives it, None where there is none. attributes: name -> flag. values: name -> number, such
+    as the yaw in degrees. hidden: (N,) bool, landmarks marked as occluded; None where that is not annotated.
+    """
+
+    id: str
+    image: ImageRef
+    photo: str
+    split: str
+    landmarks: np.ndarray
+    where: str
+    box: np.ndarray | None = None
+    attributes: Mapping[str, bool] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    hidden: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in the source that cannot be used; the rest of the set can.
+
+    kind: "missing image", "unreadable image", "bad annotation", "missing part" (a whole list, folder or archive).
+    split: that it belongs to, "" where unknown. name: file or image. message: what is wrong and what to do.
+    """
+
+    kind: str
+    split: str
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
+class FaceIndex:
+    """All faces that a source describes, in the publisher's order, and what was wrong with the others."""
+
+    faces: tuple[FaceEntry, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+class Benchmark(Protocol):
+    """A data set as its publisher ships it.
+
+    name: as results print it. version: of the publisher's files that the counts belong to. scheme: numbering of the
+    landmarks. attributes: subsets that faces are flagged for. official_counts: faces per "split" or "split/attribute",
+    as published; "all" is the whole set, where its split is not published. layout: what the source folder should look
+    like, for messages. archives: patterns of the names, without ending, of the archives that the publisher ships, as
+    archives.unpacked takes them.
+    """
+
+    name: str
+    version: str
+    scheme: LandmarkScheme
+    attributes: tuple[str, ...]
+    official_counts: Mapping[str, int]
+    layout: str
+    archives: tuple[str, ...]
+
+    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
+        """Faces under a folder. Images are looked for, not read; nothing is written.
+
+        Args:
+            source: the folder.
+            workers: processes that read annotations, where these are one file per face.
+            progress: called with (files read, files in all) now and then, from this process.
+
+        Raises:
+            DataError: the folder holds nothing of this benchmark.
+        """
+        ...

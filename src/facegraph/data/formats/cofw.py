@@ -1,0 +1,168 @@
+"""COFW as published: COFW_train_color.mat and COFW_test_color.mat, MATLAB 7.3 (HDF5), photographs inside.
+
+Variables: IsTr, phisTr and bboxesTr in the train file; IsT, phisT and bboxesT in the test file. HDF5 has the axes of
+MATLAB in reverse: phis (87, n) holds for each face 29 x, 29 y and 29 occlusion flags; bboxes (4, n) holds x, y, w, h;
+Is (1, n) holds references to uint8 images, (3, W, H) or, where grey, (W, H). Coordinates are MATLAB's, 1-based.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from facegraph.data.formats.bounds import check_coordinates, check_extent
+from facegraph.data.formats.hdf5 import find_dataset, open_hdf5, read_dataset
+from facegraph.errors import DataError
+
+NUM_LANDMARKS = 29
+_SUFFIXES = {"train": "Tr", "test": "T"}
+_MOST_FACES = 100_000
+_MOST_PIXELS = 100_000_000
+_NEXT = "Copy the file again from its source."
+
+
+@dataclass(frozen=True)
+class CofwAnnotations:
+    """The n faces of a file, in its order; each has a photograph of its own.
+
+    landmarks: (n, 29, 2) float64 px, 0-based. hidden: (n, 29) bool. boxes: (n, 4) float64 x0, y0, x1, y1, px, 0-based.
+    split: "train" or "test".
+    """
+
+    landmarks: np.ndarray
+    hidden: np.ndarray
+    boxes: np.ndarray
+    split: str
+
+
+@dataclass(frozen=True)
+class CofwImage:
+    """A photograph within a COFW file, an entries.ImageRef. index: 0-based, as in CofwAnnotations."""
+
+    path: Path
+    split: str
+    index: int
+    name: str
+
+    def read(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB; grey ones are repeated.
+
+        The file is opened on first use in each process and stays open there.
+
+        Raises:
+            DataError: not there or damaged, or no image of a size that can be.
+        """
+        variable = f"Is{_suffix(self.split)}"
+        where = f"{self.path}, variable {variable}, image {self.index + 1}"
+        file = _shared(self.path)
+        references = _references(file, self.path, variable)
+        if not 0 <= self.index < len(references):
+            raise DataError(f"{where}: the file has {len(references)} images. {_NEXT}")
+        try:
+            found = file[references[self.index]]
+        except Exception as error:  # h5py raises whatever the library met in damaged bytes
+            raise DataError(f"{where}: cannot be found in the file ({error}). {_NEXT}") from error
+        stored = read_dataset(found, where, "u", _MOST_PIXELS).T
+        if stored.ndim == 2:
+            stored = stored[:, :, None]
+        if stored.dtype != np.uint8 or stored.ndim != 3 or stored.shape[2] not in (1, 3):
+            raise DataError(
+                f"{where}: type {stored.dtype}, shape {stored.shape}; 8 bits and 1 or 3 channels are read. {_NEXT}"
+            )
+        return np.ascontiguousarray(np.broadcast_to(stored, (*stored.shape[:2], 3)))
+
+
+def read_cofw(path: Path) -> CofwAnnotations:
+    """Annotations of a train or test file; no image is read.
+
+    Raises:
+        DataError: not there or not readable, no COFW file, another shape or count, coordinates that are not finite or
+            beyond 1e6 px, boxes without extent, flags other than 0 and 1.
+    """
+    with open_hdf5(path) as file:
+        split = _split(file, path)
+        suffix = _SUFFIXES[split]
+        points = _table(file, path, f"phis{suffix}", 3 * NUM_LANDMARKS)
+        boxes = _table(file, path, f"bboxes{suffix}", 4)
+        images = len(_references(file, path, f"Is{suffix}"))
+    if not len(points) == len(boxes) == images:
+        raise DataError(f"{path}: {len(points)} faces, {len(boxes)} boxes, {images} images; all must agree. {_NEXT}")
+    x, y, flags = np.split(check_coordinates(points, f"{path}, variable phis{suffix}", "face"), 3, axis=1)
+    bad = np.argwhere(~np.isin(flags, (0, 1)))
+    if len(bad):
+        row, column = bad[0]
+        raise DataError(
+            f"{path}, variable phis{suffix}: face {row + 1}, landmark {column + 1} has occlusion flag "
+            f"{flags[row, column]:g}; 0 or 1 is needed. {_NEXT}"
+        )
+    corners = check_coordinates(boxes, f"{path}, variable bboxes{suffix}", "box")[:, :2] - 1.0
+    boxes = np.concatenate([corners, corners + boxes[:, 2:]], axis=1)
+    return CofwAnnotations(
+        landmarks=np.stack([x, y], axis=-1) - 1.0,
+        hidden=flags == 1,
+        boxes=check_extent(boxes, f"{path}, variable bboxes{suffix}"),
+        split=split,
+    )
+
+
+def _suffix(split: str) -> str:
+    if split not in _SUFFIXES:
+        raise DataError(f"split '{split}' is unknown to COFW; it has {list(_SUFFIXES)}.")
+    return _SUFFIXES[split]
+
+
+def _split(file: h5py.File, path: Path) -> str:
+    try:
+        found = [split for split, suffix in _SUFFIXES.items() if f"phis{suffix}" in file]
+        names = sorted(map(str, file))[:10]
+    except Exception as error:  # h5py raises whatever the library met in damaged bytes
+        raise DataError(f"{path}: its list of variables cannot be read ({error}). {_NEXT}") from error
+    if len(found) != 1:
+        raise DataError(
+            f"{path} has the variables {names}; one of phisTr (train) and phisT (test) is needed. Take "
+            "COFW_train_color.mat or COFW_test_color.mat."
+        )
+    return found[0]
+
+
+def _table(file: h5py.File, path: Path, name: str, columns: int) -> np.ndarray:
+    """(n, columns) float64 of a variable that is stored as (columns, n)."""
+    values = read_dataset(find_dataset(file, path, name), f"{path}, variable {name}", "fiu", _MOST_FACES * columns)
+    if values.ndim != 2 or len(values) != columns:
+        raise DataError(f"{path}, variable {name}: shape {values.shape}; ({columns}, faces) is needed. {_NEXT}")
+    return values.T.astype(np.float64)
+
+
+def _references(file: h5py.File, path: Path, name: str) -> np.ndarray:
+    """(n,) references to the images."""
+    dataset = find_dataset(file, path, name)
+    where = f"{path}, variable {name}"
+    references = read_dataset(dataset, where, "O", _MOST_FACES)
+    if h5py.check_ref_dtype(dataset.dtype) is not h5py.Reference or references.ndim != 2 or 1 not in references.shape:
+        raise DataError(
+            f"{where}: type {dataset.dtype}, shape {references.shape}; references (1, n) are needed. {_NEXT}"
+        )
+    return references.reshape(-1)
+
+
+_handles: dict[Path, tuple[tuple[int, int, int], h5py.File]] = {}
+
+
+def _shared(path: Path) -> h5py.File:
+    """The one file that this process holds open. A handle does not pass a fork, and does not outlive a new file."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise DataError(f"{path} cannot be opened: {error}. Copy it back to its place.") from error
+    key = (os.getpid(), state.st_mtime_ns, state.st_size)
+    held = _handles.get(path)
+    if held is not None and held[0] == key:
+        return held[1]
+    # Before the new one is opened: HDF5 takes a file that was overwritten in place for the one it still holds.
+    _handles.clear()
+    _handles[path] = key, open_hdf5(path)
+    return _handles[path][1]

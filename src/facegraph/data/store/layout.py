@@ -1,0 +1,152 @@
+"""What lies in a prepared store.
+
+    store.json             StoreInfo: what it is, how it was cut, counts, problems, content hash; written last
+    annotations.parquet    one row per face, in the publisher's order
+    images/00000.bin ...   shards: square crops one after the other, raw uint8 RGB or JPEG
+    plan.json              plan.Plan: what the store was made from, so that a second prepare can tell it is done
+    problems.csv           StoreInfo.problems as a table
+
+A store is built in <store>.partial and renamed when it is whole: a folder of another name with a store.json is
+complete.
+
+Columns of annotations.parquet:
+    id, photo, image, split, source: texts; image is the photograph's name, source the file and line of the annotation.
+    x0, y0, x1, y1, ...: landmarks, float64 px of the photograph, 0-based, integers at pixel centres.
+    box_x0, box_y0, box_x1, box_y1: the publisher's box, float64 px of the photograph; NaN where there is none.
+    attr_<name>: bool. value_<name>: float64, NaN where unknown. hidden: list of N bool, or null.
+    norm_<name>: float64 px of the photograph, the distance an error is divided by; one per normaliser of the scheme,
+        and norm_box, sqrt(w h) of the landmark box.
+    width, height: of the photograph, px.
+    scale, shift_x, shift_y: px of the stored crop = scale * px of the photograph + shift.
+    shard, offset, length: int64, where the crop's bytes lie.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facegraph.errors import ConfigError, DataError
+from facegraph.landmarks import Contour, LandmarkScheme
+
+INFO_FILE = "store.json"
+TABLE_FILE = "annotations.parquet"
+IMAGE_FOLDER = "images"
+FORMAT_VERSION = 1
+RAW, JPEG = "raw", "jpeg"
+QUALITIES = {RAW: (0, 0), JPEG: (1, 100)}
+EXIF_IGNORED, EXIF_APPLIED = "ignored", "applied"
+SIDES = (16, 4096)
+PLAN_FILE = "plan.json"
+PROBLEMS_FILE = "problems.csv"
+ALL = "all"
+
+
+def shard_name(number: int) -> str:
+    return f"{IMAGE_FOLDER}/{number:05d}.bin"
+
+
+@dataclass(frozen=True)
+class CropPolicy:
+    """How faces were cut out of their photographs.
+
+    side: of the stored crop, px. scale: side of the square over the longer side of the box it is centred on.
+    around: that box, in words. image_format: "raw" or "jpeg". quality: of the JPEG, 1 to 100; 0 for raw.
+    exif: "ignored", or "applied": photographs are turned upright before anything else, and landmarks and boxes are
+        px of the upright photograph.
+
+    Raises:
+        ConfigError: a number or word out of range.
+    """
+
+    side: int = 512
+    scale: float = 2.0
+    around: str = "union of the landmark box and the official box"
+    image_format: str = RAW
+    quality: int = 0
+    exif: str = EXIF_IGNORED
+
+    def __post_init__(self) -> None:
+        allowed = QUALITIES[JPEG] if self.image_format == JPEG else QUALITIES[RAW]
+        for name, value, fine, wanted in (
+            ("side", self.side, SIDES[0] <= self.side <= SIDES[1], f"{SIDES[0]} to {SIDES[1]} px"),
+            ("scale", self.scale, 1 <= self.scale <= 10, "1 (tight around the box) to 10"),
+            ("format", self.image_format, self.image_format in QUALITIES, f"one of {list(QUALITIES)}"),
+            ("quality", self.quality, allowed[0] <= self.quality <= allowed[1], "1 to 100 for jpeg, 0 for raw"),
+            ("exif", self.exif, self.exif in (EXIF_IGNORED, EXIF_APPLIED), f"'{EXIF_IGNORED}' or '{EXIF_APPLIED}'"),
+        ):
+            if not fine:
+                raise ConfigError(f"crop {name} is {value!r}; it must be {wanted}.")
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """Everything about a store but its faces.
+
+    counts, official_counts: faces per "split" and "split/attribute"; "all" is the sum of all splits,
+        counted where the publisher names no other number. problems: dicts of entries.Problem.
+    content_hash: sha256 over annotations and images. source: folder that was read, as given.
+    facegraph: version that wrote it. photographs: how many were read, under "read", and how many of them have each
+    trait (photograph.TRAITS), such as a rotation in EXIF.
+    """
+
+    dataset: str
+    version: str
+    scheme: LandmarkScheme
+    attributes: tuple[str, ...]
+    crop: CropPolicy
+    counts: Mapping[str, int]
+    official_counts: Mapping[str, int]
+    content_hash: str
+    source: str
+    facegraph: str
+    problems: tuple[Mapping[str, str], ...] = field(default=())
+    photographs: Mapping[str, int] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+
+def read_info(store: Path) -> StoreInfo:
+    """The store.json of a prepared store.
+
+    Raises:
+        DataError: no store, one that is not whole, or one of another format version.
+    """
+    path = Path(store) / INFO_FILE
+    if not path.is_file():
+        raise DataError(
+            f"{store} is no prepared store: it has no {INFO_FILE}. "
+            "Make one: facegraph prepare <data set> --source <folder as downloaded> --out " + str(store)
+        )
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = fields["format_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}). Prepare the set again.") from error
+    if version != FORMAT_VERSION:
+        raise DataError(
+            f"{path} has format version {version}; this facegraph reads {FORMAT_VERSION}. Prepare the set again."
+        )
+    try:
+        scheme = fields["scheme"]
+        return StoreInfo(
+            **{
+                **fields,
+                "scheme": LandmarkScheme(
+                    name=scheme["name"],
+                    flip=tuple(scheme["flip"]),
+                    normalisers={k: (tuple(a), tuple(b)) for k, (a, b) in scheme["normalisers"].items()},
+                    contours=tuple(Contour(c["name"], tuple(c["indices"]), c["closed"]) for c in scheme["contours"]),
+                ),
+                "attributes": tuple(fields["attributes"]),
+                "crop": CropPolicy(**fields["crop"]),
+                "problems": tuple(fields["problems"]),
+            }
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}). Prepare the set again.") from error

@@ -1,0 +1,141 @@
+"""Reading a prepared store: annotations as arrays, crops straight from the page cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from facegraph.data.source import FaceTable
+from facegraph.data.store.layout import RAW, TABLE_FILE, StoreInfo, read_info, shard_name
+from facegraph.errors import DataError
+
+
+class FaceStore:
+    """A prepared store, M faces. Opening reads the annotations; crops are read one by one.
+
+    info: its store.json. frame: its annotations.parquet.
+
+    Raises:
+        DataError: no whole store at this path.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.info: StoreInfo = read_info(self.path)
+        try:
+            self.frame = pd.read_parquet(self.path / TABLE_FILE)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path / TABLE_FILE} cannot be read: {error}. Prepare the set again.") from error
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @cached_property
+    def landmarks(self) -> np.ndarray:
+        """(M, N, 2) float64 px of the photograph."""
+        count = self.info.scheme.num_landmarks
+        columns = [f"{axis}{i}" for i in range(count) for axis in "xy"]
+        return self.frame[columns].to_numpy(dtype=np.float64).reshape(len(self.frame), count, 2)
+
+    @cached_property
+    def boxes(self) -> np.ndarray:
+        """(M, 4) float64 px of the photograph, the publisher's; NaN where there is none."""
+        return self.frame[["box_x0", "box_y0", "box_x1", "box_y1"]].to_numpy(dtype=np.float64)
+
+    @cached_property
+    def attributes(self) -> np.ndarray:
+        """(M, K) bool, columns in the order of info.attributes."""
+        return self.frame[[f"attr_{name}" for name in self.info.attributes]].to_numpy(dtype=bool)
+
+    def rows(self, split: str, attribute: str | None = None) -> np.ndarray:
+        """Rows of a split, or of those of its faces that have an attribute.
+
+        Raises:
+            DataError: no face of that name.
+        """
+        chosen = (self.frame["split"] == split).to_numpy()
+        if attribute is not None:
+            if attribute not in self.info.attributes:
+                raise DataError(f"{self.path} has no attribute '{attribute}'; it has {list(self.info.attributes)}.")
+            chosen = chosen & self.frame[f"attr_{attribute}"].to_numpy(dtype=bool)
+        if not chosen.any():
+            what = split if attribute is None else f"{split}/{attribute}"
+            raise DataError(
+                f"{self.path} has no faces of '{what}'; it has {dict(self.info.counts)}. Choose one of them, or "
+                "prepare the set again with the missing part."
+            )
+        return np.flatnonzero(chosen)
+
+    def source(self, rows: np.ndarray, attributes: Sequence[str] | None = None) -> StoreSource:
+        """The faces of some rows, for training or scoring. attributes: columns to keep; None for all."""
+        frame, names = self.frame, self.info.attributes if attributes is None else tuple(attributes)
+        table = FaceTable(
+            ids=tuple(frame["id"].iloc[rows]),
+            photos=tuple(frame["photo"].iloc[rows]),
+            landmarks=self.landmarks[rows],
+            boxes=self.boxes[rows],
+            attributes=self.attributes[rows][:, [self.info.attributes.index(name) for name in names]],
+            attribute_names=names,
+        )
+        places = frame[["shard", "offset", "length"]].to_numpy(dtype=np.int64)[rows]
+        transforms = frame[["scale", "shift_x", "shift_y"]].to_numpy(dtype=np.float64)[rows]
+        return StoreSource(self.path, self.info, table, places, transforms)
+
+
+class StoreSource:
+    """Faces of a store as a FaceSource. Shards are mapped, so all loader processes share one copy in memory."""
+
+    def __init__(
+        self, path: Path, info: StoreInfo, table: FaceTable, places: np.ndarray, transforms: np.ndarray
+    ) -> None:
+        self._path = path
+        self._raw_side = info.crop.side if info.crop.image_format == RAW else None
+        self._table = table
+        self._places = places
+        self._transforms = transforms
+        self._shards: dict[int, np.ndarray] = {}
+
+    @property
+    def table(self) -> FaceTable:
+        return self._table
+
+    def image(self, index: int) -> np.ndarray:
+        """(S, S, 3) uint8 RGB crop of a row; read-only.
+
+        Raises:
+            DataError: a shard that is gone, cut short or damaged.
+        """
+        shard, offset, length = (int(n) for n in self._places[index])
+        found = self._shard(shard)[offset : offset + length]
+        if len(found) == length:
+            if self._raw_side is not None:
+                return found.reshape(self._raw_side, self._raw_side, 3)
+            image = cv2.imdecode(found, cv2.IMREAD_COLOR_RGB)
+            if image is not None:
+                return image
+        raise DataError(
+            f"{self._path / shard_name(shard)}: the crop of face '{self._table.ids[index]}' is damaged or cut short. "
+            "Prepare the set again."
+        )
+
+    def image_to_stored(self, index: int) -> np.ndarray:
+        """(3, 3) float64, px of the photograph -> px of image(index)."""
+        scale, x, y = self._transforms[index]
+        return np.array([[scale, 0.0, x], [0.0, scale, y], [0.0, 0.0, 1.0]])
+
+    def _shard(self, number: int) -> np.ndarray:
+        if number not in self._shards:
+            path = self._path / shard_name(number)
+            try:
+                self._shards[number] = np.memmap(path, dtype=np.uint8, mode="r")
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path} cannot be opened: {error}. Prepare the set again.") from error
+        return self._shards[number]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_shards": {}}

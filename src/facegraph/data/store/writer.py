@@ -1,0 +1,234 @@
+"""Writing a prepared store: whole or not at all, on with it after a kill, the same bytes however it went."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import pandas as pd
+
+import facegraph
+from facegraph.data.entries import FaceEntry, Problem
+from facegraph.data.store.crop import box_fault, landmark_fault
+from facegraph.data.store.hashing import content_hash
+from facegraph.data.store.layout import (
+    INFO_FILE,
+    PROBLEMS_FILE,
+    RAW,
+    TABLE_FILE,
+    CropPolicy,
+    StoreInfo,
+    read_info,
+)
+from facegraph.data.store.lock import locked
+from facegraph.data.store.partial import open_partial, publish, whole_store
+from facegraph.data.store.plan import Plan, plan_faces, plan_settings
+from facegraph.data.store.shards import ShardRecord, finished, plan_shards, write_whole
+from facegraph.data.store.table import annotation_frame, count_faces
+from facegraph.data.store.workers import write_shards
+from facegraph.errors import DataError
+from facegraph.landmarks import LandmarkScheme
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total) as the work goes on."""
+
+CUTTING = "cutting faces out"
+DEFAULT_CROP = CropPolicy()
+
+
+@dataclass(frozen=True)
+class StoreContent:
+    """What goes into a store.
+
+    dataset, version: as results print them. attributes: subsets that faces are flagged for. faces: in the publisher's
+    order. problems: found before. official_counts: as published, per "split" and "split/attribute". source: folder that
+    was read, as given.
+    """
+
+    dataset: str
+    scheme: LandmarkScheme
+    faces: Sequence[FaceEntry]
+    attributes: tuple[str, ...] = ()
+    version: str = ""
+    problems: tuple[Problem, ...] = ()
+    official_counts: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""
+
+    def settings(self, crop: CropPolicy) -> Plan:
+        return plan_settings(self.dataset, self.version, self.scheme, self.attributes, crop)
+
+    def counts(self, faces: Sequence[FaceEntry]) -> dict[str, int]:
+        return count_faces(faces, self.attributes, self.official_counts)
+
+
+def write_store(
+    content: StoreContent,
+    out: str | Path,
+    crop: CropPolicy = DEFAULT_CROP,
+    workers: int = 1,
+    strict: bool = False,
+    restart: bool = False,
+    progress: Progress | None = None,
+) -> StoreInfo:
+    """Cut all faces out and write a prepared store.
+
+    Faces that cannot be used are left out and named in the store's problems. A run that was killed is gone on with by
+    the next one of the same plan; the result is the same, byte for byte. A whole store of the same plan is left as is.
+
+    Args:
+        content: the faces and what they are.
+        out: folder of the store; it must not exist, unless it is this very store. <out>.partial and <out>.lock beside
+            it are used while writing.
+        crop: how faces are cut out.
+        workers: processes; 1 works in this one.
+        strict: any problem, or a count other than the official one, is an error.
+        restart: remove an unfinished store that an earlier run left.
+        progress: called after each shard.
+
+    Raises:
+        DataError: nothing to write, something in the way, another prepare at work, no room on the disk, or strict.
+    """
+    with locked(Path(out)):
+        return write_locked(content, Path(out), crop, workers, strict, restart, progress)
+
+
+def write_locked(
+    content: StoreContent,
+    out: Path,
+    crop: CropPolicy,
+    workers: int,
+    strict: bool,
+    restart: bool,
+    progress: Progress | None,
+) -> StoreInfo:
+    """write_store for a caller that holds the lock of out."""
+    content = _checked(content)
+    plan = content.settings(crop) | plan_faces(content.faces)
+    info = whole_store(out, plan)
+    if info is not None:
+        if strict:
+            _check_strict(info.counts, info.official_counts, [Problem(**p) for p in info.problems])
+        return info
+    if strict:
+        _check_strict(content.counts(content.faces), content.official_counts, content.problems)
+    folder = open_partial(out, plan, restart)
+    try:
+        if not (folder / INFO_FILE).exists():  # else an earlier run was killed just before the renaming
+            records = _cut(content, folder, crop, workers, progress)
+            _write_annotations(content, folder, crop, records, strict)
+        publish(folder, out)
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written: {error}. Mend that and run the same command again: it goes on where it "
+            "stopped."
+        ) from error
+    return read_info(out)
+
+
+def _checked(content: StoreContent) -> StoreContent:
+    """The content without unusable faces; what is wrong is added to its problems."""
+    twice = [name for name, count in Counter(face.id for face in content.faces).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{content.dataset}: {len(twice)} ids occur more than once, first '{twice[0]}'. Make them unique."
+        )
+    faces, problems = [], list(content.problems)
+    for face in content.faces:
+        fault = landmark_fault(face, content.scheme)
+        if fault is not None:
+            message = f"{face.where}: face '{face.id}' is left out: {fault}. Correct the annotation."
+            problems.append(Problem("bad annotation", face.split, face.id, message))
+            continue
+        fault = box_fault(face.box)
+        if fault is not None:
+            message = f"{face.where}: face '{face.id}' is kept without a box: {fault}. Correct the annotation."
+            problems.append(Problem("bad box", face.split, face.id, message))
+        faces.append(face if fault is None else replace(face, box=None))
+    if not faces:
+        reasons = "; ".join(p.message for p in problems[:3]) or "the source describes no faces"
+        raise DataError(f"{content.dataset}: none of {len(content.faces)} faces can be used: {reasons}")
+    return replace(content, faces=tuple(faces), problems=tuple(problems))
+
+
+def _check_strict(counts: Mapping[str, int], official: Mapping[str, int], problems: Sequence[Problem]) -> None:
+    wrong = [
+        f"{name}: {counts.get(name, 0)} of {count}" for name, count in official.items() if counts.get(name) != count
+    ]
+    if problems or wrong:
+        named = [f"{p.kind} '{p.name}': {p.message}" for p in problems[:5]]
+        raise DataError(
+            f"--strict: {len(problems)} problem(s) and {len(wrong)} count(s) that differ from the official ones. "
+            + " | ".join([*wrong, *named])
+            + " Complete the source, or leave --strict out to prepare what is there."
+        )
+
+
+def _cut(
+    content: StoreContent, folder: Path, crop: CropPolicy, workers: int, progress: Progress | None
+) -> list[ShardRecord]:
+    """Records of all shards, in order."""
+    tasks = plan_shards(content.faces, folder, crop)
+    records = {task.number: record for task in tasks if (record := finished(task)) is not None}
+    missing = [task for task in tasks if task.number not in records]
+    total, sizes = len(content.faces), {task.number: len(task.faces) for task in tasks}
+    _check_room(folder, crop, sum(sizes[task.number] for task in missing))
+    done = total - sum(sizes[task.number] for task in missing)
+    if progress is not None:
+        progress(CUTTING, done, total)
+    for record in write_shards(missing, workers):
+        records[record.number] = record
+        done += sizes[record.number]
+        if progress is not None:
+            progress(CUTTING, done, total)
+    return [records[task.number] for task in tasks]
+
+
+def _check_room(folder: Path, crop: CropPolicy, faces: int) -> None:
+    needed, free = faces * 3 * crop.side**2, shutil.disk_usage(folder).free
+    if crop.image_format == RAW and needed > free:
+        raise DataError(
+            f"{faces} raw crops of {crop.side} px need {needed / 1e9:.1f} GB; {folder} has {free / 1e9:.1f} GB left. "
+            "Make room, use --format jpeg (about a tenth), a smaller --side, or an --out on another disk."
+        )
+
+
+def _write_annotations(
+    content: StoreContent, folder: Path, crop: CropPolicy, records: Sequence[ShardRecord], strict: bool
+) -> None:
+    placed = sorted((row, record.number) for record in records for row in record.rows)
+    faces = [content.faces[row.face] for row, _ in placed]
+    problems = [*content.problems, *(problem for record in records for problem in record.problems)]
+    counts = content.counts(faces)
+    if strict:
+        _check_strict(counts, content.official_counts, problems)
+    if not faces:
+        raise DataError(f"{content.dataset}: no face could be cut out: {'; '.join(p.message for p in problems[:3])}")
+    rows, shards = [row for row, _ in placed], [number for _, number in placed]
+    frame = annotation_frame(faces, rows, shards, content.scheme, content.attributes)
+    frame.to_parquet(folder / TABLE_FILE, index=False)
+    table = pd.DataFrame([asdict(p) for p in problems], columns=["kind", "split", "name", "message"])
+    table.to_csv(folder / PROBLEMS_FILE, index=False)
+    info = StoreInfo(
+        dataset=content.dataset,
+        version=content.version,
+        scheme=content.scheme,
+        attributes=content.attributes,
+        crop=crop,
+        counts=counts,
+        official_counts=dict(content.official_counts),
+        content_hash=content_hash(frame, [record.sha256 for record in records]),
+        source=content.source,
+        facegraph=facegraph.__version__,
+        problems=tuple(asdict(p) for p in problems),
+        photographs=_photographs(records),
+    )
+    write_whole(folder / INFO_FILE, info.to_json())
+
+
+def _photographs(records: Sequence[ShardRecord]) -> dict[str, int]:
+    traits = {name: found for record in records for name, found in record.traits.items()}
+    read = {name for record in records for name in record.read}
+    return {"read": len(read), **Counter(trait for found in traits.values() for trait in found)}

@@ -1,0 +1,156 @@
+"""Fingerprints of stored crops and the search for pairs that show the same picture.
+
+A crop has two: a digest of its stored bytes, equal for the same face of the same file; and a perceptual print of the
+face, which stays alike when a picture was scaled, compressed or recoloured. The print is 64 signs of low frequencies
+of a 32 x 32 grey picture of the face, found fast by their Hamming distance, and that picture itself, which decides.
+
+Thresholds, measured on 2,566 face crops of 300-W and by looking: of the 3.3 million pairs 667 have a distance of at
+most 12, and 156 of these correlate by at least 0.90. The pairs between 0.90 and 0.93 were all looked at: 13 show one
+picture twice or one sitting, 1 (0.901) two people. Between 0.85 and 0.90 most show two people. Copies in greyscale or
+with other colours mostly stay above 0.9; mirrored copies are not found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from facegraph.data.store.reader import FaceStore, StoreSource
+from facegraph.errors import DataError
+from facegraph.geometry.affine import landmark_box, transform_points
+
+LARGEST_DISTANCE = 12
+SMALLEST_CORRELATION = 0.90
+_SIDE = 32
+_MARGIN = 1.25  # of the square around the landmarks: enough hair and background to tell people apart
+_ROWS_PER_TASK = 128
+_BLOCK = 1024
+_FREQUENCIES = tuple(
+    zip(*sorted(((i, j) for i in range(12) for j in range(12)), key=lambda p: (sum(p), p))[1:65], strict=True)
+)
+
+
+@dataclass(frozen=True)
+class CropPrints:
+    """digests: (M, 16) uint8. signs: (M, 64) bool. faces: (M, 32, 32) uint8 grey. damaged: row -> what is wrong.
+
+    Rows that are damaged hold zeros.
+    """
+
+    digests: np.ndarray
+    signs: np.ndarray
+    faces: np.ndarray
+    damaged: dict[int, str]
+
+
+class Pairs(NamedTuple):
+    """Pairs of rows, first < second, the most alike first. distance: bits. correlation: of the grey pictures."""
+
+    first: np.ndarray
+    second: np.ndarray
+    distance: np.ndarray
+    correlation: np.ndarray
+
+
+def crop_prints(store: FaceStore, workers: int, advance: Callable[[int], None]) -> CropPrints:
+    """Prints of all crops of a store.
+
+    Args:
+        workers: threads.
+        advance: called with the number of crops done since the last call.
+    """
+    source = store.source(np.arange(len(store)))
+    tasks = [np.arange(i, min(i + _ROWS_PER_TASK, len(store))) for i in range(0, len(store), _ROWS_PER_TASK)]
+    parts: list[CropPrints] = []
+    # threads: decoding, scaling and hashing let the others run, and a process would first import torch for seconds
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for rows, part in zip(tasks, pool.map(partial(_prints, source), tasks), strict=True):
+            parts.append(part)
+            advance(len(rows))
+    if not parts:
+        parts.append(_prints(source, np.arange(0)))
+    return CropPrints(
+        digests=np.concatenate([part.digests for part in parts]),
+        signs=np.concatenate([part.signs for part in parts]),
+        faces=np.concatenate([part.faces for part in parts]),
+        damaged={row: what for part in parts for row, what in part.damaged.items()},
+    )
+
+
+def _prints(source: StoreSource, rows: np.ndarray) -> CropPrints:
+    digests = np.zeros((len(rows), 16), dtype=np.uint8)
+    signs = np.zeros((len(rows), 64), dtype=bool)
+    faces = np.zeros((len(rows), _SIDE, _SIDE), dtype=np.uint8)
+    damaged = {}
+    for k, row in enumerate(int(r) for r in rows):
+        try:
+            image = source.image(row)
+        except DataError as error:
+            damaged[row] = str(error)
+            continue
+        stored = transform_points(source.image_to_stored(row), source.table.landmarks[row])
+        digest = hashlib.sha256(np.ascontiguousarray(image).data).digest()[:16]
+        digests[k] = np.frombuffer(digest, dtype=np.uint8)
+        faces[k] = face_picture(image, stored)
+        signs[k] = perceptual_signs(faces[k])
+    return CropPrints(digests, signs, faces, damaged)
+
+
+def face_picture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """(32, 32) uint8 grey picture of the square around landmarks (N, 2) px in an image (H, W, 3) uint8 RGB.
+
+    Where the square leaves the image it is cut off; landmarks that name no square give the whole image.
+    """
+    box = landmark_box(np.nan_to_num(landmarks, posinf=0, neginf=0).clip(-1e6, 1e6))
+    centre, half = (box[:2] + box[2:]) / 2, _MARGIN * (box[2:] - box[:2]).max() / 2
+    left, top = np.maximum(np.rint(centre - half), 0).astype(int)
+    right, bottom = np.rint(centre + half).astype(int) + 1
+    region = image[top : max(bottom, 0), left : max(right, 0)]
+    if min(region.shape[:2]) < 4:
+        region = image
+    return cv2.resize(cv2.cvtColor(region, cv2.COLOR_RGB2GRAY), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+
+
+def perceptual_signs(face: np.ndarray) -> np.ndarray:
+    """(64,) bool signs of the lowest cosine frequencies of a (32, 32) picture, without the mean."""
+    return cv2.dct(face.astype(np.float32))[_FREQUENCIES] > 0
+
+
+def similar_pairs(prints: CropPrints) -> Pairs:
+    """All pairs of faces within LARGEST_DISTANCE bits that correlate by at least SMALLEST_CORRELATION.
+
+    Signs as +1 and -1 make the distance of all pairs a matrix product: exact, and faster than counting bits.
+    """
+    signs = np.where(prints.signs, np.float32(1), np.float32(-1))
+    agreement = signs.shape[1] - 2 * LARGEST_DISTANCE
+    found: list[np.ndarray] = []
+    unit_of = partial(_unit_rows, prints.faces)
+    for start in range(0, len(signs), _BLOCK):
+        block = signs[start : start + _BLOCK] @ signs[start:].T
+        first, second = np.nonzero(block >= agreement)
+        later = second > first
+        first, second = first[later], second[later]
+        distance = (signs.shape[1] - block[first, second]) / 2
+        first, second = first + start, second + start
+        correlation = np.empty(len(first), dtype=np.float32)
+        for i in range(0, len(first), _BLOCK):
+            part = slice(i, i + _BLOCK)
+            correlation[part] = (unit_of(first[part]) * unit_of(second[part])).sum(axis=-1)
+        alike = correlation >= SMALLEST_CORRELATION
+        found.append(np.stack([first, second, distance, correlation])[:, alike])
+    pairs = np.concatenate(found, axis=1) if found else np.empty((4, 0))
+    first, second, distance, correlation = pairs[:, np.argsort(-pairs[3], kind="stable")]
+    return Pairs(first.astype(np.int64), second.astype(np.int64), distance.astype(np.int64), correlation)
+
+
+def _unit_rows(faces: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    values = faces[rows].reshape(len(rows), -1).astype(np.float32)
+    values -= values.mean(axis=1, keepdims=True)
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-6)

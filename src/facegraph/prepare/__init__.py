@@ -1,0 +1,1 @@
+"""From a publisher's files to a prepared store: unpacking, reading the annotations, writing, reporting."""

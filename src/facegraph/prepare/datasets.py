@@ -1,0 +1,84 @@
+"""Data sets by the name that the command line knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.data.benchmarks.coco import CocoBenchmark
+from facegraph.data.benchmarks.folder import FolderBenchmark
+from facegraph.data.benchmarks.lp300w import Lp300wBenchmark
+from facegraph.data.entries import Benchmark
+from facegraph.data.scheme_file import load_scheme
+from facegraph.errors import ConfigError
+from facegraph.landmarks import SCHEMES
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """What only some data sets ask for; None where it was not given.
+
+    scheme: name or YAML file. attributes: 0/1 columns of the csv. photo_pattern: regular expression whose group 1 names
+    the photograph. points: which landmarks of 300W-LP. flipped: whether to take its mirrored half.
+    """
+
+    scheme: str | None = None
+    attributes: tuple[str, ...] | None = None
+    photo_pattern: str | None = None
+    points: str | None = None
+    flipped: bool | None = None
+
+    @property
+    def given(self) -> set[str]:
+        return {field.name for field in fields(self) if getattr(self, field.name) is not None}
+
+
+def _coco(options: DatasetOptions) -> Benchmark:
+    return CocoBenchmark(load_scheme(_scheme_of(options)))
+
+
+def _crops(options: DatasetOptions) -> Benchmark:
+    return FolderBenchmark(load_scheme(_scheme_of(options)), options.attributes or (), options.photo_pattern)
+
+
+def _scheme_of(options: DatasetOptions) -> str:
+    if options.scheme is None:
+        raise ConfigError(
+            f"--scheme is missing: how the landmarks are numbered is not in the files. Give one of {sorted(SCHEMES)}, "
+            "or the path of a YAML file that describes your numbering."
+        )
+    return options.scheme
+
+
+def _lp300w(options: DatasetOptions) -> Benchmark:
+    plain = Lp300wBenchmark()
+    return Lp300wBenchmark(points=options.points or plain.points, flipped=bool(options.flipped))
+
+
+MAKERS: dict[str, tuple[frozenset[str], Callable[[DatasetOptions], Benchmark]]] = {
+    "300wlp": (frozenset({"points", "flipped"}), _lp300w),
+    "coco": (frozenset({"scheme"}), _coco),
+    "crops": (frozenset({"scheme", "attributes", "photo_pattern"}), _crops),
+}
+"""Data sets with options of their own -> those options and what makes them."""
+
+NAMES = (*(name for name in BENCHMARKS if name not in MAKERS), *MAKERS)
+
+
+def make_benchmark(name: str, options: DatasetOptions) -> Benchmark:
+    """A data set by name.
+
+    Raises:
+        ConfigError: no such data set, or an option that is not for it.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"data set '{name}' is unknown; {', '.join(NAMES)} can be prepared.")
+    allowed, maker = MAKERS.get(name, (frozenset[str](), None))
+    strange = sorted(options.given - allowed)
+    if strange:
+        owners = [other for other, (known, _) in MAKERS.items() if strange[0] in known]
+        raise ConfigError(
+            f"--{strange[0].replace('_', '-')} is not for {name}; it is for {' and '.join(owners)}. Leave it out."
+        )
+    return BENCHMARKS[name] if maker is None else maker(options)

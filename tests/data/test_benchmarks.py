@@ -1,0 +1,248 @@
+"""Benchmarks are indexed from trees as their publishers ship them: right faces, splits, subsets, and named problems."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.data.benchmarks.coco import CocoBenchmark
+from facegraph.data.benchmarks.folder import FolderBenchmark
+from facegraph.data.entries import Benchmark, FaceIndex
+from facegraph.errors import DataError
+from facegraph.geometry.affine import landmark_box
+from facegraph.landmarks import IBUG68
+from tests.helpers.trees import (
+    WFLW_FLAGS,
+    Tree,
+    write_300w,
+    write_300wlp,
+    write_cofw,
+    write_cofw68,
+    write_pts,
+    write_wflw,
+)
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+WFLW, W300 = BENCHMARKS["wflw"], BENCHMARKS["300w"]
+WRITERS = {"wflw": write_wflw, "300w": write_300w, "300wlp": write_300wlp, "cofw": write_cofw, "cofw68": write_cofw68}
+
+
+def counts(index: FaceIndex) -> Counter[str]:
+    """Faces per "split" and "split/attribute"."""
+    found = Counter(face.split for face in index.faces)
+    found.update(f"{face.split}/{name}" for face in index.faces for name, on in face.attributes.items() if on)
+    return found
+
+
+def kinds(index: FaceIndex) -> Counter[str]:
+    return Counter(problem.kind for problem in index.problems)
+
+
+def assert_holds(index: FaceIndex, tree: Tree, atol: float = 1e-5) -> None:
+    """The faces of the tree, each once, with its split and landmarks; every photograph can be read."""
+    assert len(index.faces) == len(tree.faces)
+    assert len({face.id for face in index.faces}) == len(index.faces)
+    left = [(true.split, true.landmarks) for true in tree.faces]
+    for face in index.faces:
+        match = next(
+            i for i, (split, p) in enumerate(left) if split == face.split and np.allclose(p, face.landmarks, atol=atol)
+        )
+        left.pop(match)
+        image = face.image.read()
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_small_trees_hold_what_was_written(name: str, tmp_path: Path) -> None:
+    tree = WRITERS[name](tmp_path)
+    index = BENCHMARKS[name].index(tmp_path)
+    assert_holds(index, tree)
+    assert index.problems == ()
+    assert BENCHMARKS[name].name == name
+    assert all(set(face.attributes) == set(BENCHMARKS[name].attributes) for face in index.faces)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_trees_one_folder_further_down_are_found(name: str, tmp_path: Path) -> None:
+    tree = WRITERS[name](tmp_path / "down" / "My Copy")
+    assert len(BENCHMARKS[name].index(tmp_path).faces) == len(tree.faces)
+
+
+@pytest.mark.parametrize(
+    "benchmark",
+    [*BENCHMARKS.values(), CocoBenchmark(IBUG68), FolderBenchmark(IBUG68)],
+    ids=lambda benchmark: benchmark.name,
+)
+def test_a_folder_of_something_else_is_refused_with_the_layout(benchmark: Benchmark, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    (tmp_path / "afw.txt").write_bytes(b"x")
+    with pytest.raises(DataError) as refusal:
+        benchmark.index(tmp_path)
+    assert "holiday.jpg" in str(refusal.value)
+    assert benchmark.layout in str(refusal.value)
+    with pytest.raises(DataError, match="is no folder"):
+        benchmark.index(tmp_path / "nowhere")
+
+
+# ------------------------------------------------------------------------------------------------------------- WFLW
+
+
+def test_wflw_flags_boxes_and_several_faces_per_photograph(tmp_path: Path) -> None:
+    tree = write_wflw(tmp_path, train=7, test=5, kinds={1: "cmyk", 2: "grey", 4: "exif"}, crlf=True, mixed_case=True)
+    faces = WFLW.index(tmp_path).faces
+    for face, true in zip(faces, tree.faces, strict=True):
+        assert tuple(flag for flag in WFLW_FLAGS if face.attributes[flag]) == true.flags
+        assert face.image.name == face.photo == true.image
+        assert np.array_equal(face.box, np.rint(landmark_box(true.landmarks)))
+    assert faces[0].landmarks.min() < 0
+    assert faces[0].photo == faces[1].photo
+    assert any(" " in face.photo for face in faces)
+    assert any(face.photo.endswith(".JPG") for face in faces)
+
+
+def test_wflw_at_full_size_has_the_published_counts(tmp_path: Path) -> None:
+    write_wflw(tmp_path, train=7500, test=2500, images=False, distinct=20)
+    index = WFLW.index(tmp_path)
+    found = counts(index)
+    assert {name: found[name] for name in WFLW.official_counts} == WFLW.official_counts
+    assert index.problems == ()
+
+
+def test_wflw_without_the_full_lists_is_the_union_of_the_subsets(tmp_path: Path) -> None:
+    tree = write_wflw(tmp_path, train=0, test=30, full_lists=False)
+    (tmp_path / "WFLW_annotations" / "list_98pt_test" / "list_98pt_test_blur.txt").unlink()
+    index = WFLW.index(tmp_path)
+    flagged = [face for face in tree.faces if set(face.flags) - {"blur"}]
+    assert 0 < len(flagged) < len(tree.faces)
+    assert len(index.faces) == len(flagged)
+    for name in WFLW_FLAGS[:-1]:
+        assert counts(index)[f"test/{name}"] == sum(name in face.flags for face in flagged)
+    assert {face.box is None for face in index.faces} == {True}
+    missing = {(p.split, p.name) for p in index.problems if p.kind == "missing part"}
+    assert missing == {
+        ("train", "list_98pt_rect_attr_train.txt"),
+        ("test", "list_98pt_rect_attr_test.txt"),
+        ("test", "list_98pt_test_blur.txt"),
+    }
+
+
+def test_wflw_lists_that_disagree_are_named(tmp_path: Path) -> None:
+    write_wflw(tmp_path, test=20)
+    path = tmp_path / "WFLW_annotations" / "list_98pt_test" / "list_98pt_test_blur.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    (problem,) = WFLW.index(tmp_path).problems
+    assert problem.name == path.name
+    assert "0 faces are in the list only, 1 in the column only" in problem.message
+
+
+def test_wflw_missing_images_and_paths_that_lead_out(tmp_path: Path) -> None:
+    tree = write_wflw(tmp_path, train=6, test=2, kinds={1: "missing"})
+    path = tmp_path / "WFLW_annotations" / "list_98pt_rect_attr_train_test" / "list_98pt_rect_attr_train.txt"
+    (tmp_path / "secret.jpg").write_bytes(b"x")
+    lines = path.read_text().splitlines()
+    for number, name in ((4, "../secret.jpg"), (5, "/etc/passwd")):
+        lines[number] = lines[number].replace(tree.faces[number].image, name)
+    path.write_text("\n".join(lines))
+    index = WFLW.index(tmp_path)
+    assert (counts(index)["train"], counts(index)["test"]) == (2, 2)
+    assert kinds(index) == {"missing image": 1, "bad annotation": 2}
+    assert [p.name for p in index.problems if p.kind == "bad annotation"] == ["../secret.jpg", "/etc/passwd"]
+    (missing,) = (p for p in index.problems if p.kind == "missing image")
+    assert missing.name == tree.faces[2].image
+    assert "line 3" in missing.message
+    assert "2 face(s)" in missing.message
+
+
+def test_wflw_a_damaged_list_leaves_the_others(tmp_path: Path) -> None:
+    tree = write_wflw(tmp_path)
+    path = tmp_path / "WFLW_annotations" / "list_98pt_rect_attr_train_test" / "list_98pt_rect_attr_train.txt"
+    path.write_bytes(path.read_bytes()[:5000])
+    index = WFLW.index(tmp_path)
+    assert counts(index)["test"] == len(tree.split("test"))
+    assert [p.name for p in index.problems if p.kind == "bad annotation"] == [path.name]
+
+
+def test_wflw_file_names_of_another_case_are_found(tmp_path: Path) -> None:
+    tree = write_wflw(tmp_path)
+    path = tmp_path / "WFLW_images" / tree.faces[0].image
+    path.rename(path.with_name(path.name.upper()))
+    (tmp_path / "WFLW_images").rename(tmp_path / "wflw_Images")
+    assert_holds(WFLW.index(tmp_path), tree)
+
+
+def test_no_usable_face_is_an_error_that_names_the_first_problem(tmp_path: Path) -> None:
+    write_wflw(tmp_path, kinds=dict.fromkeys(range(99), "missing"))
+    with pytest.raises(DataError, match=r"no usable face.*10 x missing image.*list_98pt_rect_attr_train\.txt, line 1"):
+        WFLW.index(tmp_path)
+
+
+@pytest.mark.skipif(not (SHARED / "wflw_mini").is_dir(), reason="the real photographs are not at hand")
+def test_wflw_mini() -> None:
+    index = WFLW.index(SHARED / "wflw_mini")
+    expected = {"pose": 34, "expression": 34, "illumination": 86, "makeup": 27, "occlusion": 56, "blur": 77}
+    assert counts(index) == {"test": 206, **{f"test/{name}": count for name, count in expected.items()}}
+    assert len({face.photo for face in index.faces}) == 175
+    missing = [p for p in index.problems if p.kind == "missing image"]
+    assert sum(int(p.message.partition("not there (")[2].partition(" ")[0]) for p in missing) == 1966 - 206
+    assert kinds(index)["missing part"] == 2
+
+
+# ------------------------------------------------------------------------------------------------------------ 300-W
+
+
+def test_300w_splits_subsets_photographs_and_boxes(tmp_path: Path) -> None:
+    write_300w(tmp_path, boxes=True, crlf=True, mixed_case=True)
+    index = W300.index(tmp_path)
+    assert counts(index) == {
+        "train": 6, "test": 6, "private": 4, "test/common": 4, "test/challenging": 2, "private/indoor": 2,
+        "private/outdoor": 2,
+    }  # fmt: skip
+    by_id = {face.id: face for face in index.faces}
+    assert by_id["afw/18489332_1.jpg"].photo == by_id["afw/18489332_2.jpg"].photo == "afw/18489332"
+    assert by_id["lfpw/trainset/image_0001.png"].photo == "lfpw/trainset/image_0001"
+    assert by_id["lfpw/trainset/image_0001.png"].photo != by_id["lfpw/testset/image_0001.png"].photo
+    for face in index.faces:
+        wanted = None if face.split == "private" else landmark_box(face.landmarks) + np.array([-2, -3, 4, 5])
+        assert face.box is None if wanted is None else np.allclose(face.box, wanted)
+
+
+def test_300w_pairs_and_what_has_no_partner(tmp_path: Path) -> None:
+    tree = write_300w(tmp_path, {"afw": 3, "ibug": 2}, mirrored=True, kinds={1: "missing"})
+    (tmp_path / "afw" / "extra.png").write_bytes(b"x")
+    (tmp_path / "ibug" / "image_0002.pts").write_text("version: 1\nn_points: 68\n{\n1 2\n}\n")
+    (tmp_path / "ibug").rename(tmp_path / "135")
+    index = W300.index(tmp_path)
+    assert len(index.faces) == len(tree.faces) - 2
+    assert counts(index) == {"train": 2, "test": 1, "test/challenging": 1}
+    told = {p.name: p for p in index.problems if p.kind != "missing part"}
+    assert set(told) == {"*_mirror.*", "afw/18489332_2.pts", "afw/extra.png", "ibug/image_0002.pts"}
+    assert told["afw/18489332_2.pts"].kind == "missing image"
+    assert "line" in told["ibug/image_0002.pts"].message
+    assert {p.name for p in index.problems if p.kind == "missing part"} >= {"helen/trainset", "01_Indoor"}
+
+
+def test_300w_landmarks_are_0_based(tmp_path: Path) -> None:
+    (tmp_path / "ibug").mkdir()
+    points = np.stack([np.arange(68), np.arange(68) * 2.0], axis=1)
+    write_pts(tmp_path / "ibug" / "image_092 _01.pts", points)
+    assert "\n1.000000 1.000000\n" in (tmp_path / "ibug" / "image_092 _01.pts").read_text()
+    cv2.imwrite(str(tmp_path / "ibug" / "image_092 _01.JPG"), np.zeros((9, 9, 3), np.uint8))
+    (face,) = W300.index(tmp_path).faces
+    assert np.array_equal(face.landmarks, points)
+
+
+@pytest.mark.skipif(not (SHARED / "300w_mini").is_dir(), reason="the real photographs are not at hand")
+def test_300w_mini() -> None:
+    index = W300.index(SHARED / "300w_mini")
+    assert counts(index) == {"train": 32, "test": 18, "test/common": 18}
+    assert {p.name for p in index.problems} == {"ibug", "01_Indoor", "02_Outdoor"}
+    for face in index.faces:
+        height, width = face.image.read().shape[:2]
+        inside = (face.landmarks > -0.2 * width).all() and (face.landmarks < 1.2 * max(width, height)).all()
+        assert inside
