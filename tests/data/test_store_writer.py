@@ -21,7 +21,7 @@ from facegraph.data.store.lock import locked
 from facegraph.data.store.reader import FaceStore
 from facegraph.data.store.writer import write_store
 from facegraph.errors import DataError
-from tests.helpers.stores import SMALL_CROP, quad_content, quad_store
+from tests.helpers.quad_stores import SMALL_CROP, quad_content, quad_store
 
 
 def files(folder: Path) -> dict[str, bytes]:

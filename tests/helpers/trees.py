@@ -18,7 +18,7 @@ import numpy as np
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import IBUG68, WFLW98, LandmarkScheme
 from tests.helpers.trees_mat import PARTS_300WLP, write_300wlp, write_cofw, write_cofw68, write_ibug_boxes
-from tests.helpers.trees_pictures import Tree, TreeFace, extension, photos, save_photo
+from tests.helpers.trees_pictures import Photo, Tree, TreeFace, extension, photos, save_photo
 
 __all__ = [
     "PARTS_300W", "PARTS_300WLP", "Tree", "TreeFace", "write_300w", "write_300wlp", "write_coco", "write_cofw",
@@ -65,17 +65,18 @@ def write_wflw(
 
     The first face of each split lies partly left of its photograph (negative coordinates). The flags of 2,500 test
     faces have the published counts, fewer faces have a share of them. spaces: every fourth file name holds a space.
-    kinds counts the photographs, those of train first. Without images the .jpg files are empty, which is quick.
+    kinds counts the photographs, those of train first. Without images the .jpg files are empty and all photographs have
+    the same faces, which is quick.
     """
     tree, written = Tree(root), 0
-    lists = root / "WFLW_annotations" / "list_98pt_rect_attr_train_test"
-    subsets = root / "WFLW_annotations" / "list_98pt_test"
     end = "\r\n" if crlf else "\n"
     for split, count in (("train", train), ("test", test)):
         if not count:
             continue
         number = -(-count // faces_per_photo)
-        made = photos(WFLW98, split, number, faces=faces_per_photo, side=side, distinct=distinct)
+        made = photos(WFLW98, split, number if images else 1, faces=faces_per_photo, side=side, distinct=distinct)
+        made = [_cut_left(made[0]), *(made[1:] if images else made * (number - 1))]
+        faces_of = {id(photo): list(photo.landmarks) for photo in made}
         rows: list[tuple[str, np.ndarray]] = []
         for i, photo in enumerate(made):
             kind = (kinds or {}).get(written, "jpeg") if images else "empty"
@@ -83,21 +84,47 @@ def write_wflw(
             gap = " " if spaces and i % 4 == 3 else "_"
             name = f"{i % 5}--Event/{i % 5}_Event{gap}{split}_{i}{extension(kind, i, mixed_case)}"
             save_photo(root / "WFLW_images" / name, photo.pixels, kind)
-            rows += [(name, points) for points in photo.landmarks]
+            rows += [(name, points) for points in faces_of[id(photo)]]
         rows = rows[:count]
-        rows[0] = (rows[0][0], rows[0][1] - [rows[0][1][:, 0].min() + 3.25, 0])
         flags = _wflw_flags(count)
         tree.faces.extend(_wflw_faces(split, rows, flags))
-        if full_lists:
-            lines = [_wflw_line(name, p, f) for (name, p), f in zip(rows, flags, strict=True)]
-            _write_lines(lists / f"list_98pt_rect_attr_{split}.txt", lines, end)
-        if subset_lists and split == "test":
-            for k, name in enumerate(("largepose", *WFLW_FLAGS[1:])):
-                lines = [_wflw_line(image, p) for (image, p), f in zip(rows, flags, strict=True) if f[k]]
-                _write_lines(subsets / f"list_98pt_test_{name}.txt", lines, end)
+        _write_wflw_lists(root / "WFLW_annotations", split, rows, flags, end, full_lists, subset_lists)
     if archives:
         _pack(root, ("WFLW_images", "WFLW_annotations"))
     return tree
+
+
+def _cut_left(photo: Photo) -> Photo:
+    """The photograph without its left part, so that the first face lies 3 to 4 px outside."""
+    cut = int(photo.landmarks[0, :, 0].min()) + 4
+    return Photo(np.ascontiguousarray(photo.pixels[:, cut:]), photo.landmarks - np.array([cut, 0.0]))
+
+
+def _write_wflw_lists(
+    folder: Path,
+    split: str,
+    rows: list[tuple[str, np.ndarray]],
+    flags: np.ndarray,
+    end: str,
+    full_lists: bool,
+    subset_lists: bool,
+) -> None:
+    # photographs that share their faces share the arrays, whose text is written once
+    texts = {id(points): " ".join(f"{value:.6f}" for value in points.ravel().tolist()) for _, points in rows}
+    if full_lists:
+        lines = [
+            " ".join([texts[id(points)], *_box_and_flags(points, on), name])
+            for (name, points), on in zip(rows, flags, strict=True)
+        ]
+        _write_lines(folder / "list_98pt_rect_attr_train_test" / f"list_98pt_rect_attr_{split}.txt", lines, end)
+    if subset_lists and split == "test":
+        for k, subset in enumerate(("largepose", *WFLW_FLAGS[1:])):
+            lines = [f"{texts[id(points)]} {name}" for (name, points), on in zip(rows, flags, strict=True) if on[k]]
+            _write_lines(folder / "list_98pt_test" / f"list_98pt_test_{subset}.txt", lines, end)
+
+
+def _box_and_flags(points: np.ndarray, flags: np.ndarray) -> list[str]:
+    return [str(int(value)) for value in (*np.rint(landmark_box(points)), *flags)]
 
 
 def _wflw_faces(split: str, rows: list[tuple[str, np.ndarray]], flags: np.ndarray) -> list[TreeFace]:
@@ -115,14 +142,6 @@ def _wflw_flags(count: int) -> np.ndarray:
         share = max(1, round(published * count / WFLW_TEST))
         flags[rng.permutation(count)[:share], k] = True
     return flags
-
-
-def _wflw_line(image: str, points: np.ndarray, flags: np.ndarray | None = None) -> str:
-    numbers = [f"{value:.6f}" for value in points.ravel().tolist()]
-    if flags is not None:
-        numbers += [str(int(value)) for value in np.rint(landmark_box(points))]
-        numbers += [str(int(flag)) for flag in flags]
-    return " ".join([*numbers, image])
 
 
 def _write_lines(path: Path, lines: list[str], end: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +13,8 @@ from facegraph.records import ProtocolCard, RunResult, collect_provenance
 from facegraph.records.provenance import git_state
 from facegraph.reports.tables import results_table, subsets_table
 
-SUMMARY = {
+NO_NME = {"nme": None, "fr@0.10": 1 / 3, "auc@0.10": 0.57839}
+SUMMARY: dict[str, Any] = {
     "count": 3,
     "nme": 0.04216,
     "fr@0.10": 1 / 3,
@@ -26,6 +28,9 @@ SUMMARY = {
 }
 
 
+BEST = {**SUMMARY, "nme": None, "normalisers": SUMMARY["normalisers"] | {"inter_ocular": NO_NME}}
+
+
 def run_result() -> RunResult:
     card = ProtocolCard(
         dataset="wflw", split="test", scheme="wflw98", num_landmarks=98, trained_on="wflw",
@@ -37,7 +42,7 @@ def run_result() -> RunResult:
     provenance = collect_provenance(
         device="cpu", overrides=[], started_at=datetime(2024, 5, 1), git=git_state(), seed=0, params=1
     )
-    return RunResult(card, {"test": {"best": {**SUMMARY, "nme": None}, "last": SUMMARY}}, provenance)
+    return RunResult(card, {"test": {"best": BEST, "last": SUMMARY}}, provenance)
 
 
 def printed(table: Table) -> str:
@@ -46,22 +51,23 @@ def printed(table: Table) -> str:
     return console.export_text()
 
 
-def test_results_table_has_a_row_for_each_checkpoint() -> None:
+def test_results_table_has_a_column_for_each_checkpoint() -> None:
     table = results_table(run_result())
-    assert [next(iter(column.cells)) for column in table.columns] == ["last", "4.22", "6.05", "33.33", "57.84"]
-    assert list(table.columns[0].cells) == ["last", "best"]
-    text = printed(table)
-    assert "wflw test: 3 faces, 98 landmarks" in text
-    assert "@10 %" in text
+    assert [str(column.header) for column in table.columns] == ["%", "last", "best"]
+    labels = ["NME inter_ocular", "NME inter_pupil", "FR @10 inter_ocular", "AUC @10 inter_ocular"]
+    assert list(table.columns[0].cells) == labels
+    assert list(table.columns[1].cells) == ["4.22", "6.05", "33.33", "57.84"]
+    assert list(table.columns[2].cells) == ["-", "6.05", "33.33", "57.84"]
+    assert "wflw test: 3 faces, 98 landmarks" in printed(table)
 
 
-def test_a_normaliser_with_thresholds_of_its_own_gets_columns() -> None:
+def test_a_normaliser_with_thresholds_of_its_own_gets_rows() -> None:
     result = run_result()
     result.protocol.thresholds["box"] = (0.07,)
     result.metrics["test"]["last"]["normalisers"]["box"] = {"nme": 0.02, "fr@0.07": 0.25, "auc@0.07": 0.7}
-    columns = {str(column.header): next(iter(column.cells)) for column in results_table(result).columns}
-    assert columns["FR %\n@7 % box"] == "25.00"
-    assert columns["AUC %\n@7 % box"] == "70.00"
+    table = results_table(result)
+    rows = dict(zip(table.columns[0].cells, table.columns[1].cells, strict=True))
+    assert (rows["FR @7 box"], rows["AUC @7 box"]) == ("25.00", "70.00")
 
 
 def test_subsets_table_shows_counts_and_dashes() -> None:

@@ -16,7 +16,7 @@ def faces() -> np.ndarray:
     """(300, 68, 2) faces of many poses and expressions, with the noise of an annotator's hand."""
     drawn = SyntheticDataset(IBUG68, train_size=300, test_size=2, image_size=128).train().table.landmarks
     size = IBUG68.distance(INTER_OCULAR, drawn)[:, None, None]
-    return drawn + 0.015 * size * np.random.default_rng(3).normal(size=drawn.shape)
+    return drawn + 0.01 * size * np.random.default_rng(3).normal(size=drawn.shape)
 
 
 @pytest.mark.parametrize("landmark", [8, 30, 36, 48, 62])

@@ -41,7 +41,7 @@ ALLOWED = {
     "callbacks": {"task", "structures", "errors"},
     "checkpoint": {"callbacks", "task", "records", *BASE},
     "compose": {"data", "task", "graph", "geometry", *BASE},
-    "results": {"data", "graph", "metrics", "records", "reports", "viz", *BASE},
+    "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "run": {
         "checkpoint", "callbacks", "compose", "complexity", "data", "graph", "metrics", "records", "results", "task",
         *BASE,

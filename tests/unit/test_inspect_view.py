@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,12 +141,10 @@ def test_empty_area_is_told_from_what_the_store_lost(store: FaceStore, tmp_path:
 
 
 def test_rows_of_counts_and_problems(store: FaceStore) -> None:
-    from dataclasses import replace
-
     info = replace(store.info, official_counts={"train": 20, "val": 3, "train/odd": 9})
     assert statistics.count_rows(info) == [
-        ("test", 6, None, None), ("test/odd", 3, None, None), ("train", 18, 20, -2), ("train/odd", 9, 9, 0),
-        ("val", 0, 3, -3),
+        ("train", 18, 20, -2), ("train/odd", 9, 9, 0), ("val", 0, 3, -3), ("test", 6, None, None),
+        ("test/odd", 3, None, None),
     ]  # fmt: skip
     problems = tuple(
         {"kind": kind, "split": split, "name": f"{kind} {i}", "message": f"message {i}"}

@@ -32,6 +32,7 @@ from facegraph.data.faces import FaceSubset
 from facegraph.errors import ConfigError
 
 _BATCH = 64
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _measure(faces: BenchFaces, input_size: int, workers: Sequence[int], say: Sa
     batch_size = min(_BATCH, count // 2)
     dataset = OneSource("store", faces.scheme, faces.store)
     say("timing parts on one core, in turns")
-    speeds = take_turns(_parts(faces, dataset, input_size, batch_size), rounds=max(2, count // batch_size))
+    speeds = take_turns(_parts(faces, dataset, input_size, batch_size), rounds=min(_ROUNDS, count // batch_size))
     say(f"timing loaders with {', '.join(map(str, workers))} processes")
     rates = epoch_rates(dataset, input_size, batch_size, workers)
     say("measuring the memory of a loader process")

@@ -69,7 +69,8 @@ def draw_faces(folder: Path, faces: int, jpeg: bool, say: Say) -> BenchFaces:
         )
     say(f"drawing photographs of {faces} faces")
     content = draw_photographs(folder / "photographs", faces)
-    cores = os.cpu_count() or 1
+    # starting a process takes as long as cutting out a hundred faces
+    cores = min(os.cpu_count() or 1, 1 + faces // 200)
     say("preparing a store of raw crops")
     raw = FaceStore(make_store(content, folder / "raw", RAW, cores))
     rows = raw.rows("train")

@@ -76,8 +76,9 @@ def _print(found: DataBench, console: Console) -> None:
     console.print(
         f"{found.faces} faces, {found.landmarks} landmarks, {found.input_size} px, augment=paper; {found.machine}"
     )
-    speeds = Table("on one core", title="faces per second", title_justify="left")
-    for column in ("processor time, median", "best tenth", "wall clock, median", "of the bare warp"):
+    speeds = Table(title="faces per second of one core", title_justify="left")
+    speeds.add_column("part", no_wrap=True)
+    for column in ("median", "best tenth", "wall clock", "of bare warp"):
         speeds.add_column(column, justify="right")
     floor = found.speeds.get(FLOOR)
     for speed in found.speeds.values():

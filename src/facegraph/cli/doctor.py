@@ -45,7 +45,9 @@ def _doctor(path: Path, as_json: bool, out: Path | None, workers: int, quick: bo
         examination = Examination(store, workers, quick, advance=lambda count: progress.advance(task, count))
         findings = examine(examination)
         progress.update(task, description="drawing", completed=len(store))
-        folder = write_report(examination, findings, out or Path("outputs/doctor") / store.info.dataset)
+        folder = write_report(
+            examination, findings, out or Path("outputs/doctor") / store.info.dataset.replace("/", "_")
+        )
     levels = count_levels(findings)
     if as_json:
         print(json.dumps({**to_dict(examination, findings), "report": str(folder)}, indent=2, ensure_ascii=False))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 
 from facegraph.data.photometric import PixelTransform
@@ -40,11 +43,15 @@ class RectangleOcclusion(PixelTransform):
         height, width = image.shape[:2]
         area = self.area_fraction * height * width
         aspect = rng.uniform(self.aspect_min, self.aspect_max)
-        half = np.array([np.sqrt(area * aspect), np.sqrt(area / aspect)]) / 2
-        centre = rng.uniform(0, 1, size=2) * (width, height)
-        (x0, y0), (x1, y1) = np.clip(np.rint([centre - half, centre + half]), 0, (width, height)).astype(int)
+        half = (math.sqrt(area * aspect) / 2, math.sqrt(area / aspect) / 2)
+        centre = [share * side for share, side in zip(rng.random(2).tolist(), (width, height), strict=True)]
+        # the last row and column belong to the rectangle, and OpenCV cuts off what lies outside
+        first = [round(c - h) for c, h in zip(centre, half, strict=True)]
+        last = [round(c + h) - 1 for c, h in zip(centre, half, strict=True)]
         covered = image.copy()
-        covered[y0:y1, x0:x1] = rng.integers(0, 256, size=3)
+        colour = rng.integers(0, 256, size=3).tolist()
+        if last[0] >= first[0] and last[1] >= first[1]:
+            cv2.rectangle(covered, first, last, colour, cv2.FILLED)
         return covered
 
 

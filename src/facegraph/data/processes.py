@@ -42,7 +42,7 @@ def process_pool(workers: int, preload: Sequence[str]) -> Iterator[ProcessPoolEx
 def _main_script_hidden() -> Iterator[None]:
     """Processes that are started meanwhile find no main script to run."""
     main = sys.modules["__main__"]
-    hidden = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
+    hidden: dict[str, object] = {name: vars(main)[name] for name in ("__file__", "__spec__") if name in vars(main)}
     vars(main).pop("__file__", None)
     main.__spec__ = None
     try:

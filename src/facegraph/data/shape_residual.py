@@ -26,7 +26,7 @@ FOLDS = 5
 ORDINARY_SHARE = 0.9
 _REFITS = 4
 _LIMIT = 4.0  # standard deviations; without it a turned face's direction explains exchanged left and right landmarks
-_CHUNK = 2048  # faces whose normal equations are solved at once
+_CHUNK = 128  # faces whose normal equations are solved at once
 
 
 class ShapeResiduals(NamedTuple):

@@ -11,9 +11,9 @@ from facegraph.geometry.affine import transform_points
 
 FILL = (127, 127, 127)
 
-# bytes of an image that is copied before it is warped: less lies in the cache anyway, more is not worth the memory
-_COPIED = (2**18, 2**22)
-_near = threading.local()
+# bytes; a larger image is warped where it lies, or every loader process would hold the memory for a copy of it
+_LARGEST_COPIED = 2**22
+_reused = threading.local()
 
 
 def warp(image: np.ndarray, image_to_crop: np.ndarray, size: int) -> np.ndarray:
@@ -27,36 +27,44 @@ def warp(image: np.ndarray, image_to_crop: np.ndarray, size: int) -> np.ndarray:
     if factor < 0.5:
         image, small_to_image = _reduce(image, image_to_crop, size, int(1 / factor))
         image_to_crop = image_to_crop @ small_to_image
-    elif _COPIED[0] <= image.nbytes <= _COPIED[1]:
-        image = _copy_near(image, image_to_crop, size)
+    if image.nbytes > _LARGEST_COPIED:
+        return _interpolate(image, image_to_crop, size)
+    four_channels = _interpolate(_copy_rows(image, image_to_crop, size), image_to_crop, size)
+    return cv2.cvtColor(four_channels, cv2.COLOR_RGBA2RGB)
+
+
+def _interpolate(image: np.ndarray, image_to_crop: np.ndarray, size: int) -> np.ndarray:
     return cv2.warpAffine(
         image,
         image_to_crop[:2],
         (size, size),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=FILL,
+        borderValue=(*FILL, 0),
     )
 
 
-def _copy_near(image: np.ndarray, image_to_crop: np.ndarray, size: int) -> np.ndarray:
-    """The image with the rows that the crop shows copied to memory that is close to the processor.
+def _copy_rows(image: np.ndarray, image_to_crop: np.ndarray, size: int) -> np.ndarray:
+    """(H, W, 4): the rows of an image (H, W, 3) that the crop shows; the others hold what was there before.
 
-    A rotated warp walks across the rows and waits for nearly every one of them where the image lies in main memory, as
-    a crop of a prepared store does. Reading the rows in their order first makes the whole twice as fast; the result is
-    the same to the bit. The other rows hold what was there before, the memory is used again by the next call.
+    The interpolated values are the same as without this copy, and come four times as fast, for two reasons. A rotated
+    warp walks across the rows and waits for nearly every pixel of an image in main memory, as a crop of a prepared
+    store is; reading the rows in their order first brings them near. And four channels make one load per pixel, where
+    three bytes are gathered one by one. The memory is used again by the next call of this thread.
     """
     (a, b, tx), (c, d, ty) = image_to_crop[:2].tolist()
     determinant = a * d - b * c
     # y of the image is linear over the crop, so its extremes lie at corners
     rows = [(a * (y - ty) - c * (x - tx)) / determinant for x in (0, size - 1) for y in (0, size - 1)]
-    first, last = max(0, int(min(rows)) - 2), min(len(image), int(max(rows)) + 3)
-    memory = getattr(_near, "memory", None)
-    if memory is None or memory.size < image.size:
-        memory = _near.memory = np.empty(image.size, dtype=np.uint8)
-    near = memory[: image.size].reshape(image.shape)
-    near[first:last] = image[first:last]
-    return near
+    height, width = image.shape[:2]
+    first, last = max(0, int(min(rows)) - 2), min(height, int(max(rows)) + 3)
+    memory = getattr(_reused, "memory", None)
+    if memory is None or memory.size < 4 * height * width:
+        memory = _reused.memory = np.zeros(4 * height * width, dtype=np.uint8)
+    copy = memory[: 4 * height * width].reshape(height, width, 4)
+    if first < last:
+        cv2.cvtColor(image[first:last], cv2.COLOR_RGB2RGBA, dst=copy[first:last])
+    return copy
 
 
 def _reduce(image: np.ndarray, image_to_crop: np.ndarray, size: int, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -63,8 +63,9 @@ def crop_statistics(view: StoreView) -> CropStatistics:
 def count_rows(info: StoreInfo) -> list[Row]:
     """split or split/attribute, faces found, faces that the publisher counts, difference."""
     names = list(dict.fromkeys([*info.official_counts, *info.counts]))
+    splits = list(dict.fromkeys(name.split("/")[0] for name in names))
     rows: list[Row] = []
-    for name in sorted(names, key=lambda n: n.split("/")):
+    for name in sorted(names, key=lambda n: splits.index(n.split("/")[0])):  # stable: subsets keep their order
         found, official = info.counts.get(name, 0), info.official_counts.get(name)
         rows.append((name, found, official, None if official is None else found - official))
     return rows

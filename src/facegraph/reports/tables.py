@@ -13,26 +13,21 @@ _CHECKPOINTS = ("last", "best")
 
 
 def results_table(result: RunResult) -> Table:
-    """Test results: a row per checkpoint; NME by each normaliser, FR and AUC by the primary one and by those that have
-    thresholds of their own."""
+    """Test results: a column per checkpoint; NME by each normaliser, FR and AUC by the primary one and by those that
+    have thresholds of their own."""
     card = result.protocol
-    rows = _test_rows(result)
+    columns = _test_rows(result)
     table = Table(title=_title(card), caption=_caption(card))
-    table.add_column("checkpoint")
-    normalisers = list(dict.fromkeys(name for summary in rows.values() for name in summary["normalisers"]))
-    for name in normalisers:
-        table.add_column(f"NME %\n{name}", justify="right")
-    scored = _scored_thresholds(card)
-    for name, threshold in scored:
-        by = "" if name == card.normaliser else f" {name}"
-        table.add_column(f"FR %\n@{100 * threshold:g} %{by}", justify="right")
-        table.add_column(f"AUC %\n@{100 * threshold:g} %{by}", justify="right")
-    for checkpoint, summary in rows.items():
-        cells = [percent(summary["normalisers"].get(name, {}).get(NME)) for name in normalisers]
-        for name, threshold in scored:
-            measures = summary["normalisers"].get(name, {})
-            cells += [percent(measures.get(failure_rate_name(threshold))), percent(measures.get(auc_name(threshold)))]
-        table.add_row(checkpoint, *cells)
+    table.add_column("%")
+    for checkpoint in columns:
+        table.add_column(checkpoint, justify="right")
+    normalisers = list(dict.fromkeys(name for summary in columns.values() for name in summary["normalisers"]))
+    rows = [(f"NME {name}", name, NME) for name in normalisers]
+    for name, t in _scored_thresholds(card):
+        rows.append((f"FR @{100 * t:g} {name}", name, failure_rate_name(t)))
+        rows.append((f"AUC @{100 * t:g} {name}", name, auc_name(t)))
+    for label, name, measure in rows:
+        table.add_row(label, *(percent(c["normalisers"].get(name, {}).get(measure)) for c in columns.values()))
     return table
 
 

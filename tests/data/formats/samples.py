@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-NUM_COFW = 3
+NUM_COFW = 2
 COFW_SIZE = (6, 5)
 """Height and width in px of the photographs in a sample of COFW."""
 

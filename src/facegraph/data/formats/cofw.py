@@ -163,6 +163,7 @@ def _shared(path: Path) -> h5py.File:
     if held is not None and held[0] == key:
         return held[1]
     # Before the new one is opened: HDF5 takes a file that was overwritten in place for the one it still holds.
+    del held
     _handles.clear()
     _handles[path] = key, open_hdf5(path)
     return _handles[path][1]

@@ -60,7 +60,7 @@ def read_wflw_list(path: Path) -> tuple[WflwRow, ...]:
     """All lines of a list, in its order; blank lines are skipped.
 
     Which of the four layouts a line has is told by the numbers before its path. A path may hold spaces and begin with
-    whole numbers ("12 people/1.jpg"); that reading is taken only where none of the layouts fits the count exactly.
+    whole numbers ("12 people/1.jpg"); that reading is taken only where no layout fits the numbers exactly.
 
     Raises:
         DataError: not there or not readable, a line with another count of numbers, coordinates that are not finite or
@@ -106,17 +106,21 @@ def _split(text: str) -> tuple[list[str], str]:
 
 
 def _layout(where: str, numbers: list[str]) -> _Layout:
-    for layout in _LAYOUTS:
-        if layout.count == len(numbers):
-            return layout
-    for layout in _LAYOUTS:
-        if _leaves_a_name(layout, numbers):
-            return layout
+    exact = [layout for layout in _LAYOUTS if layout.count == len(numbers)]
+    if exact and _flags_fit(exact[0], numbers):
+        return exact[0]
+    # With flags that are none the exact one comes last, so that the error speaks of them.
+    for layout in (*(layout for layout in _LAYOUTS if _leaves_a_name(layout, numbers)), *exact):
+        return layout
     counts = sorted(layout.count for layout in _LAYOUTS)
     raise DataError(
         f"{where}: {len(numbers)} numbers before the path of the photograph; {', '.join(map(str, counts))} are read: "
         f"{_COORDINATES} coordinates, with 4 of a box, with {len(FLAGS)} flags, or with both. {_NEXT}"
     )
+
+
+def _flags_fit(layout: _Layout, numbers: list[str]) -> bool:
+    return not layout.has_flags or {float(n) for n in numbers[layout.count - len(FLAGS) : layout.count]} <= {0, 1}
 
 
 def _leaves_a_name(layout: _Layout, numbers: list[str]) -> bool:
@@ -127,7 +131,7 @@ def _leaves_a_name(layout: _Layout, numbers: list[str]) -> bool:
     name, rest = numbers[layout.count :], numbers[_COORDINATES : layout.count]
     if not 0 < len(name) <= _MOST_NUMBERS_IN_NAME or not all(re.fullmatch(r"\d{1,19}", token) for token in name):
         return False
-    if layout.has_flags and not set(rest[-len(FLAGS) :]) <= {"0", "1"}:
+    if not _flags_fit(layout, numbers):
         return False
     if not layout.has_box:
         return True

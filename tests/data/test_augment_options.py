@@ -1,0 +1,129 @@
+"""Every option of conf/augment: dots stay under their landmarks, and a contact sheet to look at.
+
+FACEGRAPH_SHEETS=<folder> keeps the sheets; otherwise they go with the test's temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from hydra.utils import instantiate
+
+from facegraph.data.augment import Augmentation
+from facegraph.data.boxes import LandmarkBox
+from facegraph.data.normalise import PerImage
+from facegraph.data.pipeline import FacePipeline
+from facegraph.data.source import sample_at
+from facegraph.data.synthetic import SyntheticDataset
+from facegraph.landmarks import WFLW98
+from facegraph.structures import FaceSample
+from facegraph.viz import contact_sheet, draw_landmarks, write_png
+from tests.helpers.faces import QUAD, draw_dots
+
+FOLDER = Path(__file__).parents[2] / "conf" / "augment"
+OPTIONS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+SIZE = 128
+_RADIUS = 9
+
+
+def augmentation_of(option: str) -> Augmentation:
+    return instantiate(yaml.safe_load((FOLDER / f"{option}.yaml").read_text(encoding="utf-8")))
+
+
+def dots(seed: int) -> FaceSample:
+    rng = np.random.default_rng(seed)
+    landmarks = np.array([[100.0, 100.0], [156.0, 98.0], [104.0, 155.0], [153.0, 158.0]]) + rng.uniform(-4, 4, (4, 2))
+    image = draw_dots(landmarks, 256, 256, sigma=5.0)
+    box = np.array([64.0, 64.0, 192.0, 192.0])
+    return FaceSample(image, landmarks, box, np.zeros(0, dtype=bool), f"dots{seed}")
+
+
+def dot_near(image: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Centroid (2,) of what is brighter than the surroundings within a radius of a point, and that window (P, P)."""
+    x, y = np.rint(point).astype(int)
+    window = image[y - _RADIUS : y + _RADIUS + 1, x - _RADIUS : x + _RADIUS + 1].astype(float).mean(axis=2)
+    dy, dx = np.mgrid[-_RADIUS : _RADIUS + 1, -_RADIUS : _RADIUS + 1]
+    ring = np.hypot(dx, dy) > _RADIUS - 1
+    weight = np.where(ring, 0, window - np.median(window[ring]))
+    # the faint foot of a dot is lost in the artefacts of JPEG
+    weight = np.where(weight > 0.25 * weight.max(), weight, 0)
+    return np.array([x, y]) + [(dx * weight).sum() / weight.sum(), (dy * weight).sum() / weight.sum()], window
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_landmarks_follow_their_pixels(option: str) -> None:
+    augmentation = augmentation_of(option)
+    bare = replace(augmentation, photometric=(), afterwards=())
+    painted, plain = (FacePipeline(QUAD, SIZE, LandmarkBox(1.25), PerImage(), a) for a in (augmentation, bare))
+    offsets, inside = [], 0
+    for seed in range(120):
+        sample = dots(seed)
+        crop = painted.crop(sample, np.random.default_rng([1, seed]))
+        before = plain.crop(sample, np.random.default_rng([1, seed]))
+        np.testing.assert_array_equal(crop.landmarks, before.landmarks)
+        for point in crop.landmarks:
+            if not ((point > _RADIUS + 1) & (point < SIZE - _RADIUS - 2)).all():
+                continue
+            inside += 1
+            (found, window), (_, clean) = dot_near(crop.image, point), dot_near(before.image, point)
+            if np.ptp(window) > 15 and np.corrcoef(window.ravel(), clean.ravel())[0, 1] > 0.97:  # else it is covered
+                offsets.append(found - point)
+    assert inside > 350
+    assert len(offsets) > 0.6 * inside
+    assert np.abs(offsets).max() < 0.5
+    # a systematic shift would be of the geometry, whatever single dots lose to blur and JPEG
+    assert np.abs(np.mean(offsets, axis=0)).max() < 0.05
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_same_seed_same_picture(option: str) -> None:
+    pipeline = FacePipeline(QUAD, SIZE, LandmarkBox(1.25), PerImage(), augmentation_of(option))
+    again = FacePipeline(QUAD, SIZE, LandmarkBox(1.25), PerImage(), augmentation_of(option))
+    for seed in range(12):
+        first = pipeline.crop(dots(seed), np.random.default_rng([2, seed]))
+        second = again.crop(dots(seed), np.random.default_rng([2, seed]))
+        np.testing.assert_array_equal(first.image, second.image)
+        np.testing.assert_array_equal(first.landmarks, second.landmarks)
+
+
+def test_fan_and_musica_have_the_values_of_their_code() -> None:
+    fan, musica = augmentation_of("fan"), augmentation_of("musica")
+    assert fan.geometric.rotation_degrees == 50
+    assert (fan.geometric.scale_min, fan.geometric.scale_max, fan.geometric.shift) == (0.8, 1.2, 2 * 0.0625)
+    assert (fan.geometric.probability, fan.geometric.flip_probability, fan.probability) == (0.5, 0.5, 1.0)
+    names = [type(t).__name__ for t in fan.photometric]
+    assert names == ["Blur", "ColorJitter", "ImageCompression", "CoarseDropout"]
+    assert [t.p for t in fan.photometric] == [0.5, 1.0, 0.5, 0.5]
+    assert musica.geometric.flip_probability == 0
+    assert (musica.geometric.height_min, musica.geometric.height_max, musica.geometric.shear) == (0.6, 1.4, 0.3)
+    assert musica.probability == 0.5
+    assert [type(t).__name__ for t in musica.photometric] == ["ContrastClip", "NoiseRectangle"]
+    assert [(type(t).__name__, t.p) for t in musica.afterwards] == [("ToGray", 0.5)]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_contact_sheet(option: str, tmp_path: Path) -> None:
+    """Four drawn faces, each plain and in seven draws; all tiles are faces with 98 landmarks drawn on them."""
+    folder = Path(os.environ.get("FACEGRAPH_SHEETS") or tmp_path)
+    source = SyntheticDataset(WFLW98, train_size=4, test_size=1, image_size=256).train()
+    plain = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25), PerImage())
+    augmented = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25), PerImage(), augmentation_of(option))
+    tiles, captions = [], []
+    for row in range(4):
+        sample = sample_at(source, row)
+        crops = [plain.crop(sample), *(augmented.crop(sample, np.random.default_rng([row, n])) for n in range(7))]
+        tiles += [draw_landmarks(crop.image, crop.landmarks, WFLW98, thickness=0.5) for crop in crops]
+        captions += ["plain", *(f"draw {n}" for n in range(7))]
+    sheet = contact_sheet(tiles, columns=8, captions=captions)
+    write_png(folder / f"augment_{option}.png", sheet)
+    stored = cv2.imread(str(folder / f"augment_{option}.png"))
+    assert stored.shape == sheet.shape
+    assert sheet.shape[1] >= 8 * SIZE
+    different = len({tile.tobytes() for tile in tiles})
+    assert different == (4 if option == "none" else pytest.approx(32, abs=6))

@@ -1,0 +1,165 @@
+"""facegraph bench: the parts are there and measured on the same faces; no time is judged."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from facegraph.bench.data import bench_data
+from facegraph.bench.faces import open_faces
+from facegraph.bench.parts import Albumentations, BareWarp, OneSource, Training, training_module
+from facegraph.bench.photographs import draw_photographs, find_photographs, make_store
+from facegraph.bench.targets import ALBUMENTATIONS, FLOOR, FLOOR_CACHED, PHOTOGRAPHS, TRAINING, TRAINING_JPEG, judge
+from facegraph.bench.timing import Speed, take_turns
+from facegraph.bench.workers import WorkerMemory
+from facegraph.cli import app
+from facegraph.data.boxes import LandmarkBox
+from facegraph.data.images import read_image
+from facegraph.errors import ConfigError, DataError
+from facegraph.geometry.affine import transform_points
+
+FACES = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """photographs/ and store/ of a few drawn faces."""
+    folder = tmp_path_factory.mktemp("bench")
+    content = draw_photographs(folder / "photographs", FACES)
+    make_store(content, folder / "store", "raw", workers=1)
+    return folder
+
+
+def test_photographs_and_store_show_the_same_crops(folder: Path) -> None:
+    faces = open_faces(folder / "store", None, FACES)
+    assert faces.photographs is not None
+    assert faces.photographs.image(0).shape == (768, 1024, 3)
+    batches = []
+    for source in (faces.store, faces.photographs):
+        module = training_module(OneSource("x", faces.scheme, source), 64, 4, workers=0)
+        assert isinstance(module.box, LandmarkBox)
+        batches.append(list(module.train_dataloader()))
+    for stored, photographed in zip(*batches, strict=True):
+        np.testing.assert_array_equal(stored.index, photographed.index)
+        np.testing.assert_allclose(stored.landmarks, photographed.landmarks, atol=1e-3)
+        difference = (stored.image - photographed.image).abs()
+        assert float(difference.mean()) < 0.1  # resampled once more on the way to the store
+
+
+def test_bare_warp_uses_the_matrices_of_the_training(folder: Path) -> None:
+    faces = open_faces(folder / "store", None, FACES)
+    training = Training("t", OneSource("x", faces.scheme, faces.store), 64, 4)
+    batches = training.batches()
+    bare = BareWarp("b", faces.store, batches, 64)
+    for batch, matrices in zip(batches, bare._matrices, strict=True):
+        for row, matrix, landmarks in zip(batch.index.tolist(), matrices, batch.landmarks.numpy(), strict=True):
+            stored = transform_points(faces.store.image_to_stored(row), faces.store.table.landmarks[row])
+            found = transform_points(matrix, stored)
+            flip = list(faces.scheme.flip)
+            assert min(np.abs(found - landmarks).max(), np.abs(found[flip] - landmarks).max()) < 0.01
+
+
+def test_albumentations_part_returns_faces(folder: Path) -> None:
+    faces = open_faces(folder / "store", None, FACES)
+    batches = Training("t", OneSource("x", faces.scheme, faces.store), 64, 4).batches()
+    image, points = Albumentations("a", faces.store, batches, 64)._item(0)
+    assert image.shape == (3, 64, 64)
+    assert points.shape == (98, 2)
+    assert abs(float(image.mean())) < 0.1
+    assert 0 < float(points.mean()) < 64
+
+
+def test_the_command_prints_every_part(folder: Path) -> None:
+    store = ["--store", str(folder / "store"), "--source", str(folder / "photographs")]
+    done = CliRunner().invoke(app, ["bench", "data", *store, "--input-size", "64", "--workers", "0,1", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert set(found["speeds"]) == {TRAINING, PHOTOGRAPHS, ALBUMENTATIONS, FLOOR, FLOOR_CACHED}
+    assert all(speed["per_core"] > 0 and speed["best"] >= speed["per_core"] for speed in found["speeds"].values())
+    assert set(found["workers"]) == {"0", "1"}
+    assert (found["faces"], found["landmarks"], found["input_size"]) == (FACES, 98, 64)
+    assert [target["met"] for target in found["targets"] if target["name"].startswith("2 workers")] == [None]
+    if Path("/proc/self/smaps_rollup").is_file():
+        assert [memory["faces"] for memory in found["memory"]] == [FACES // 4, FACES]
+    assert not [child for child in multiprocessing.active_children() if child.is_alive()]
+
+
+def test_the_table_has_its_rows(folder: Path) -> None:
+    done = CliRunner().invoke(
+        app, ["bench", "data", "--store", str(folder / "store"), "--input-size", "64", "--workers", "0"]
+    )
+    assert done.exit_code == 0, done.output
+    for row in (TRAINING, PHOTOGRAPHS, ALBUMENTATIONS, FLOOR, FLOOR_CACHED, "in the training process", "not measured"):
+        assert row in done.stdout, row
+
+
+def test_without_a_store_faces_are_drawn_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    found = bench_data(faces=8, input_size=64, workers=[0], jpeg=True)
+    assert set(found.speeds) == {TRAINING, TRAINING_JPEG, PHOTOGRAPHS, ALBUMENTATIONS, FLOOR, FLOOR_CACHED}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_synthetic_prints_a_rate() -> None:
+    done = CliRunner().invoke(app, ["bench", "synthetic", "--faces", "3", "--image-size", "64"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(tuple("123456789"))
+
+
+def test_targets_are_judged_by_their_numbers() -> None:
+    def speeds(training: float, floor: float, photographs: float) -> dict[str, Speed]:
+        rates = {TRAINING: training, FLOOR: floor, PHOTOGRAPHS: photographs}
+        return {name: Speed(name, rate, rate, rate) for name, rate in rates.items()}
+
+    def memory(faces: int, own: int) -> WorkerMemory:
+        return WorkerMemory(faces, annotations=2**20 * faces, own=own, files=0, batches=0, total=own)
+
+    good = judge(speeds(1000, 2222, 200), {1: 500.0, 2: 900.0}, (memory(1, 2**28), memory(4, 2**28 + 19 * 2**20)))
+    assert [target.met for target in good] == [True] * 5
+    bad = judge(speeds(999, 2230, 200), {1: 500.0, 2: 890.0}, (memory(1, 2**28), memory(4, 2**28 + 20 * 2**20)))
+    assert [target.met for target in bad] == [False] * 5
+    assert [target.met for target in judge(speeds(2000, 100, 1), {0: 1.0}, ())] == [True, True, True, None, None]
+
+
+def test_turns_measure_the_work_that_is_done() -> None:
+    class Work:
+        batch_size = 10
+
+        def __init__(self, name: str, loops: int) -> None:
+            self.name, self.loops, self.steps = name, loops, []
+
+        def step(self, number: int) -> None:
+            self.steps.append(number)
+            sum(range(self.loops))
+
+    parts = [Work("little", 100_000), Work("much", 1_000_000)]
+    found = take_turns(parts, rounds=5)
+    assert parts[0].steps == parts[1].steps == list(range(10))
+    assert found["little"].per_core > 3 * found["much"].per_core
+
+
+def test_photographs_that_are_gone_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"2 of 2 photographs.*000000\.jpg"):
+        find_photographs(["000000.jpg", "000001.jpg"], tmp_path)
+    found = find_photographs(["photographs/000003.jpg", "000004.jpg"], folder)
+    assert [path.name for path in found] == ["000003.jpg", "000004.jpg"]
+    assert read_image(found[0], "x").shape == (768, 1024, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"faces": 2}, "at least 4 faces"),
+        ({"workers": []}, "one number of workers"),
+        ({"source": Path("somewhere")}, "name the store"),
+        ({"store": Path("somewhere"), "jpeg": True}, "leave it out"),
+    ],
+)
+def test_settings_that_cannot_work(settings, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        bench_data(**settings)
