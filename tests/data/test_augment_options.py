@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 
 from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import LandmarkBox
+from facegraph.data.faces import FaceSubset
 from facegraph.data.normalise import PerImage
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.source import sample_at
@@ -53,7 +54,8 @@ def dot_near(image: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarr
     weight = np.where(ring, 0, window - np.median(window[ring]))
     # the faint foot of a dot is lost in the artefacts of JPEG
     weight = np.where(weight > 0.25 * weight.max(), weight, 0)
-    return np.array([x, y]) + [(dx * weight).sum() / weight.sum(), (dy * weight).sum() / weight.sum()], window
+    total = max(weight.sum(), 1e-9)
+    return np.array([x + (dx * weight).sum() / total, y + (dy * weight).sum() / total]), window
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -111,7 +113,8 @@ def test_fan_and_musica_have_the_values_of_their_code() -> None:
 def test_contact_sheet(option: str, tmp_path: Path) -> None:
     """Four drawn faces, each plain and in seven draws; all tiles are faces with 98 landmarks drawn on them."""
     folder = Path(os.environ.get("FACEGRAPH_SHEETS") or tmp_path)
-    source = SyntheticDataset(WFLW98, train_size=4, test_size=1, image_size=256).train()
+    drawn = SyntheticDataset(WFLW98, train_size=4, test_size=1, image_size=256).train()
+    source = FaceSubset(drawn, np.arange(4), LandmarkBox(1.25))
     plain = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25), PerImage())
     augmented = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25), PerImage(), augmentation_of(option))
     tiles, captions = [], []
@@ -125,5 +128,6 @@ def test_contact_sheet(option: str, tmp_path: Path) -> None:
     stored = cv2.imread(str(folder / f"augment_{option}.png"))
     assert stored.shape == sheet.shape
     assert sheet.shape[1] >= 8 * SIZE
+    # musica leaves a quarter of the faces as they are
     different = len({tile.tobytes() for tile in tiles})
-    assert different == (4 if option == "none" else pytest.approx(32, abs=6))
+    assert different == (4 if option == "none" else pytest.approx(27, abs=6))

@@ -32,14 +32,11 @@ def test_same_generator_same_picture_and_the_input_stays(transform) -> None:
 
 
 def test_contrast_clip_by_hand() -> None:
-    """With low 0 and high 0.5 every level doubles and saturates."""
+    """Nothing to clip leaves the levels alone; otherwise the formula, to half a level."""
     image = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    rng = np.random.default_rng(0)
-    clipped = ContrastClip(low_max=0.0, high_min=1.0).apply(image, rng)
-    np.testing.assert_array_equal(clipped, image)
-    low, high = np.random.default_rng(4).uniform(0, 0.4, 3), None
-    expected_rng = np.random.default_rng(4)
-    low, high = expected_rng.uniform(0, 0.4, 3), expected_rng.uniform(0.6, 1, 3)
+    np.testing.assert_array_equal(ContrastClip(0.0, 1.0).apply(image, np.random.default_rng(0)), image)
+    rng = np.random.default_rng(4)
+    low, high = rng.uniform(0, 0.4, 3), rng.uniform(0.6, 1, 3)
     clipped = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(4))
     expected = np.clip((image / 255 - low) / (high - low), 0, 1) * 255
     assert np.abs(clipped - expected).max() <= 0.5 + 1e-9
@@ -91,6 +88,7 @@ def test_one_coin_for_geometry_and_pixels_another_for_what_comes_after() -> None
         afterwards=[A.ToGray(p=0.5)],
     )
     image = noise(1, 32, 32, 3)
+    grey_image = A.ToGray(p=1.0)(image=image)["image"]
     rows = []
     for seed in range(800):
         rng = np.random.default_rng(seed)
@@ -98,12 +96,8 @@ def test_one_coin_for_geometry_and_pixels_another_for_what_comes_after() -> None
         painted = augmentation.paint(image, rng, change.painted)
         moved = not np.array_equal(change.crop_to_augmented, np.eye(3))
         grey = bool((painted == painted[..., :1]).all())
-        clipped = bool((painted == 0).mean() > 0.02) if not grey else bool(np.ptp(painted) > 245 or change.painted)
         assert moved == change.painted
-        if not change.painted:
-            assert grey or np.array_equal(painted, image)
-        else:
-            assert clipped or grey or (painted != image).any()
+        assert change.painted != any(np.array_equal(painted, picture) for picture in (image, grey_image))
         rows.append((moved, grey))
     moved, grey = np.array(rows).T
     assert moved.mean() == pytest.approx(0.5, abs=0.06)

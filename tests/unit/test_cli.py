@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from facegraph.cli import app
+from facegraph.cli import COMMANDS, app, load
 from facegraph.data.synthetic.dataset import SyntheticDataset
 
 SMALL = ("input_size=64", "dataset.train_size=40", "dataset.image_size=64")
@@ -123,3 +125,18 @@ def test_existing_results_are_left_alone(points: Path, tmp_path: Path) -> None:
     done = call("graph", "--landmarks", points, "--out", tmp_path)
     assert done.exit_code == 1
     assert (tmp_path / "edges.csv").read_text() == "mine"
+
+
+def test_the_list_of_commands_says_what_each_says_itself() -> None:
+    for name, (_, line) in COMMANDS.items():
+        own = " ".join(str(load(name).help).split())
+        assert own.startswith(line.rstrip(".")), name
+
+
+def test_commands_that_need_no_training_start_without_lightning() -> None:
+    code = (
+        "import sys; from facegraph.cli import load; load('prepare'); load('doctor');"
+        "print([m for m in ('pytorch_lightning', 'timm', 'hydra') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

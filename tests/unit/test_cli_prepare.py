@@ -171,7 +171,7 @@ def test_own_faces_from_a_csv_and_from_coco(tmp_path: Path) -> None:
     write_coco(tmp_path / "coco")
     done = call("coco", "--source", tmp_path / "coco", "--out", tmp_path / "b", "--scheme", "ibug68", "--side", 64)
     assert done.exit_code == 0, told(done)
-    assert "dataset=coco dataset.name=coco dataset.scheme.name_or_path=ibug68" in told(done)
+    assert "experiment=crops dataset=prepared dataset.root=" in told(done)
 
 
 @pytest.mark.parametrize(

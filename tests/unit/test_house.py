@@ -60,7 +60,7 @@ ONLY_IN = {
     "hydra": {"run", "checkpoint", "compose", "train.py", "eval.py"},
     "omegaconf": {"run", "checkpoint", "compose", "train.py", "eval.py"},
     "matplotlib": {"reports"},
-    "albumentations": {"data"},
+    "albumentations": {"bench", "data"},
     "timm": {"backbones", "callbacks"},
     "typer": {"cli"},
     "h5py": {"data"},
@@ -200,7 +200,6 @@ SWALLOWING = {
     "compose._finish": "hands on what only a run knows to a partial of the configuration",
     "compose.make": "hands all keywords to hydra's instantiate",
     "modules.with_row_axis": "wraps a function of torchmetrics",
-    "occlusion.apply": "albumentations calls it with more than it declares",
     "functional.check_positive": "one kind of value, all of them used",
 }
 

@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from facegraph.cli.bench import bench
-from facegraph.cli.doctor import doctor
-from facegraph.cli.inspect import inspect
-from facegraph.cli.models import graph, summary
-from facegraph.cli.prepare import prepare
+COMMANDS = {
+    "prepare": (
+        "prepare",
+        "Cut the faces of a benchmark out of its photographs and store them with their annotations.",
+    ),
+    "doctor": (
+        "doctor",
+        "Check a prepared store: counts, duplicates and leaks between splits, landmarks that cannot be right.",
+    ),
+    "inspect": (
+        "inspect",
+        "Contact sheets, figures and one HTML page: annotations, crops, augmentation, odd shapes, poses, boxes.",
+    ),
+    "bench": ("bench", "Measure speed and memory on this machine."),
+    "summary": ("models", "Parameters, multiply-adds and latency of the model that these overrides compose."),
+    "graph": ("models", "Landmark graph of a file of landmarks or of a data set's training faces."),
+}
+"""Command -> its module in this package, and a line for the list of commands."""
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
+
+class CommandsOnDemand(TyperGroup):
+    """Imports a command when it is called: Lightning and timm take seconds, which prepare and doctor do not need."""
+
+    # typer brings a click of its own, whose types have no public name: hence Any
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """What the list of commands shows; resolve_command gives the command itself."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in COMMANDS else command, rest
+
+
+def load(name: str) -> Any:
+    """A command, from the module that defines it."""
+    found = getattr(import_module(f"facegraph.cli.{COMMANDS[name][0]}"), name)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_command(found)
+    alone = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+    alone.command(name)(found)
+    return typer.main.get_command(alone)
+
+
+app = typer.Typer(cls=CommandsOnDemand, add_completion=False, no_args_is_help=True, pretty_exceptions_show_locals=False)
 
 
 @app.callback()
 def facegraph() -> None:
     """Facial landmark detection: prepare and check data, look at models. train.py trains, eval.py scores."""
-
-
-for command in (prepare, doctor, inspect, summary, graph):
-    app.command()(command)
-app.add_typer(bench, name="bench", help="Measure speed on this machine.")

@@ -20,7 +20,7 @@ _TRAINING = {
     "cofw68": "python eval.py run=<run folder of a 300w training> dataset=cofw68",
 }
 _SCORED = ("cofw68",)
-"""Data set -> what to do with it next. The others are sets of one's own, read through the dataset option coco."""
+"""Data set -> what to do with it next. The others are sets of one's own."""
 
 
 def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Text]:
@@ -42,8 +42,9 @@ def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Te
 def next_command(info: StoreInfo, out: Path, default_out: Path) -> str:
     """The command that trains on a store, or scores on it."""
     if info.dataset not in _SCORED and not info.counts.get("train"):
-        return f"python eval.py run=<run folder> dataset={info.dataset} dataset.root={out}   (there are no train faces)"
-    own = f"python train.py dataset=coco dataset.name={info.dataset} dataset.scheme.name_or_path={info.scheme.name}"
+        option = info.dataset if info.dataset in _TRAINING else "prepared"
+        return f"python eval.py run=<run folder> dataset={option} dataset.root={out}   (there are no train faces)"
+    own = "python train.py experiment=crops dataset=prepared"
     command = _TRAINING.get(info.dataset, own)
     elsewhere = out.absolute() != default_out.absolute() or command == own
     return f"{command} dataset.root={out}" if elsewhere else command

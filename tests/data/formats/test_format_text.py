@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facegraph.data.annotations import read_annotations
 from facegraph.data.formats.pts import read_pts
 from facegraph.data.formats.wflw import FLAGS, read_wflw_list
 from facegraph.errors import DataError
 from facegraph.landmarks import IBUG68, INTER_OCULAR
 from tests.data.formats.samples import points, pts, wflw_line
+from tests.helpers.faces import QUAD, annotation_frame
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 MINI_300W, MINI_WFLW = DATA / "300w_mini", DATA / "wflw_mini"
@@ -188,3 +190,19 @@ def test_real_wflw_lists() -> None:
         union = [row for row in lists["list_98pt_attr_union1966"] if row.flags is not None]
         assert len(union) == 1966
         assert sum(row.flags[FLAGS.index(flag)] for row in union) == counts[f"test_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("line", "cell", "value", "message"),
+    [
+        (0, 4, f"x{'9' * 5000}", r"annotations\.csv has no column x1"),
+        (0, 4, "x١", r"annotations\.csv has no column x1"),
+        (1, 2, "2e6", r"annotations\.csv, line 2, column x0: '2e6' is no finite number within 1e\+06"),
+    ],
+    ids=["number of 5000 digits", "digit of another script", "far away"],
+)
+def test_annotations_csv_beyond_reason(tmp_path: Path, line: int, cell: int, value: str, message: str) -> None:
+    rows = [text.split(",") for text in annotation_frame(2).to_csv(index=False).splitlines()]
+    rows[line][cell] = value
+    with pytest.raises(DataError, match=message):
+        read_annotations(written(tmp_path, "\n".join(map(",".join, rows)), "annotations.csv"), QUAD)
