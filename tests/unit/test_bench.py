@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from facegraph.bench.data import bench_data
@@ -49,6 +50,21 @@ def test_photographs_and_store_show_the_same_crops(folder: Path) -> None:
         np.testing.assert_allclose(stored.landmarks, photographed.landmarks, atol=1e-3)
         difference = (stored.image - photographed.image).abs()
         assert float(difference.mean()) < 0.1  # resampled once more on the way to the store
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_batches_are_items_stacked(folder: Path, workers: int) -> None:
+    """The loader writes images straight into the batch, in shared memory where a process of its own does it."""
+    faces = open_faces(folder / "store", None, FACES)
+    loader = training_module(OneSource("x", faces.scheme, faces.store), 64, 4, workers).train_dataloader()
+    draws = list(loader.sampler)
+    kept = list(loader)  # all at once: no batch may lie where another one did
+    for number, batch in enumerate(kept):
+        items = [loader.dataset[draw] for draw in draws[4 * number : 4 * number + 4]]
+        for column, singles in zip(batch, zip(*items, strict=True), strict=True):
+            assert torch.equal(column, torch.stack(singles))
+        assert batch.image.is_shared() == (workers > 0)
+    assert len(kept) == FACES // 4
 
 
 def test_bare_warp_uses_the_matrices_of_the_training(folder: Path) -> None:
@@ -117,7 +133,7 @@ def test_targets_are_judged_by_their_numbers() -> None:
         return {name: Speed(name, rate, rate, rate) for name, rate in rates.items()}
 
     def memory(faces: int, own: int) -> WorkerMemory:
-        return WorkerMemory(faces, annotations=2**20 * faces, own=own, files=0, batches=0, total=own)
+        return WorkerMemory(faces, annotations=2**20 * faces, own=own, files=0, total=own)
 
     good = judge(speeds(1000, 2222, 200), {1: 500.0, 2: 900.0}, (memory(1, 2**28), memory(4, 2**28 + 19 * 2**20)))
     assert [target.met for target in good] == [True] * 5

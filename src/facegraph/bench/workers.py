@@ -15,7 +15,7 @@ from facegraph.bench.parts import training_module
 from facegraph.data.source import FaceTable, LandmarkDataset
 
 _ROLLUP = "/proc/{}/smaps_rollup"
-_FIELDS = ("Pss", "Pss_Anon", "Pss_File", "Pss_Shmem", "Private_Dirty")
+_FIELDS = ("Pss", "Pss_Anon", "Pss_File")
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,13 @@ class WorkerMemory:
 
     faces: that it loaded from. annotations: bytes of the arrays that describe them. own: written by the process itself
     and not shared with a file. files: mapped from files; the operating system takes it back when it needs it.
-    batches: shared memory of the batches on their way. total: all of it.
+    total: all of it.
     """
 
     faces: int
     annotations: int
     own: int
     files: int
-    batches: int
     total: int
 
 
@@ -83,7 +82,6 @@ def worker_memory(dataset: LandmarkDataset, input_size: int, batch_size: int) ->
         annotations=_table_bytes(table),
         own=found["Pss_Anon"],
         files=found["Pss_File"],
-        batches=found["Pss_Shmem"],
         total=found["Pss"],
     )
 

@@ -99,9 +99,9 @@ def _print(found: DataBench, console: Console) -> None:
 
 def _print_memory(found: DataBench, console: Console) -> None:
     table = Table("faces", title="memory of a worker, MiB (proportional set size)", title_justify="left")
-    for column in ("annotations", "own", "mapped files", "batches on their way", "total"):
+    for column in ("annotations", "own", "mapped files", "total"):
         table.add_column(column, justify="right")
     for memory in found.memory:
-        parts = (memory.annotations, memory.own, memory.files, memory.batches, memory.total)
+        parts = (memory.annotations, memory.own, memory.files, memory.total)
         table.add_row(str(memory.faces), *(f"{part / 2**20:.1f}" for part in parts))
     console.print(table)

@@ -90,7 +90,7 @@ BAD = {
     "columns": (samples.cofw(phis=np.zeros((NUM_COFW, 86))), r"variable phisTr: shape \(86, 2\); \(87, faces\)"),
     "faces": (samples.cofw(phis=np.zeros((5, 87))), "5 faces, 2 boxes, 2 images"),
     "box": (samples.cofw(bboxes=np.array([[1, 1, 5, 5], [1, 1, -5, 5.0]])), "variable bboxesTr: box 2"),
-    "integers of 16 bytes": (samples.cofw(phis=np.zeros((NUM_COFW, 87), dtype=np.longdouble)), "type float128"),
+    "complex": (samples.cofw(phis=np.zeros((NUM_COFW, 87), dtype=complex)), "variable phisTr: type complex128"),
 }
 
 

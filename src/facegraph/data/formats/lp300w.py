@@ -1,9 +1,10 @@
 """Annotations of 300W-LP: a .mat beside each picture, and a second one with the landmarks alone.
 
-Coordinates are taken as MATLAB's, the centre of the first pixel being (1, 1), and 1 is subtracted. The publishers do not
-say; most public readers leave the numbers as they are, a pixel off. Our reasons: the .pts files of 300-W, which the set
-was made from, are 1-based; the authors' MATLAB code turns rows with height + 1 - y; and their port of it to Python
-subtracts 1 (3DDFA_V2, similar_transform: "for Python compatibility"). Not checked against pixels: no real file at hand.
+Coordinates are taken as MATLAB's, the centre of the first pixel being (1, 1), and 1 is subtracted. The publishers do
+not say; most public readers leave the numbers as they are, a pixel off. Our reasons: the .pts files of 300-W, which the
+set was made from, are 1-based; the authors' MATLAB code turns rows with height + 1 - y; and their port of it to Python
+subtracts 1 (3DDFA_V2, similar_transform: "for Python compatibility"). Not checked against pixels, as no file of the set
+was at hand.
 
 The variable roi is not read: its meaning is not documented, it has negative numbers, and its author points who asks for
 the box of the face to the landmarks (github.com/cleardusk/3DDFA, issue 201).
