@@ -37,7 +37,8 @@ class FaceSample:
 class FaceBatch(NamedTuple):
     """A batch of network inputs with all that is needed to score it. A single item has the same fields without B.
 
-    image: (B, 3, S, S) float32, normalised. landmarks: (B, N, 2) float32 crop px.
+    image: (B, 3, S, S) float32, normalised; uint8 RGB, channels last in memory, until the batch is on its device.
+    landmarks: (B, N, 2) float32 crop px.
     crop_to_image: (B, 2, 3) float32, maps crop px to image px. norm_distances: (B, M) float32 image px, one column per
     normaliser of the data set. attributes: (B, K) bool. index: (B,) int64, row of the face in its source.
     """

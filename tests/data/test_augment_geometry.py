@@ -7,7 +7,6 @@ import pytest
 
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
-from facegraph.data.normalise import PerImage
 from facegraph.data.pipeline import FacePipeline
 from facegraph.errors import ConfigError
 from facegraph.geometry.affine import horizontal_flip, rotation, scaling, transform_points, translation
@@ -97,7 +96,7 @@ def test_a_mirrored_face_keeps_left_left() -> None:
         image[y - 6 : y + 7, x - 6 : x + 7] = level
     sample = FaceSample(image, points, np.array([0.0, 0.0, 127.0, 127.0]), np.zeros(0, dtype=bool), "levels")
     geometric = GeometricAugmentation(20, 0.9, 1.1, 0.02, 0.5, 1.0, 0.8, 1.2, 0.1)
-    pipeline = FacePipeline(QUAD, SIZE, LandmarkBox(1.0), PerImage(), Augmentation(geometric))
+    pipeline = FacePipeline(QUAD, SIZE, LandmarkBox(1.0), Augmentation(geometric))
     seen = {False: 0, True: 0}
     for seed in range(40):
         _, flipped = geometric.sample(np.random.default_rng(seed), SIZE)

@@ -18,7 +18,6 @@ from hydra.utils import instantiate
 from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.faces import FaceSubset
-from facegraph.data.normalise import PerImage
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.source import sample_at
 from facegraph.data.synthetic import SyntheticDataset
@@ -62,7 +61,7 @@ def dot_near(image: np.ndarray, point: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def test_landmarks_follow_their_pixels(option: str) -> None:
     augmentation = augmentation_of(option)
     bare = replace(augmentation, photometric=(), afterwards=())
-    painted, plain = (FacePipeline(QUAD, SIZE, LandmarkBox(1.25), PerImage(), a) for a in (augmentation, bare))
+    painted, plain = (FacePipeline(QUAD, SIZE, LandmarkBox(1.25), a) for a in (augmentation, bare))
     offsets, inside = [], 0
     for seed in range(120):
         sample = dots(seed)
@@ -85,8 +84,8 @@ def test_landmarks_follow_their_pixels(option: str) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_same_seed_same_picture(option: str) -> None:
-    pipeline = FacePipeline(QUAD, SIZE, LandmarkBox(1.25), PerImage(), augmentation_of(option))
-    again = FacePipeline(QUAD, SIZE, LandmarkBox(1.25), PerImage(), augmentation_of(option))
+    pipeline = FacePipeline(QUAD, SIZE, LandmarkBox(1.25), augmentation_of(option))
+    again = FacePipeline(QUAD, SIZE, LandmarkBox(1.25), augmentation_of(option))
     for seed in range(12):
         first = pipeline.crop(dots(seed), np.random.default_rng([2, seed]))
         second = again.crop(dots(seed), np.random.default_rng([2, seed]))
@@ -115,8 +114,8 @@ def test_contact_sheet(option: str, tmp_path: Path) -> None:
     folder = Path(os.environ.get("FACEGRAPH_SHEETS") or tmp_path)
     drawn = SyntheticDataset(WFLW98, train_size=4, test_size=1, image_size=256).train()
     source = FaceSubset(drawn, np.arange(4), LandmarkBox(1.25))
-    plain = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25), PerImage())
-    augmented = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25), PerImage(), augmentation_of(option))
+    plain = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25))
+    augmented = FacePipeline(WFLW98, SIZE, LandmarkBox(1.25), augmentation_of(option))
     tiles, captions = [], []
     for row in range(4):
         sample = sample_at(source, row)

@@ -46,7 +46,7 @@ def dots_face(crop_over_image: float, seed: int, size: int = 96) -> FaceSample:
 @given(crop_over_image=st.floats(0.09, 1.6), seed=st.integers(0, 10_000))
 def test_landmarks_stay_on_their_dots(crop_over_image: float, seed: int) -> None:
     sample = dots_face(crop_over_image, seed)
-    pipeline = FacePipeline(QUAD, 96, LandmarkBox(1.0), PerImage(), Augmentation(PAPER))
+    pipeline = FacePipeline(QUAD, 96, LandmarkBox(1.0), Augmentation(PAPER))
     crop = pipeline.crop(sample, np.random.default_rng(seed))
     radius = 9 * max(1.0, crop_over_image)
     found = np.array([find_dot(crop.image, point, radius) for point in crop.landmarks])
@@ -59,7 +59,7 @@ def test_landmarks_stay_on_their_dots(crop_over_image: float, seed: int) -> None
 def test_crop_to_image_takes_landmarks_back(crop_over_image: float, seed: int) -> None:
     sample = dots_face(crop_over_image, seed)
     augmentation = GeometricAugmentation(40, 0.9, 1.1, 0.1, flip_probability=1.0)
-    pipeline = FacePipeline(QUAD, 96, LandmarkBox(1.0), PerImage(), Augmentation(augmentation))
+    pipeline = FacePipeline(QUAD, 96, LandmarkBox(1.0), Augmentation(augmentation))
     item = pipeline.item(sample, 3, np.ones(2), np.random.default_rng(seed))
     back = map_points(item.crop_to_image[None], item.landmarks[None])[0].numpy()
     assert np.abs(back - sample.landmarks[list(QUAD.flip)]).max() < 0.01
@@ -68,9 +68,9 @@ def test_crop_to_image_takes_landmarks_back(crop_over_image: float, seed: int) -
 def test_a_mirrored_face_is_renumbered() -> None:
     """The landmark numbered 0 (left in the image) is left in the mirror image as well, and the picture is mirrored."""
     sample = dots_face(1.0, seed=1)
-    plain = FacePipeline(QUAD, 96, LandmarkBox(1.0), PerImage()).crop(sample)
+    plain = FacePipeline(QUAD, 96, LandmarkBox(1.0)).crop(sample)
     mirror = Augmentation(GeometricAugmentation(flip_probability=1.0))
-    mirrored = FacePipeline(QUAD, 96, LandmarkBox(1.0), PerImage(), mirror).crop(sample, np.random.default_rng(0))
+    mirrored = FacePipeline(QUAD, 96, LandmarkBox(1.0), mirror).crop(sample, np.random.default_rng(0))
     assert mirrored.landmarks[0, 0] < mirrored.landmarks[1, 0]
     np.testing.assert_allclose(mirrored.landmarks[:, 0], 95 - plain.landmarks[[1, 0, 3, 2], 0], atol=1e-9)
     np.testing.assert_allclose(mirrored.landmarks[:, 1], plain.landmarks[[1, 0, 3, 2], 1], atol=1e-9)
@@ -119,26 +119,46 @@ def test_a_box_without_size_is_named() -> None:
     sample = dots_face(1.0, seed=0)
     flat = FaceSample(sample.image, sample.landmarks, np.array([5.0, 5.0, 5.0, 9.0]), sample.attributes, "flat face")
     with pytest.raises(DataError, match=r"flat face.*5\.0, 5\.0, 5\.0, 9\.0.*no size"):
-        FacePipeline(QUAD, 96, LandmarkBox(1.0), PerImage()).crop(flat)
+        FacePipeline(QUAD, 96, LandmarkBox(1.0)).crop(flat)
+
+
+def as_loaded(images: np.ndarray) -> torch.Tensor:
+    """(B, S, S, 3) as loaders hand it out: (B, 3, S, S), channels last in memory."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def test_per_image_is_a_z_score_per_channel() -> None:
-    image = np.random.default_rng(0).integers(0, 200, (32, 32, 3), dtype=np.uint8)
-    image[..., 2] = 77
-    z = PerImage()(image)
-    assert z.shape == (3, 32, 32)
-    assert z.dtype == np.float32
-    np.testing.assert_allclose(z[:2].mean(axis=(1, 2)), 0, atol=1e-5)
-    np.testing.assert_allclose(z[:2].std(axis=(1, 2)), 1, atol=1e-5)
-    np.testing.assert_allclose(z[2], 0, atol=1e-5)
+    images = np.random.default_rng(0).integers(0, 200, (2, 32, 32, 3), dtype=np.uint8)
+    images[1, ..., 2] = 77
+    z = PerImage()(as_loaded(images))
+    assert (z.shape, z.dtype) == ((2, 3, 32, 32), torch.float32)
+    expected = (images - images.mean(axis=(1, 2), keepdims=True)) / np.where(
+        images.std((1, 2)) > 0, images.std((1, 2)), 1
+    )[:, None, None]
+    np.testing.assert_allclose(z, expected.transpose(0, 3, 1, 2), atol=1e-5)
+    assert (z[1, 2] == 0).all()
 
 
 def test_fixed_statistics_by_hand() -> None:
-    image = np.array([[[255, 0, 51]]], dtype=np.uint8)
-    planes = FixedStatistics([0.5, 0.25, 0.2], [0.5, 0.25, 0.1])(image)
+    images = np.array([[[[255, 0, 51]]]], dtype=np.uint8)
+    planes = FixedStatistics([0.5, 0.25, 0.2], [0.5, 0.25, 0.1])(as_loaded(images))
     np.testing.assert_allclose(planes.ravel(), [1.0, -1.0, 0.0], atol=1e-6)
     with pytest.raises(ConfigError, match="each std must be positive"):
         FixedStatistics([0.5, 0.5, 0.5], [0.5, 0.0, 0.5])
+
+
+@pytest.mark.parametrize("normalise", [PerImage(), FixedStatistics([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])])
+def test_normalising_on_another_device_gives_the_same(normalise: PerImage) -> None:
+    """The branch of other devices, run on this one."""
+    images = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+    images[0, ..., 1] = 30
+    here = normalise(as_loaded(images))
+
+    class Elsewhere(torch.Tensor):
+        device = torch.device("meta")  # type: ignore[assignment]
+
+    elsewhere = as_loaded(images).as_subclass(Elsewhere)
+    torch.testing.assert_close(normalise(elsewhere).as_subclass(torch.Tensor), here, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +230,9 @@ def test_light_augmentation_keeps_dtype_and_shape(tmp_path: Path) -> None:
 
 def test_item_has_the_shapes_of_a_batch_row() -> None:
     sample = dots_face(0.5, seed=5)
-    item = FacePipeline(QUAD, 64, LandmarkBox(1.2), PerImage()).item(sample, 12, np.array([10.0, 20.0]))
+    item = FacePipeline(QUAD, 64, LandmarkBox(1.2)).item(sample, 12, np.array([10.0, 20.0]))
     assert item.image.shape == (3, 64, 64)
-    assert item.image.dtype == torch.float32
+    assert item.image.dtype == torch.uint8
     assert item.landmarks.shape == (4, 2)
     assert item.crop_to_image.shape == (2, 3)
     assert item.norm_distances.tolist() == [10.0, 20.0]

@@ -12,7 +12,6 @@ from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.crops import CropsDataset
 from facegraph.data.faces import FaceSubset
-from facegraph.data.normalise import PerImage
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import FaceSource, fingerprint, sample_at
@@ -47,7 +46,7 @@ def test_a_crop_from_the_store_is_the_crop_from_the_photograph(folder: Path, kin
     assert stored.table.ids == photos.table.ids
     np.testing.assert_allclose(stored.table.landmarks, photos.table.landmarks, atol=1e-9)
     assert fingerprint(stored.table) == fingerprint(photos.table)
-    pipeline = FacePipeline(IBUG68, 64, LandmarkBox(1.25), PerImage(), Augmentation())
+    pipeline = FacePipeline(IBUG68, 64, LandmarkBox(1.25), Augmentation())
     for row in range(len(photos.table)):
         far, near = (pipeline.crop(sample_at(source, row)) for source in (photos, stored))
         np.testing.assert_allclose(near.landmarks, far.landmarks, atol=1e-9)

@@ -48,8 +48,8 @@ def test_photographs_and_store_show_the_same_crops(folder: Path) -> None:
     for stored, photographed in zip(*batches, strict=True):
         np.testing.assert_array_equal(stored.index, photographed.index)
         np.testing.assert_allclose(stored.landmarks, photographed.landmarks, atol=1e-3)
-        difference = (stored.image - photographed.image).abs()
-        assert float(difference.mean()) < 0.1  # resampled once more on the way to the store
+        difference = (stored.image.float() - photographed.image.float()).abs()
+        assert float(difference.mean()) < 5  # grey levels; resampled once more on the way to the store
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -64,7 +64,7 @@ ONLY_IN = {
     "timm": {"backbones", "callbacks"},
     "typer": {"cli"},
     "h5py": {"data"},
-    "scipy": {"data"},
+    "scipy": set(),
     "jinja2": {"reports"},
     "wandb": set(),
 }

@@ -65,18 +65,21 @@ def training_module(dataset: LandmarkDataset, input_size: int, batch_size: int, 
 
 
 class Training:
-    """Batches of the loader that a training iterates over, loaded in this process."""
+    """Batches of the loader that a training iterates over, loaded and normalised in this process."""
 
     def __init__(self, name: str, dataset: LandmarkDataset, input_size: int, batch_size: int) -> None:
         self.name = name
         self.batch_size = batch_size
-        self._loader = training_module(dataset, input_size, batch_size, workers=0).train_dataloader()
+        self._module = training_module(dataset, input_size, batch_size, workers=0)
+        self._loader = self._module.train_dataloader()
         self._batches: Iterator[FaceBatch] = iter(())
 
     def step(self, number: int) -> None:
-        if next(self._batches, None) is None:
+        batch = next(self._batches, None)
+        if batch is None:
             self._batches = iter(self._loader)
-            next(self._batches)
+            batch = next(self._batches)
+        self._module.on_after_batch_transfer(batch, 0)
 
     def batches(self) -> list[FaceBatch]:
         """What all batches of an epoch are, without their images."""

@@ -21,18 +21,20 @@ from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
 from facegraph.data.splits import split_by_photo
 from facegraph.errors import ConfigError
 from facegraph.geometry.affine import transform_points
+from facegraph.structures import FaceBatch
 
 
 class FaceDataModule(pl.LightningDataModule):
     """Loaders over one data set. Use Trainer(use_distributed_sampler=False): the samplers share out rows themselves.
 
+    Loaders hand out images of bytes; on_after_batch_transfer normalises them.
     After setup("fit"): train_table and val_table; after setup("test"): test_table. The index of a batch is a row of
     the table of its split.
 
     Args:
         dataset: the faces and their protocol.
         augmentation: random changes of training faces.
-        normalise: from a uint8 crop to the network's input.
+        normalise: from uint8 crops to the network's input, on its device.
         input_size: side of the network's input in px; a model may ask for a multiple of its stride.
         box: which box a face is cut out around, and the square around it.
         batch_size: of training, per device.
@@ -78,8 +80,9 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed = seed
         self.balancing = balancing
         self.drop_last = drop_last
-        self._train_pipeline = FacePipeline(dataset.scheme, input_size, box, normalise, augmentation)
-        self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box, normalise)
+        self.normalise = normalise
+        self._train_pipeline = FacePipeline(dataset.scheme, input_size, box, augmentation)
+        self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box)
         self._sources: dict[str, FaceSource] = {}
 
     def setup(self, stage: str) -> None:
@@ -106,6 +109,10 @@ class FaceDataModule(pl.LightningDataModule):
                 f"batch_size is {self.batch_size} but an epoch of '{self.dataset.name}' has {draws} training faces per "
                 f"process, so drop_last leaves no batch. Set batch_size to {draws} or less, or data.drop_last to false."
             )
+
+    def on_after_batch_transfer(self, batch: FaceBatch, dataloader_idx: int) -> FaceBatch:
+        """The batch as a model sees it; Lightning calls this when the batch is on the device."""
+        return batch._replace(image=self.normalise(batch.image))
 
     @property
     def test_source(self) -> FaceSource:

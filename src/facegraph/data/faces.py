@@ -92,11 +92,12 @@ class Faces(Dataset[FaceBatch]):
         return self._item(draw, None)
 
     def __getitems__(self, draws: Sequence[Draw | int]) -> FaceBatch:
-        """A batch. Every image is normalised into its place, which spares the copy that stacking them would be."""
+        """A batch. Every image is written into its place, which spares the copy that stacking them would be."""
         size = self.pipeline.input_size
-        images = _batch_memory((len(draws), 3, size, size))
+        images = _batch_memory((len(draws), size, size, 3))
         items = [self._item(draw, out) for draw, out in zip(draws, images.numpy(), strict=True)]
-        return FaceBatch(images, *(torch.stack(column) for column in list(zip(*items, strict=True))[1:]))
+        others = list(zip(*items, strict=True))[1:]
+        return FaceBatch(images.permute(0, 3, 1, 2), *(torch.stack(column) for column in others))
 
     def _item(self, draw: Draw | int, out: np.ndarray | None) -> FaceBatch:
         index, number = draw if isinstance(draw, Draw) else Draw(draw, 0)
@@ -110,13 +111,12 @@ def loaded(batch: Any) -> FaceBatch:
 
 
 def _batch_memory(shape: tuple[int, ...]) -> Tensor:
-    """Float32 memory for the images of a batch, not initialised.
+    """Memory for the bytes of a batch, not initialised.
 
     In a loader process it is shared with the training process, as torch's own collate function does it; otherwise the
-    batch would be copied on its way there. Elsewhere it comes from numpy, which asks for huge pages: with small ones
-    the first touch of a fresh batch takes longer than normalising it.
+    batch would be copied on its way there.
     """
     if get_worker_info() is None:
-        return torch.from_numpy(np.empty(shape, dtype=np.float32))
-    storage = torch.UntypedStorage._new_shared(4 * prod(shape))
-    return torch.empty(0, dtype=torch.float32).set_(storage).view(shape)
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)

@@ -1,12 +1,17 @@
-"""From an RGB crop of bytes to what the network sees."""
+"""From crops of bytes to what the network sees, on the device that the network is on.
+
+Loaders hand out bytes, a quarter of the memory that loader processes share and that a GPU has to be sent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
 from facegraph.errors import ConfigError
 
@@ -14,8 +19,8 @@ _SMALLEST_STD = 1e-6
 
 
 class Normalise(Protocol):
-    def __call__(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """(3, S, S) float32 of a crop (S, S, 3) uint8 RGB; written to out, of the same shape and type, if given."""
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) float32 of crops (B, 3, S, S) uint8 RGB, on the same device."""
         ...
 
 
@@ -26,11 +31,12 @@ class PerImage:
     BGR; here the order is RGB.
     """
 
-    def __call__(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        channels = cv2.split(image)
-        # one plane at a time is four times as fast as the interleaved image, and the sums are of integers either way
-        mean, std = np.array([cv2.meanStdDev(channel) for channel in channels])[:, :, 0, 0].T
-        return _affine(channels, mean, np.where(std < _SMALLEST_STD, 1.0, std), out)
+    def __call__(self, images: Tensor) -> Tensor:
+        if images.device.type == "cpu":
+            return _face_by_face(images, _moments)
+        values = images.float()
+        std, mean = torch.std_mean(values, dim=(2, 3), correction=0, keepdim=True)
+        return (values - mean) / torch.where(std < _SMALLEST_STD, 1.0, std)
 
 
 class FixedStatistics:
@@ -53,15 +59,35 @@ class FixedStatistics:
         self.mean = tuple(float(m) for m in mean)
         self.std = tuple(float(s) for s in std)
 
-    def __call__(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        return _affine(cv2.split(image), 255 * np.array(self.mean), 255 * np.array(self.std), out)
+    def __call__(self, images: Tensor) -> Tensor:
+        mean, std = 255 * np.array(self.mean), 255 * np.array(self.std)
+        if images.device.type == "cpu":
+            return _face_by_face(images, lambda channels: (mean, std))
+        shift, scale = (images.new_tensor(v, dtype=torch.float32).view(1, 3, 1, 1) for v in (mean, std))
+        return (images.float() - shift) / scale
 
 
-def _affine(channels: Sequence[np.ndarray], mean: np.ndarray, std: np.ndarray, out: np.ndarray | None) -> np.ndarray:
-    factor = 1 / std
-    planes = np.empty((3, *channels[0].shape), dtype=np.float32) if out is None else out
-    # Two arguments of float32 per plane: the loop is twice as fast as one broadcast over the strided image.
-    for plane, channel, f, m in zip(planes, channels, factor, mean, strict=True):
-        np.multiply(channel, np.float32(f), out=plane, dtype=np.float32)
-        plane -= np.float32(m * f)
-    return planes
+_Statistics = Callable[[Sequence[np.ndarray]], tuple[np.ndarray, np.ndarray]]
+
+
+def _moments(channels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    # one plane at a time is four times as fast as the interleaved image, and the sums are of integers either way
+    mean, std = np.array([cv2.meanStdDev(channel) for channel in channels])[:, :, 0, 0].T
+    return mean, np.where(std < _SMALLEST_STD, 1.0, std)
+
+
+def _face_by_face(images: Tensor, statistics: _Statistics) -> Tensor:
+    """On a CPU a face at a time stays in its cache: four times as fast as torch on the whole batch.
+
+    The memory comes from numpy, which asks for huge pages: with small ones the first touch of a fresh batch takes
+    longer than normalising it.
+    """
+    normalised = np.empty(images.shape, dtype=np.float32)
+    for image, planes in zip(images.permute(0, 2, 3, 1).numpy(), normalised, strict=True):
+        channels = cv2.split(np.ascontiguousarray(image))
+        mean, std = statistics(channels)
+        # Two arguments of float32 per plane: the loop is twice as fast as one broadcast over the strided image.
+        for plane, channel, factor, m in zip(planes, channels, 1 / std, mean, strict=True):
+            np.multiply(channel, np.float32(factor), out=plane, dtype=np.float32)
+            plane -= np.float32(m * factor)
+    return torch.from_numpy(normalised)

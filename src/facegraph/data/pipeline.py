@@ -9,7 +9,6 @@ import torch
 
 from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import BoxPolicy
-from facegraph.data.normalise import Normalise
 from facegraph.data.warp import warp
 from facegraph.errors import DataError
 from facegraph.geometry.affine import transform_points
@@ -26,7 +25,7 @@ class FaceCrop(NamedTuple):
 
 
 class FacePipeline:
-    """Cut a face out, augment it and normalise it.
+    """Cut a face out and augment it.
 
     image_to_crop = augmentation @ square around the box; the image is interpolated once (bilinear, grey 127 outside).
     Landmarks may leave the crop. Mirrored faces have their landmarks renumbered by the scheme.
@@ -35,7 +34,6 @@ class FacePipeline:
         scheme: numbering of the landmarks.
         input_size: side S of the crop, px.
         box: how a face's box becomes a square, and how it moves in training.
-        normalise: from the uint8 crop to the network's input.
         augmentation: random changes; None for evaluation.
     """
 
@@ -44,13 +42,11 @@ class FacePipeline:
         scheme: LandmarkScheme,
         input_size: int,
         box: BoxPolicy,
-        normalise: Normalise,
         augmentation: Augmentation | None = None,
     ) -> None:
         self.scheme = scheme
         self.input_size = input_size
         self.box = box
-        self.normalise = normalise
         self.augmentation = augmentation
         self._flip = np.array(scheme.flip)
 
@@ -64,7 +60,7 @@ class FacePipeline:
         return self.augmentation is not None and self.augmentation.geometric.flip_probability > 0
 
     def crop(self, sample: FaceSample, rng: np.random.Generator | None = None) -> FaceCrop:
-        """The crop before normalisation. rng is needed where there is an augmentation.
+        """The crop, for the eye and for an item. rng is needed where there is an augmentation.
 
         Raises:
             DataError: a box without size.
@@ -98,12 +94,15 @@ class FacePipeline:
     ) -> FaceBatch:
         """One item of a batch, without the batch dimension.
 
-        norm_distances: (M,) image px. out: (3, S, S) float32 that the item's image is written to; None makes one.
+        norm_distances: (M,) image px. out: (S, S, 3) uint8 that the item's image is written to; None makes one.
         """
         crop = self.crop(sample, rng)
+        if out is None:
+            out = np.empty_like(crop.image)
+        out[:] = crop.image
         crop_to_image = np.linalg.inv(crop.image_to_crop)[:2]
         return FaceBatch(
-            image=torch.from_numpy(self.normalise(crop.image, out)),
+            image=torch.from_numpy(out).permute(2, 0, 1),
             landmarks=torch.from_numpy(crop.landmarks.astype(np.float32)),
             crop_to_image=torch.from_numpy(crop_to_image.astype(np.float32)),
             norm_distances=torch.from_numpy(norm_distances.astype(np.float32)),

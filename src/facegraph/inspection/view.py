@@ -11,7 +11,6 @@ import numpy as np
 from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import BoxPolicy
 from facegraph.data.faces import FaceSubset
-from facegraph.data.normalise import PerImage
 from facegraph.data.pipeline import FaceCrop, FacePipeline
 from facegraph.data.source import sample_at
 from facegraph.data.store.reader import FaceStore
@@ -87,11 +86,11 @@ class StoreView:
 
     @cached_property
     def _plain_pipeline(self) -> FacePipeline:
-        return FacePipeline(self.scheme, self.input_size, self.box, PerImage())
+        return FacePipeline(self.scheme, self.input_size, self.box)
 
     @cached_property
     def _augmenting_pipeline(self) -> FacePipeline:
-        return FacePipeline(self.scheme, self.input_size, self.box, PerImage(), self.augmentation)
+        return FacePipeline(self.scheme, self.input_size, self.box, self.augmentation)
 
     def plain(self, face: int) -> FaceCrop:
         """The crop of a face as the network sees it when it is scored, before normalisation."""
