@@ -82,6 +82,8 @@ def test_rows_splits_and_scheme_are_checked(folder: Path) -> None:
         dataset.test()
     with pytest.raises(DataError, match="has no attribute 'pose'"):
         PreparedDataset(folder / "raw", test_subset="pose").test()
+    with pytest.raises(DataError, match="has no attribute 'poes'"):
+        PreparedDataset(folder / "raw", attributes=["poes"]).test()
     with pytest.raises(DataError, match=r"scheme 'ibug68' \(68 landmarks\), but the configuration says 'wflw98'"):
         PreparedDataset(folder / "raw", scheme=WFLW98).test()
     assert (PreparedDataset(folder / "raw").name, PreparedDataset(folder / "raw").scheme) == ("crops", IBUG68)
@@ -106,3 +108,11 @@ def test_fingerprints_tell_faces_apart(folder: Path) -> None:
     assert fingerprint(train) != fingerprint(test)
     moved = FaceSubset(PreparedDataset(folder / "raw").train(), np.arange(len(train) - 1)).table
     assert fingerprint(moved) != fingerprint(train)
+
+
+def test_a_benchmark_s_store_keeps_its_name(stores: Path) -> None:
+    with pytest.raises(DataError, match="holds 300w, but results would be named 'cofw68'"):
+        PreparedDataset(stores / "300w", name="cofw68").test()
+    assert PreparedDataset(stores / "crops", name="mine").test().table.ids
+    assert PreparedDataset(stores / "wflw").test().table.attribute_names[0] == "pose"
+    assert PreparedDataset(stores / "wflw", attributes=[]).test().table.attribute_names == ()

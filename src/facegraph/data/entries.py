@@ -70,13 +70,15 @@ class Problem:
     """Something in the source that cannot be used; the rest of the set can.
 
     kind: "missing image", "unreadable image", "bad annotation", "missing part" (a whole list, folder or archive).
-    split: that it belongs to, "" where unknown. name: file or image. message: what is wrong and what to do.
+    split: that it belongs to, "" where unknown. name: file or image. message: what is wrong and what to do. optional:
+    the benchmark is complete without it, so that --strict passes over it.
     """
 
     kind: str
     split: str
     name: str
     message: str
+    optional: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ class PreparedDataset(LandmarkDataset):
 
     Args:
         root: folder of the store.
-        name: of the data set, as results print it and as `facegraph prepare` knows it; None for the store's own.
+        name: of the data set, as results print it and as `facegraph prepare` knows it, which a benchmark's store must
+            agree with; None for the store's own.
         scheme: numbering of the landmarks, which the store's must agree with; None for the store's own.
         train_split: split to train on; None for a data set that is only scored.
         test_split: split to score.
         test_subset: attribute; only the faces of the test split that have it are scored. None for all.
-        attributes: subsets to report; None for all that some scored face belongs to.
+        attributes: subsets to report, none if empty; None for all that some scored face belongs to.
         normalisers: see LandmarkDataset; None for all of the scheme, then the box. thresholds: see LandmarkDataset.
 
     Raises (when a split is opened, or at once where name or scheme are the store's own):
@@ -66,6 +67,11 @@ class PreparedDataset(LandmarkDataset):
                 "If it lies elsewhere, set dataset.root=<store>."
             )
         store = FaceStore(self.root)
+        if store.info.dataset != self.name and store.info.official_counts:
+            raise DataError(
+                f"{self.root} holds {store.info.dataset}, but results would be named '{self.name}'. Choose dataset="
+                f"{store.info.dataset}, or set dataset.root to a store of {self.name}."
+            )
         if store.info.scheme.flip != self.scheme.flip:
             raise DataError(
                 f"{self.root} holds {store.info.dataset} in scheme '{store.info.scheme.name}' "
@@ -87,7 +93,7 @@ class PreparedDataset(LandmarkDataset):
         return self._open(self.test_split, self.test_subset)
 
     def _open(self, split: str, subset: str | None) -> StoreSource:
-        return self.store.source(self.store.rows(split, subset), self.attributes or self._occurring)
+        return self.store.source(self.store.rows(split, subset), self._occurring if self.attributes is None else self.attributes)
 
     @cached_property
     def _occurring(self) -> tuple[str, ...]:

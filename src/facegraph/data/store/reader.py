@@ -60,8 +60,7 @@ class FaceStore:
         """
         chosen = (self.frame["split"] == split).to_numpy()
         if attribute is not None:
-            if attribute not in self.info.attributes:
-                raise DataError(f"{self.path} has no attribute '{attribute}'; it has {list(self.info.attributes)}.")
+            self._check_attribute(attribute)
             chosen = chosen & self.frame[f"attr_{attribute}"].to_numpy(dtype=bool)
         if not chosen.any():
             what = split if attribute is None else f"{split}/{attribute}"
@@ -71,9 +70,21 @@ class FaceStore:
             )
         return np.flatnonzero(chosen)
 
+    def _check_attribute(self, name: str) -> None:
+        if name not in self.info.attributes:
+            raise DataError(
+                f"{self.path} has no attribute '{name}'; it has {list(self.info.attributes)}. Choose among these."
+            )
+
     def source(self, rows: np.ndarray, attributes: Sequence[str] | None = None) -> StoreSource:
-        """The faces of some rows, for training or scoring. attributes: columns to keep; None for all."""
+        """The faces of some rows, for training or scoring. attributes: columns to keep; None for all.
+
+        Raises:
+            DataError: no such attribute.
+        """
         frame, names = self.frame, self.info.attributes if attributes is None else tuple(attributes)
+        for name in names:
+            self._check_attribute(name)
         table = FaceTable(
             ids=tuple(frame["id"].iloc[rows]),
             photos=tuple(frame["photo"].iloc[rows]),
