@@ -161,6 +161,22 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
     Path(path).write_bytes(buffer.tobytes())
 
 
+def cut_tile(image: np.ndarray, image_to_tile: np.ndarray, size: int, background: tuple[int, int, int]) -> np.ndarray:
+    """What a tile shows of an image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB. image_to_tile: (3, 3) px of the image -> px of the tile, one scale along x and y.
+        size: side of the tile, px. background: RGB beyond the image.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
+    factor = image_to_tile[0, 0]
+    if factor < 1:  # warpAffine samples single pixels; without the blur a large photograph comes out grainy
+        image = cv2.GaussianBlur(image, (0, 0), sigmaX=0.4 / factor)
+    return cv2.warpAffine(image, image_to_tile[:2], (size, size), flags=cv2.INTER_LINEAR, borderValue=background)
+
+
 def _face_tile(
     image: np.ndarray, prediction: np.ndarray, truth: np.ndarray, scheme: LandmarkScheme, size: int
 ) -> np.ndarray:
@@ -171,17 +187,7 @@ def _face_tile(
     reach = np.array([*(centre - 1.5 * side), *(centre + 1.5 * side)])
     seen = prediction[np.isfinite(prediction).all(axis=-1)].clip(reach[:2], reach[2:])
     image_to_tile = square_crop(landmark_box(np.concatenate([truth, seen])), margin=1.15, size=size)
-    factor = image_to_tile[0, 0]
-    if factor < 1:  # warpAffine samples single pixels; without the blur a large photograph comes out grainy
-        image = cv2.GaussianBlur(image, (0, 0), sigmaX=0.4 / factor)
-    crop = cv2.warpAffine(
-        image,
-        image_to_tile[:2],
-        (size, size),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=_BACKGROUND,
-    )
+    crop = cut_tile(image, image_to_tile, size, _BACKGROUND)
     crop = draw_landmarks(crop, transform_points(image_to_tile, truth), scheme, GREEN)
     return draw_landmarks(crop, transform_points(image_to_tile, prediction), scheme, RED)
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import lzma
 import os
 import stat
 import subprocess
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from facegraph.data import archives
-from facegraph.data.archives import find_archives, unpacked
+from facegraph.data.archives import find_archives, unpack_archives
 from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.errors import DataError
 from tests.helpers.trees import write_wflw
@@ -60,7 +65,7 @@ def test_a_tar_that_leads_out_is_refused_and_leaves_nothing(name: str, tmp_path:
     _tar(source / "set.tar.gz", good, *evil)
     before = _files(tmp_path)
     with pytest.raises(DataError, match=r"set\.tar\.gz: entry .*nothing was unpacked"):
-        unpacked(source, into, ["set"])
+        unpack_archives(source, into, ["set"])
     assert _files(tmp_path) == before
     assert not Path("/tmp/facegraph_evil.txt").exists()
 
@@ -74,7 +79,7 @@ def test_a_zip_that_leads_out_is_refused_and_leaves_nothing(name: str, tmp_path:
         packed.writestr(name, "evil")
     before = _files(tmp_path)
     with pytest.raises(DataError, match="leads out"):
-        unpacked(source, into, ["set"])
+        unpack_archives(source, into, ["set"])
     assert _files(tmp_path) == before
 
 
@@ -86,7 +91,7 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(source / "set.zip", "w") as packed:
         packed.writestr(entry, "/etc/passwd")
     with pytest.raises(DataError, match="'link' is a link"):
-        unpacked(source, tmp_path / "into", ["set"])
+        unpack_archives(source, tmp_path / "into", ["set"])
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_BYTES", 7), ("MAX_ENTRIES", 1)])
@@ -99,7 +104,7 @@ def test_absurd_sizes_are_refused(
     WRITERS[ending](source / f"set{ending}", {"a.txt": b"1234", "b.txt": b"5678"})
     monkeypatch.setattr(archives, limit, value)
     with pytest.raises(DataError, match="holds more than"):
-        unpacked(source, tmp_path / "into", ["set"])
+        unpack_archives(source, tmp_path / "into", ["set"])
 
 
 def _write_zip(path: Path, files: dict[str, bytes]) -> None:
@@ -123,9 +128,55 @@ def test_damaged_archives_leave_nothing(ending: str, tmp_path: Path) -> None:
     WRITERS[ending](path, {"a.txt": os.urandom(40_000), "b.txt": os.urandom(40_000)})
     path.write_bytes(path.read_bytes()[:50_000])
     with pytest.raises(DataError, match=r"set.*cannot be unpacked.*Download it again"):
-        unpacked(source, into, ["set"])
+        unpack_archives(source, into, ["set"])
     assert _files(into) == set()
     assert not list(into.rglob("*.partial"))
+
+
+def _write_lzma_zip(path: Path, files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+
+
+def _write_xz(path: Path, files: dict[str, bytes]) -> None:
+    _write_tar(path, files)
+    path.write_bytes(lzma.compress(gzip.decompress(path.read_bytes())))
+
+
+@pytest.fixture(scope="module")
+def whole_archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder, found = tmp_path_factory.mktemp("archives"), {}
+    for ending, write in {**WRITERS, ".tar.xz": _write_xz, ".lzma.zip": _write_lzma_zip}.items():
+        write(folder / f"set{ending}", {"a.txt": bytes(range(200)) * 3, "sub/b.txt": b"b" * 300})
+        found[ending] = (folder / f"set{ending}").read_bytes()
+    return found
+
+
+@settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("ending", [".zip", ".lzma.zip", ".tar.gz", ".tar.xz"])
+@given(
+    edits=st.lists(st.tuples(st.integers(0, 500), st.binary(min_size=1, max_size=3)), max_size=3), cut=st.integers(0)
+)
+def test_mutated_archives_are_unpacked_or_refused(
+    whole_archives: dict[str, bytes], ending: str, edits: list[tuple[int, bytes]], cut: int | None
+) -> None:
+    content = bytearray(whole_archives[ending])
+    for place, new in edits:
+        content[place % len(content)] = new[0]
+    with tempfile.TemporaryDirectory() as folder:
+        source, into = Path(folder) / "source", Path(folder) / "into"
+        source.mkdir()
+        (source / f"set{ending}").write_bytes(content[:cut])
+        try:
+            unpack_archives(source, into, ["set*"])
+        except DataError as error:
+            refused = str(error)
+            assert not _files(into)
+        else:
+            refused = None
+        assert refused is None or f"set{ending}" in refused
+        assert {path.name for path in Path(folder).iterdir()} <= {"source", "into"}, "nothing leads out"
 
 
 @pytest.mark.parametrize("ending", WRITERS)
@@ -136,19 +187,19 @@ def test_unpacked_once_reused_and_renewed(ending: str, tmp_path: Path) -> None:
     WRITERS[ending](path, {"sub/a.txt": b"first", "ü name.txt": b"x"})
     before = {name: (source / name).read_bytes() for name in _files(source)}
     reported: list[tuple[str, int, int]] = []
-    whole = unpacked(source, into, ["set*"], lambda *state: reported.append(state))
+    whole = unpack_archives(source, into, ["set*"], lambda *state: reported.append(state))
     assert (whole / "Set" / "sub" / "a.txt").read_bytes() == b"first"
     assert (whole / "Set" / "ü name.txt").is_file()
     assert reported[-1][1] == reported[-1][2] > 0
     assert {name: (source / name).read_bytes() for name in _files(source)} == before
 
     (whole / "Set" / "sub" / "a.txt").write_bytes(b"kept")
-    assert unpacked(source, into, ["set*"]) == whole
+    assert unpack_archives(source, into, ["set*"]) == whole
     assert (whole / "Set" / "sub" / "a.txt").read_bytes() == b"kept"
 
     path.unlink()
     WRITERS[ending](path, {"sub/a.txt": b"second, longer"})
-    renewed = unpacked(source, into, ["set*"])
+    renewed = unpack_archives(source, into, ["set*"])
     assert renewed != whole
     assert (renewed / "Set" / "sub" / "a.txt").read_bytes() == b"second, longer"
 
@@ -157,12 +208,12 @@ def test_what_a_killed_run_left_is_removed_and_no_result(tmp_path: Path) -> None
     source, into = tmp_path / "source", tmp_path / "into"
     source.mkdir()
     _write_zip(source / "set.zip", {"a.txt": b"whole"})
-    whole = unpacked(source, into, ["set"])
+    whole = unpack_archives(source, into, ["set"])
     gone = subprocess.Popen(["true"])
     gone.wait()
     left = whole.with_name(f"{whole.name}.set.{gone.pid}.partial")
     os.rename(whole / "set", left)
-    assert (unpacked(source, into, ["set"]) / "set" / "a.txt").read_bytes() == b"whole"
+    assert (unpack_archives(source, into, ["set"]) / "set" / "a.txt").read_bytes() == b"whole"
     assert not left.exists()
 
 
@@ -172,14 +223,14 @@ def test_nothing_to_unpack_gives_the_source(tmp_path: Path) -> None:
     _write_zip(source / "set.zip", {"a.txt": b"1"})
     _write_zip(source / "other.zip", {"a.txt": b"1"})
     assert find_archives(source, ["set"]) == []
-    assert unpacked(source, tmp_path / "into", ["set"]) == source
+    assert unpack_archives(source, tmp_path / "into", ["set"]) == source
     assert not (tmp_path / "into").exists()
 
 
 def test_the_source_is_not_unpacked_into(tmp_path: Path) -> None:
     _write_zip(tmp_path / "set.zip", {"a.txt": b"1"})
-    with pytest.raises(DataError, match="lies in the source"):
-        unpacked(tmp_path, tmp_path / "into", ["set"])
+    with pytest.raises(DataError, match="lies inside the source"):
+        unpack_archives(tmp_path, tmp_path / "into", ["set"])
     assert _files(tmp_path) == {"set.zip"}
 
 
@@ -187,7 +238,7 @@ def test_wflw_as_downloaded_gives_the_same_faces(tmp_path: Path) -> None:
     benchmark = BENCHMARKS["wflw"]
     folders, packed = write_wflw(tmp_path / "folders"), write_wflw(tmp_path / "packed", archives=True)
     assert sorted(p.name for p in packed.root.iterdir()) == ["WFLW_annotations.tar.gz", "WFLW_images.tar.gz"]
-    index = benchmark.index(unpacked(packed.root, tmp_path / "into", benchmark.archives))
+    index = benchmark.index(unpack_archives(packed.root, tmp_path / "into", benchmark.archives))
     assert [f.id for f in index.faces] == [f.id for f in benchmark.index(folders.root).faces]
     assert index.problems == ()
 
@@ -197,6 +248,6 @@ def test_one_part_as_archive_beside_the_other_as_folder(tmp_path: Path) -> None:
     tree, other = write_wflw(tmp_path / "a"), write_wflw(tmp_path / "b", archives=True)
     (other.root / "WFLW_images.tar.gz").unlink()
     (tree.root / "WFLW_images").rename(other.root / "WFLW_images")
-    index = benchmark.index(unpacked(other.root, tmp_path / "into", benchmark.archives))
+    index = benchmark.index(unpack_archives(other.root, tmp_path / "into", benchmark.archives))
     assert len(index.faces) == len(tree.faces)
     assert index.problems == ()

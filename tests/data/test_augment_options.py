@@ -6,6 +6,7 @@ FACEGRAPH_SHEETS=<folder> keeps the sheets; otherwise they go with the test's te
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,12 @@ import pytest
 import yaml
 from hydra.utils import instantiate
 
-from facegraph.data.augment import Augmentation
+from facegraph.compose import compose, make
+from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.faces import FaceSubset
+from facegraph.data.occlusion import NoiseRectangle, RectangleOcclusion
+from facegraph.data.photometric import ContrastClip
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.source import sample_at
 from facegraph.data.synthetic import SyntheticDataset
@@ -93,19 +97,62 @@ def test_same_seed_same_picture(option: str) -> None:
         np.testing.assert_array_equal(first.landmarks, second.landmarks)
 
 
-def test_fan_and_musica_have_the_values_of_their_code() -> None:
-    fan, musica = augmentation_of("fan"), augmentation_of("musica")
-    assert fan.geometric.rotation_degrees == 50
-    assert (fan.geometric.scale_min, fan.geometric.scale_max, fan.geometric.shift) == (0.8, 1.2, 2 * 0.0625)
-    assert (fan.geometric.probability, fan.geometric.flip_probability, fan.probability) == (0.5, 0.5, 1.0)
-    names = [type(t).__name__ for t in fan.photometric]
-    assert names == ["Blur", "ColorJitter", "ImageCompression", "CoarseDropout"]
+def test_paper_has_the_values_of_the_paper() -> None:
+    paper = augmentation_of("paper")
+    assert paper.geometric == GeometricAugmentation(40, 0.9, 1.1, 30 / 256, flip_probability=0.5)
+    assert (paper.probability, len(paper.afterwards)) == (1.0, 0)
+    (rectangle,) = paper.photometric
+    assert isinstance(rectangle, RectangleOcclusion)
+    assert (rectangle.area_fraction, rectangle.aspect_min, rectangle.aspect_max, rectangle.p) == (0.2, 0.4, 2.5, 0.5)
+
+
+def test_fan_has_the_values_of_its_code() -> None:
+    fan = augmentation_of("fan")
+    assert fan.geometric == GeometricAugmentation(50, 0.8, 1.2, 2 * 0.0625, flip_probability=0.5, probability=0.5)
+    assert (fan.probability, len(fan.afterwards)) == (1.0, 0)
+    blur, colours, jpeg, holes = fan.photometric
+    assert [type(t).__name__ for t in fan.photometric] == ["Blur", "ColorJitter", "ImageCompression", "CoarseDropout"]
     assert [t.p for t in fan.photometric] == [0.5, 1.0, 0.5, 0.5]
-    assert musica.geometric.flip_probability == 0
-    assert (musica.geometric.height_min, musica.geometric.height_max, musica.geometric.shear) == (0.6, 1.4, 0.3)
+    assert tuple(blur.blur_limit) == (3, 7)
+    assert colours.brightness == colours.contrast == colours.saturation == (0.7, 1.3)
+    assert tuple(colours.hue) == (0, 0)
+    assert tuple(jpeg.quality_range) == (30, 100)
+    assert tuple(holes.num_holes_range) == (1, 8)
+    assert tuple(holes.hole_height_range) == tuple(holes.hole_width_range) == (1 / 32, 1 / 8)
+    assert holes.fill == 0
+
+
+def test_musica_has_the_values_of_its_code() -> None:
+    musica = augmentation_of("musica")
+    assert musica.geometric == GeometricAugmentation(30, height_min=0.6, height_max=1.4, shear=0.3)
     assert musica.probability == 0.5
-    assert [type(t).__name__ for t in musica.photometric] == ["ContrastClip", "NoiseRectangle"]
+    clip, noise = musica.photometric
+    assert isinstance(clip, ContrastClip)
+    assert isinstance(noise, NoiseRectangle)
+    assert (clip.low_max, clip.high_min, clip.p, noise.max_side, noise.p) == (0.4, 0.6, 1.0, 0.5, 1.0)
     assert [(type(t).__name__, t.p) for t in musica.afterwards] == [("ToGray", 0.5)]
+
+
+def test_the_boxes_that_the_comments_recommend() -> None:
+    landmarks, official = np.array([[[10.0, 10], [30, 50]]]), np.array([[0.0, 0, 99, 99]])
+    fan, musica = (make(compose(recommended(option)).box) for option in ("fan", "musica"))
+    assert isinstance(fan, LandmarkBox)
+    assert (fan.side, fan.margin) == ("mean", pytest.approx(1 / 0.55, abs=1e-4))
+    # 0.3 of the sides of the box on every side; landmarks' box, moved by the coin in training, never where scored
+    assert (musica.margin, musica.side) == (1 + 2 * 0.3, "longer")
+    boxes = musica.boxes(landmarks, official, ("a",))
+    assert boxes.tolist() == musica.scored(boxes, ("a",)).tolist() == [[10, 10, 30, 50]]
+    moved = np.array([musica.jittered(boxes[0], np.random.default_rng(n)) for n in range(2000)])
+    assert np.mean((moved == boxes[0]).all(axis=1)) == pytest.approx(0.5, abs=0.04)
+    sides = (moved[:, 2:] - moved[:, :2]) / [20, 40]
+    np.testing.assert_allclose([sides.min(axis=0), sides.max(axis=0)], [[1, 1], [1.1, 1.2]], atol=0.005)
+    shifts = np.abs((moved[:, :2] + moved[:, 2:]) / 2 - [20, 30]) / [20, 40]
+    np.testing.assert_allclose(shifts.max(axis=0), 0.2, atol=0.002)
+
+
+def recommended(option: str) -> list[str]:
+    """The overrides in the comment at the head of an option."""
+    return re.findall(r"\b(?:augment|box)[\w.]*=\S+", (FOLDER / f"{option}.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -26,9 +26,11 @@ from tests.helpers.trees import (
     write_pts,
     write_wflw,
 )
+from tests.helpers.trees_mat import write_ibug_boxes
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 WFLW, W300 = BENCHMARKS["wflw"], BENCHMARKS["300w"]
+OFFICIAL_300W = ("afw", "helen/trainset", "helen/testset", "lfpw/trainset", "lfpw/testset", "ibug")
 WRITERS = {"wflw": write_wflw, "300w": write_300w, "300wlp": write_300wlp, "cofw": write_cofw, "cofw68": write_cofw68}
 
 
@@ -63,7 +65,7 @@ def test_small_trees_hold_what_was_written(name: str, tmp_path: Path) -> None:
     tree = WRITERS[name](tmp_path)
     index = BENCHMARKS[name].index(tmp_path)
     assert_holds(index, tree)
-    assert index.problems == ()
+    assert [problem for problem in index.problems if not problem.optional] == []
     assert BENCHMARKS[name].name == name
     assert all(set(face.attributes) == set(BENCHMARKS[name].attributes) for face in index.faces)
 
@@ -159,13 +161,42 @@ def test_wflw_missing_images_and_paths_that_lead_out(tmp_path: Path) -> None:
     assert "2 face(s)" in missing.message
 
 
+def spoil(path: Path, line: int, old: str, new: str) -> None:
+    """Change a line of a text, counted from 1."""
+    lines = path.read_text().split("\n")
+    assert old in lines[line - 1]
+    lines[line - 1] = lines[line - 1].replace(old, new, 1)
+    path.write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_wflw_a_damaged_line_costs_its_face_only(split: str, tmp_path: Path) -> None:
+    tree = write_wflw(tmp_path, train=12, test=8)
+    path = tmp_path / "WFLW_annotations" / "list_98pt_rect_attr_train_test" / f"list_98pt_rect_attr_{split}.txt"
+    spoil(path, 3, " ", " nan ")
+    index = WFLW.index(tmp_path)
+    assert {name: counts(index)[name] for name in ("train", "test")} == {"train": 12, "test": 8} | {
+        split: len(tree.split(split)) - 1
+    }
+    assert all(face.box is not None for face in index.faces)
+    (problem,) = index.problems
+    assert (problem.kind, problem.split, problem.name) == ("bad annotation", split, f"{path.name}, line 3")
+    assert problem.message.startswith(f"{path}, line 3: 1 numbers before the path")
+
+
 def test_wflw_a_damaged_list_leaves_the_others(tmp_path: Path) -> None:
     tree = write_wflw(tmp_path)
-    path = tmp_path / "WFLW_annotations" / "list_98pt_rect_attr_train_test" / "list_98pt_rect_attr_train.txt"
-    path.write_bytes(path.read_bytes()[:5000])
+    path = tmp_path / "WFLW_annotations" / "list_98pt_rect_attr_train_test" / "list_98pt_rect_attr_{}.txt"
+    train, test = (path.with_name(path.name.format(split)) for split in ("train", "test"))
+    train.write_bytes(train.read_bytes()[:5000])
     index = WFLW.index(tmp_path)
     assert counts(index)["test"] == len(tree.split("test"))
-    assert [p.name for p in index.problems if p.kind == "bad annotation"] == [path.name]
+    assert counts(index)["train"] == 2
+    assert [p.name for p in index.problems] == [f"{train.name}, line 3"]
+    test.write_bytes(b"\0" * 3000)
+    index = WFLW.index(tmp_path)
+    assert {face.split for face in index.faces} == {"train"}  # not the union of the subset lists in its place
+    assert [p.name for p in index.problems] == [f"{train.name}, line 3", test.name]
 
 
 def test_wflw_file_names_of_another_case_are_found(tmp_path: Path) -> None:
@@ -227,6 +258,68 @@ def test_300w_pairs_and_what_has_no_partner(tmp_path: Path) -> None:
     assert {p.name for p in index.problems if p.kind == "missing part"} >= {"helen/trainset", "01_Indoor"}
 
 
+def test_300w_is_complete_without_its_optional_parts(tmp_path: Path) -> None:
+    write_300w(tmp_path, dict.fromkeys(OFFICIAL_300W, 2), mirrored=True)
+    index = W300.index(tmp_path)
+    assert {p.name for p in index.problems} == {"01_Indoor", "02_Outdoor", "Bounding Boxes", "*_mirror.*"}
+    assert all(problem.optional for problem in index.problems)
+
+
+def test_300w_boxes_that_are_none_are_told_one_by_one(tmp_path: Path) -> None:
+    write_300w(tmp_path, {"afw": 2, "ibug": 2}, boxes=True)
+    path = tmp_path / "Bounding Boxes" / "bounding_boxes_afw.mat"
+    write_ibug_boxes(path, {"18489332_1.jpg": np.array([5.0, 5, 5, 9]), "18489332_2.jpg": np.array([1.0])})
+    (tmp_path / "Bounding Boxes" / "bounding_boxes_ibug.mat").unlink()
+    index = W300.index(tmp_path)
+    boxes = {face.id: face.box for face in index.faces}
+    assert boxes["afw/18489332_1.jpg"].tolist() == [5, 5, 5, 9]
+    assert boxes["afw/18489332_2.jpg"] is None
+    told = [p for p in index.problems if "bounding_boxes" in p.name]
+    assert [(p.name, p.optional) for p in told] == [
+        ("bounding_boxes_afw.mat, variable bounding_boxes, entry 2", False), ("bounding_boxes_ibug.mat", True),
+    ]  # fmt: skip
+
+
+def test_300w_pieces_of_the_private_set_are_to_be_joined(tmp_path: Path) -> None:
+    for number in range(1, 5):
+        (tmp_path / f"300w.zip.00{number}").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"300w\.zip\.001, .*are pieces of one archive.*cat 300w\.zip"):
+        W300.index(tmp_path)
+    write_300w(tmp_path, {"afw": 1})
+    told = {p.name: p for p in W300.index(tmp_path).problems}
+    assert "cat 300w.zip.0* > 300w.zip" in told["300w.zip"].message
+    assert not told["300w.zip"].optional
+    write_300w(tmp_path)
+    assert "300w.zip" not in {p.name for p in W300.index(tmp_path).problems}
+
+
+@pytest.mark.parametrize("endings", [(".jpg", ".PNG"), (".png", ".JPG"), (".BMP", ".png")])
+def test_300w_of_two_photographs_of_a_name_the_png_is_taken(endings: tuple[str, str], tmp_path: Path) -> None:
+    write_300w(tmp_path, {"ibug": 2})
+    photo = tmp_path / "ibug" / "image_0001.jpg"
+    photo.rename(photo.with_suffix(".x"))
+    for ending in endings:
+        photo.with_suffix(ending).write_bytes(b"x")
+    for name in ("._image_0001.pts", "._image_0002.pts", "._image_0002.jpg"):
+        (tmp_path / "ibug" / name).write_bytes(b"\0\5\x16\7")
+    index = W300.index(tmp_path)
+    assert [face.image.path.suffix.lower() for face in index.faces] == [".png", ".jpg"]
+    (note,) = (p for p in index.problems if p.kind != "missing part")
+    assert note.optional
+    assert note.name == f"ibug/image_0001{next(e for e in endings if e.lower() != '.png')}"
+
+
+def test_problems_come_in_order_of_their_names(tmp_path: Path) -> None:
+    """Not in that of a set, which another process has in another order."""
+    names = [f"extra_{i:02d}" for i in range(40)]
+    for name, folder in (("300w", "ibug"), ("300wlp", "AFW")):
+        WRITERS[name](tmp_path / name, {folder: 1})
+        for extra in names:
+            (tmp_path / name / folder / f"{extra}.jpg").write_bytes(b"x")
+        told = [p.name for p in BENCHMARKS[name].index(tmp_path / name).problems if "extra" in p.name]
+        assert told == [f"{folder}/{extra}.jpg" for extra in names]
+
+
 def test_300w_landmarks_are_0_based(tmp_path: Path) -> None:
     (tmp_path / "ibug").mkdir()
     points = np.stack([np.arange(68), np.arange(68) * 2.0], axis=1)
@@ -241,7 +334,9 @@ def test_300w_landmarks_are_0_based(tmp_path: Path) -> None:
 def test_300w_mini() -> None:
     index = W300.index(SHARED / "300w_mini")
     assert counts(index) == {"train": 32, "test": 18, "test/common": 18}
-    assert {p.name for p in index.problems} == {"ibug", "01_Indoor", "02_Outdoor"}
+    assert {(p.name, p.optional) for p in index.problems} == {
+        ("ibug", False), ("01_Indoor", True), ("02_Outdoor", True), ("Bounding Boxes", True),
+    }  # fmt: skip
     for face in index.faces:
         height, width = face.image.read().shape[:2]
         inside = (face.landmarks > -0.2 * width).all() and (face.landmarks < 1.2 * max(width, height)).all()

@@ -6,12 +6,13 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
 
-from facegraph.data.benchmarks import reading
+from facegraph.data.benchmarks import lp300w, reading
 from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
@@ -115,6 +116,32 @@ def test_300wlp_the_rule_for_helen_agrees_with_300w() -> None:
     assert split_of("HELEN", "HELEN_2965035072_1_3") == "train"
 
 
+@pytest.mark.parametrize(("tests", "told"), [(2, []), (3, ["HELEN"])])
+def test_300wlp_another_number_of_helen_test_faces_is_told(
+    tests: int, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_300wlp(tmp_path, {"HELEN": 4})
+    stems = {path.stem.rpartition("_")[0] for path in (tmp_path / "HELEN").glob("*.mat")}
+    real = sum(split_of("HELEN", stem) == "test" for stem in stems)
+    monkeypatch.setattr(lp300w, "_HELEN_FACES", len(stems))
+    monkeypatch.setattr(lp300w, "_HELEN_TEST_FACES", real + (tests - 2))
+    problems = [p for p in LP.index(tmp_path).problems if p.kind == "bad annotation"]
+    assert [p.name for p in problems] == told
+    assert all(p.optional and f"{real} of {len(stems)} Helen faces" in p.message for p in problems)
+    monkeypatch.setattr(lp300w, "_HELEN_FACES", len(stems) + 1)  # an incomplete set proves nothing
+    assert not [p for p in LP.index(tmp_path).problems if p.kind == "bad annotation"]
+
+
+def test_300wlp_a_yaw_beyond_90_is_of_the_last_group(tmp_path: Path) -> None:
+    write_300wlp(tmp_path, {"AFW": 1})
+    path = next((tmp_path / "AFW").glob("*_0.mat"))
+    variables = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+    variables["Pose_Para"][0, 1] = np.radians(-93)
+    savemat(path, variables)
+    face = next(face for face in LP.index(tmp_path).faces if face.image.path.stem == path.stem)
+    assert [name for name, on in face.attributes.items() if on] == ["yaw_60_90"]
+
+
 def test_several_processes_read_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_300wlp(tmp_path)
     (tmp_path / "AFW" / "AFW_134212_1_0.mat").write_bytes(b"damaged")
@@ -158,6 +185,21 @@ def test_cofw_one_file_of_two_and_files_of_the_wrong_name(tmp_path: Path) -> Non
         COFW.index(tmp_path)
 
 
+def test_cofw_a_damaged_face_or_box_leaves_the_others(tmp_path: Path) -> None:
+    write_cofw(tmp_path, train=4, test=2)
+    with h5py.File(tmp_path / "COFW_train_color.mat", "r+") as file:
+        file["phisTr"][7, 1] = np.nan
+        file["phisTr"][60, 2] = 2
+        file["bboxesTr"][2, 3] = 0
+    index = COFW.index(tmp_path)
+    assert [face.id for face in index.faces] == ["train/0001", "train/0004", "test/0001", "test/0002"]
+    assert index.faces[1].box[2] == index.faces[1].box[0]
+    assert [(p.kind, p.split, p.name) for p in index.problems] == [
+        ("bad annotation", "train", "COFW_train_color.mat, variable phisTr, face 2"),
+        ("bad annotation", "train", "COFW_train_color.mat, variable phisTr, face 3"),
+    ]
+
+
 def test_cofw68_belongs_to_the_pictures_of_cofw(tmp_path: Path) -> None:
     tree = write_cofw68(tmp_path, test=4)
     data = tmp_path / "COFW68_Data"
@@ -184,7 +226,9 @@ def test_coco_splits_boxes_and_faces_that_are_left_out(tmp_path: Path) -> None:
     write_coco(tmp_path / "two", unlabelled=(1,))
     index = CocoBenchmark(IBUG68).index(tmp_path / "two")
     assert Counter(face.split for face in index.faces) == {"train": 5, "test": 4}
-    assert [(p.kind, p.split, p.name) for p in index.problems] == [("bad annotation", "train", "annotation 2")]
+    assert [(p.kind, p.split, p.name) for p in index.problems] == [
+        ("bad annotation", "train", "person_keypoints_train.json, annotation 2")
+    ]
     face = index.faces[1]
     assert face.id == "train/3"
     assert face.image.name == "images/train_000001.jpg"
@@ -213,6 +257,32 @@ def test_coco_images_in_folders_of_their_split_and_names_that_lead_out(tmp_path:
         CocoBenchmark(IBUG68).index(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("train", "val", "splits"),
+    [
+        ("faces_train.json", "faces-val2017.json", {"train", "test"}),
+        ("facesTrain.json", "VALIDATION_set.json", {"train", "test"}),
+        ("train_constraints.json", "latest_testing.json", {"train", "test"}),
+        ("faces_trainval.json", "interval_train.json", {"train"}),
+    ],
+)
+def test_coco_a_split_is_a_word_of_the_name(train: str, val: str, splits: set[str], tmp_path: Path) -> None:
+    write_coco(tmp_path)
+    for role, name in (("train", train), ("val", val)):
+        path = tmp_path / "annotations" / f"person_keypoints_{role}.json"
+        path.rename(path.with_name(name))
+    index = CocoBenchmark(IBUG68).index(tmp_path)
+    assert {face.split for face in index.faces} == splits
+
+
+def test_coco_a_file_of_two_splits_is_refused(tmp_path: Path) -> None:
+    write_coco(tmp_path, val=0)
+    path = tmp_path / "annotations" / "person_keypoints_train.json"
+    path.rename(path.with_name("faces_train_val.json"))
+    with pytest.raises(DataError, match=r"faces_train_val\.json has both 'train' and 'val' in its name"):
+        CocoBenchmark(IBUG68).index(tmp_path)
+
+
 def test_a_folder_gives_what_the_crops_data_set_gives(tmp_path: Path) -> None:
     root = write_crops(tmp_path / "crops")
     pattern = r"(.*)_\d\."
@@ -231,13 +301,17 @@ def test_a_folder_names_rows_that_cannot_be_used(tmp_path: Path) -> None:
     frame = pd.read_csv(root / "annotations.csv")
     frame.loc[0, "image"], frame.loc[1, "image"], frame.loc[2, "split"] = "../../x.png", "gone.png", ""
     frame.to_csv(root / "annotations.csv", index=False)
+    frame.loc[3, "x5"] = np.nan
+    frame.to_csv(root / "annotations.csv", index=False)
     index = FolderBenchmark(IBUG68).index(root)
-    assert len(index.faces) == 5
-    assert [(p.kind, p.name) for p in index.problems][::2] == [
+    assert [face.image.name for face in index.faces] == frame["image"].tolist()[4:]
+    assert [(p.kind, p.name) for p in index.problems] == [
+        ("bad annotation", "annotations.csv, line 5, column x5"),
         ("bad annotation", "../../x.png"),
+        ("bad annotation", frame.loc[2, "image"]),
         ("missing image", "gone.png"),
     ]
-    assert "line 2" in index.problems[0].message
+    assert "line 2" in index.problems[1].message
 
 
 # ---------------------------------------------------------------------------------------------------- finding files

@@ -55,6 +55,16 @@ def test_a_scored_face_keeps_its_draw_whatever_the_order() -> None:
     np.testing.assert_array_equal(still.scored(boxes, IDS), boxes)
 
 
+def test_boxes_moved_in_training_only_and_around_the_landmarks() -> None:
+    policy = DetectorJitteredBox(shift=0.2, around="landmarks", scored_too=False)
+    boxes = policy.boxes(LANDMARKS, GIVEN, IDS)
+    assert boxes.tolist() == [[10, 20, 30, 60], [0, 0, 5, 9]]
+    np.testing.assert_array_equal(policy.scored(boxes, IDS), boxes)
+    assert not np.allclose(policy.jittered(boxes[0], np.random.default_rng(0)), boxes[0])
+    assert policy.description.startswith("tight landmark box, in training only moved")
+    assert DetectorJitteredBox().boxes(LANDMARKS, GIVEN, IDS)[0].tolist() == [8, 15, 32, 65]
+
+
 def test_draws_are_spread_over_the_range() -> None:
     policy, rng = DetectorJitteredBox(shift=0.2, probability=0.5), np.random.default_rng(0)
     moved = np.array([policy.jittered(GIVEN[0], rng) for _ in range(2000)])
@@ -73,6 +83,7 @@ def test_draws_are_spread_over_the_range() -> None:
         (lambda: DetectorJitteredBox(shift=1.0), "box.shift is 1.0"),
         (lambda: DetectorJitteredBox(width=(1.2, 1.0)), r"box.width is \[1.2, 1.0\]"),
         (lambda: DetectorJitteredBox(probability=2), "box.probability 2"),
+        (lambda: DetectorJitteredBox(around="box"), "box.around is 'box'; official or landmarks"),
     ],
 )
 def test_settings_out_of_range_are_named(make: type[BoxPolicy], message: str) -> None:

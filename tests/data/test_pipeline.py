@@ -145,6 +145,10 @@ def test_fixed_statistics_by_hand() -> None:
     np.testing.assert_allclose(planes.ravel(), [1.0, -1.0, 0.0], atol=1e-6)
     with pytest.raises(ConfigError, match="each std must be positive"):
         FixedStatistics([0.5, 0.5, 0.5], [0.5, 0.0, 0.5])
+    with pytest.raises(ConfigError, match="three finite numbers"):
+        FixedStatistics([0.5, float("nan"), 0.5], [0.5, 0.5, 0.5])
+    with pytest.raises(ConfigError, match="three finite numbers"):
+        FixedStatistics([0.5, 0.5, 0.5], [0.5, float("nan"), 0.5])
 
 
 @pytest.mark.parametrize("normalise", [PerImage(), FixedStatistics([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])])

@@ -99,6 +99,7 @@ def test_boxes_that_cannot_be_used_are_told() -> None:
     assert "no size" in str(box_fault(np.array([9.0, 0.0, 5.0, 9.0])))
     assert "finite" in str(box_fault(np.array([0.0, 0.0, np.nan, 9.0])))
     assert "finite" in str(box_fault(np.array([0.0, 0.0, 9.0])))
+    assert "beyond 1e+06 px" in str(box_fault(np.array([0.0, 0.0, 9.0, 2e6])))
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.data.entries import FaceEntry, FileImage, Problem
+from facegraph.data.formats.cofw import CofwImage
 from facegraph.data.store import shards, writer
 from facegraph.data.store.hashing import content_hash, stored_hash
 from facegraph.data.store.layout import CropPolicy, read_info
 from facegraph.data.store.lock import locked
+from facegraph.data.store.plan import differences, plan_faces
 from facegraph.data.store.reader import FaceStore
 from facegraph.data.store.writer import write_store
 from facegraph.errors import DataError
-from tests.helpers.quad_stores import SMALL_CROP, quad_content, quad_store
+from facegraph.prepare.build import prepare
+from tests.helpers.quad_stores import SMALL_CROP, quad_content, quad_entries, quad_store
+from tests.helpers.trees import write_wflw
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -164,6 +169,40 @@ def test_strict_refuses_before_and_after_writing(tmp_path: Path) -> None:
         write_store(content, tmp_path / "b", SMALL_CROP, strict=True)
 
 
+def test_strict_passes_over_what_is_optional(tmp_path: Path) -> None:
+    note = Problem("missing part", "private", "boxes", "not there", optional=True)
+    official = {"train": 3, "test": 1, "private": 2, "private/odd": 1}
+    content = quad_content(tmp_path / "photos", 4, tests=1)
+    content = replace(content, problems=(note,), official_counts=official, optional_splits=frozenset({"private"}))
+    for _ in range(2):  # the second time the store is there
+        info = write_store(content, tmp_path / "store", SMALL_CROP, strict=True)
+        assert [Problem(**p) for p in info.problems] == [note]
+    with pytest.raises(DataError, match=r"--strict: 0 problem.* 2 count.*private: 0 of 2"):
+        write_store(replace(content, optional_splits=frozenset()), tmp_path / "a", SMALL_CROP, strict=True)
+    part = (*content.faces[:3], replace(content.faces[3], split="private"))
+    with pytest.raises(DataError, match="private: 1 of 2"):  # absent or whole
+        write_store(replace(content, faces=part), tmp_path / "b", SMALL_CROP, strict=True)
+    with pytest.raises(DataError, match=r"1 problem.*'boxes'"):
+        write_store(
+            replace(content, problems=(replace(note, optional=False),)), tmp_path / "c", SMALL_CROP, strict=True
+        )
+
+
+def test_a_box_without_size_in_a_list_costs_the_box_only(tmp_path: Path) -> None:
+    write_wflw(tmp_path / "source", train=3, test=2)
+    path = tmp_path / "source/WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_train.txt"
+    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    lines[1][198] = lines[1][196]
+    path.write_text("\n".join(map(" ".join, lines)))
+    info = prepare(BENCHMARKS["wflw"], tmp_path / "source", tmp_path / "store", SMALL_CROP)
+    assert (info.counts["train"], info.counts["test"]) == (3, 2)
+    assert np.isnan(FaceStore(tmp_path / "store").boxes).any(axis=1).tolist() == [False, True, False, False, False]
+    (problem,) = info.problems
+    assert problem["kind"] == "bad box"
+    assert f"{path.name}, line 2: " in problem["message"]
+    assert "has no size" in problem["message"]
+
+
 def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     content = quad_content(tmp_path / "photos", 2)
     with pytest.raises(DataError, match="describes no faces"):
@@ -260,6 +299,50 @@ def test_a_kill_just_before_the_renaming_is_mended(tmp_path: Path, monkeypatch: 
     (tmp_path / "store.partial" / "images" / ".00000.bin.4711").write_bytes(b"draft of a killed worker")
     assert write_store(content, tmp_path / "store", SMALL_CROP) == whole
     assert files(tmp_path / "store") == files(tmp_path / "whole")
+
+
+def test_a_finished_store_is_not_published_against_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = quad_content(tmp_path / "photos", 4)
+    far = replace(content.faces[0], id="far", landmarks=content.faces[0].landmarks + 1e5)
+    content = replace(content, faces=[*content.faces, far])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write_store(content, tmp_path / "store", SMALL_CROP)
+    assert (tmp_path / "store.partial" / "store.json").exists()
+    with pytest.raises(DataError, match=r"--strict: 1 problem.*'far'"):
+        write_store(content, tmp_path / "store", SMALL_CROP, strict=True)
+    assert not (tmp_path / "store").exists()
+    assert write_store(content, tmp_path / "store", SMALL_CROP).counts["train"] == 4
+
+
+@pytest.mark.parametrize("killed_at", ["content_hash", "publish"])
+def test_photographs_that_could_not_be_read_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    """A disk that was away for a moment must not cost faces for ever."""
+    content = quad_content(tmp_path / "photos", 4)
+    whole = write_store(content, tmp_path / "whole", SMALL_CROP)
+    size = os.path.getsize(photo := content.faces[0].image.path)  # type: ignore[attr-defined]
+    kept = photo.read_bytes()
+    photo.write_bytes(bytes(size))
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, killed_at, lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write_store(content, tmp_path / "store", SMALL_CROP)
+    photo.write_bytes(kept)
+    assert write_store(content, tmp_path / "store", SMALL_CROP) == whole
+    assert files(tmp_path / "store") == files(tmp_path / "whole")
+
+
+def test_photographs_in_one_file_enter_the_plan_with_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "set.mat"
+    faces = [replace(f, image=CofwImage(path, "train", 0, f.photo)) for f in quad_entries(tmp_path / "photos", 2)]
+    path.write_bytes(b"one")
+    before = plan_faces(faces)
+    assert plan_faces(faces) == before
+    path.write_bytes(b"two")
+    assert differences(before, plan_faces(faces))[0].startswith("photographs")
 
 
 def test_one_writer_at_a_time_and_stale_locks_hinder_nobody(tmp_path: Path) -> None:

@@ -61,6 +61,21 @@ def test_heat_says_how_much_lies_outside(figures: list[Figure], tmp_path: Path) 
     assert "b\n50.00 % of landmarks outside the crop" in titles
 
 
+def test_heat_without_a_landmark_in_view(figures: list[Figure], tmp_path: Path) -> None:
+    assert plot_landmark_heat({"a": np.full((3, 4, 2), 1e4)}, 64, tmp_path / "heat.png").is_file()
+    assert figures[0].axes[0].get_title() == "a\n100.00 % of landmarks outside the crop"
+    with pytest.raises(DataError, match="not finite"):
+        plot_landmark_heat({"a": np.full((3, 4, 2), np.nan)}, 64, tmp_path / "x.png")
+
+
+def test_counts_of_few_faces_have_whole_numbers_at_the_axis(figures: list[Figure], tmp_path: Path) -> None:
+    plot_boxes(np.array([50.0, 80.0]), np.array([1.1, 1.2]), tmp_path / "a.png")
+    for axes in figures[0].axes:
+        ticks = axes.get_yticks()
+        assert len(ticks) >= 2
+        np.testing.assert_array_equal(ticks, np.rint(ticks))
+
+
 def test_boxes_with_and_without_official_ones(figures: list[Figure], tmp_path: Path) -> None:
     sides = RANDOM.uniform(20, 900, 300)
     ratios = np.where(np.arange(300) % 2, 1.2, np.nan)

@@ -1,4 +1,4 @@
-"""Tables print fractions as per cent, checkpoints as rows and missing values as dashes."""
+"""Tables print fractions as per cent, a column or a row per checkpoint, and missing values as dashes."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def test_a_normaliser_with_thresholds_of_its_own_gets_rows() -> None:
     table = results_table(result)
     rows = dict(zip(table.columns[0].cells, table.columns[1].cells, strict=True))
     assert (rows["FR @7 box"], rows["AUC @7 box"]) == ("25.00", "70.00")
+    assert "primary normaliser inter_ocular;" in " ".join(str(table.caption).split())
 
 
 def test_subsets_table_shows_counts_and_dashes() -> None:

@@ -81,7 +81,8 @@ def test_any_number_of_landmarks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--top-k", 98], ["top_k=98", "1..97"]),
+        (["--top-k", 98], ["--top-k is 98", "1 to 97"]),
+        (["--top-k", 0], ["--top-k is 0", "1 to 97"]),
         (["--frame", "affine"], ["affine", "procrustes"]),
         (["head=fc"], ["exclude each other", "head=fc"]),
     ],
@@ -125,6 +126,13 @@ def test_existing_results_are_left_alone(points: Path, tmp_path: Path) -> None:
     done = call("graph", "--landmarks", points, "--out", tmp_path)
     assert done.exit_code == 1
     assert (tmp_path / "edges.csv").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made(points: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = call("graph", "--landmarks", points, "--out", tmp_path / "file" / "x")
+    assert isinstance(done.exception, SystemExit)
+    assert "cannot be made" in str(done.exception) + done.output
 
 
 def test_the_list_of_commands_says_what_each_says_itself() -> None:

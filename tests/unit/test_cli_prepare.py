@@ -187,6 +187,13 @@ def test_own_faces_from_a_csv_and_from_coco(tmp_path: Path) -> None:
         (["300wlp", "--points", "3d"], ["3d", "pts_2d"]),
         (["wflw", "--side", "4"], ["side is 4", "16 to 4096"]),
         (["wflw", "--format", "jpeg", "--quality", "0"], ["quality is 0", "1 to 100"]),
+        (["wflw", "--quality", "90"], ["--quality 90 is for --format jpeg"]),
+        (["wflw", "--out", "."], ["--out . names no folder of its own"]),
+        (["wflw", "--out", "/"], ["--out / names no folder of its own"]),
+        (["wflw", "--out", "a_file/store"], ["a_file/store.lock cannot be made"]),
+        (["wflw", "--out", "/proc/store"], ["/proc/store.lock cannot be made"]),
+        (["wflw", "--out", "dangling"], ["dangling is a link to nowhere, which does not exist"]),
+        (["coco", "--scheme", "date.yaml"], ["date.yaml is no readable YAML file"]),
     ],
 )
 def test_what_cannot_work_is_answered_with_what_can(
@@ -194,9 +201,12 @@ def test_what_cannot_work_is_answered_with_what_can(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a_file").touch()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "date.yaml").write_text("name: 2001-99-99")
     done = call(*arguments, *(() if "--source" in arguments else ("--source", "empty")))
     assert done.exit_code == 1
-    assert "Traceback" not in done.output
+    assert isinstance(done.exception, SystemExit), done.exception
     for part in named:
         assert part in told(done), part
     assert not (tmp_path / "data").exists() or not any((tmp_path / "data").iterdir())

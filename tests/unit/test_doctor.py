@@ -36,6 +36,10 @@ class DrawnImage:
     name: str
     pixels: np.ndarray
 
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
+
     def read(self) -> np.ndarray:
         return self.pixels
 
@@ -62,9 +66,10 @@ def write(
     scheme: LandmarkScheme = IBUG68,
     attributes: tuple[str, ...] = (),
     problems: tuple[Problem, ...] = (),
+    scale: float = 2.0,
 ) -> Path:
     content = StoreContent("drawn", scheme, faces, attributes, "1", problems, official or {}, "here")
-    write_store(content, root / "store", CropPolicy(side=SIDE))
+    write_store(content, root / "store", CropPolicy(side=SIDE, scale=scale))
     return root / "store"
 
 
@@ -120,6 +125,36 @@ def test_a_photograph_on_both_sides_is_an_error(tmp_path: Path, drawn: list[Face
     assert set(finding.ids) == {"train3", "test0"}
 
 
+def test_both_columns_that_name_a_photograph_are_examined(tmp_path: Path, drawn: list[FaceEntry]) -> None:
+    """A warning by the one does not hide an error by the other; what both say is said once."""
+    store = write(tmp_path, drawn)
+    frame = pd.read_parquet(store / TABLE_FILE)
+    frame.loc[[TRAIN + 1, TRAIN + 2], "photo"] = "of two scored splits"
+    frame.loc[TRAIN + 1, "split"] = "val"
+    frame.loc[[3, TRAIN], "image"] = "leaked.png"
+    frame.to_parquet(store / TABLE_FILE)
+
+    def told() -> dict[str, set[str]]:
+        findings = [f for f in found(store, quick=True) if f.check == "same photograph"]
+        assert len({f.level for f in findings}) == len(findings)
+        return {f.level: set(f.ids) for f in findings}
+
+    expected = {"error": {"train3", "test0"}, "warning": {"test1", "test2"}}
+    assert told() == expected
+    frame["image"] = frame["image"].where(frame["photo"] != "of two scored splits", "the same")
+    frame.loc[[3, TRAIN], "photo"] = "leaked"
+    frame.to_parquet(store / TABLE_FILE)
+    assert told() == expected
+
+
+def test_pairs_of_scored_splits_are_no_leak_into_training(tmp_path: Path, drawn: list[FaceEntry]) -> None:
+    again = entry("again", drawn[-1].image.read(), drawn[-1].landmarks, "val")
+    finding = of_check(found(write(tmp_path, [*drawn, again]), quick=True), "identical crops", "warning")
+    assert set(finding.ids) == {"test7", "again"}
+    assert "Nothing leaks into training" in finding.message
+    assert "Remove" not in finding.message
+
+
 def test_an_identical_picture_is_an_error_and_a_worked_over_one_a_warning(
     tmp_path: Path, drawn: list[FaceEntry]
 ) -> None:
@@ -172,7 +207,13 @@ def test_landmarks_outside_photograph_box_and_crop_are_counted(tmp_path: Path, d
     assert photo.ids == ("train2",)
     assert photo.measured[0] == photo.values["landmarks"] == (shifted < -0.5).any(axis=1).sum()
     assert of_check(findings, "outside box", "warning").ids == ("train4",)
-    assert of_check(findings, "outside crop", "warning").ids == ("train7",)
+    assert of_check(findings, "outside crop", "error").ids == ("train7",)
+
+
+def test_a_crop_without_surroundings_holds_its_landmarks(tmp_path: Path, drawn: list[FaceEntry]) -> None:
+    """At scale 1 the outermost landmarks lie on the edge of the crop, to the last digit on either side of it."""
+    store = write(tmp_path, drawn, scale=1.0)
+    assert not [f for f in found(store, quick=True) if f.check == "outside crop"]
 
 
 def test_small_eye_distances_are_graded(tmp_path: Path, drawn: list[FaceEntry]) -> None:
@@ -186,10 +227,20 @@ def test_small_eye_distances_are_graded(tmp_path: Path, drawn: list[FaceEntry]) 
     frame.loc[4, "x0"] = np.nan
     frame.to_parquet(store / TABLE_FILE)
     findings = found(store, quick=True)
-    errors = [f.ids for f in findings if (f.check, f.level) == ("eyes", "error")]
-    assert errors == [("train4",), ("train1",)]
+    assert of_check(findings, "eyes", "error").ids == ("train1",)
     warning = of_check(findings, "eyes", "warning")
     assert (warning.ids, warning.measured) == (("train2",), (3.0,))
+
+
+def test_landmarks_that_are_no_numbers_are_an_error_of_any_scheme(tmp_path: Path, drawn: list[FaceEntry]) -> None:
+    store = write(tmp_path, drawn, scheme=replace(IBUG68, name="no distances", normalisers={}))
+    frame = pd.read_parquet(store / TABLE_FILE)
+    frame.loc[4, "x0"], frame.loc[6, "y9"] = np.nan, np.inf
+    frame.to_parquet(store / TABLE_FILE)
+    findings = found(store, quick=True)
+    assert of_check(findings, "store", "error").ids == ("train4", "train6")
+    assert of_check(findings, "boxes", "info").values.keys() >= {"width_ratio"}  # and no face lacks its official box
+    assert not {"train4", "train6"} & set(of_check(findings, "shapes", "info").ids)
 
 
 def test_a_mirror_list_that_swaps_a_pair_is_an_error(tmp_path: Path, drawn: list[FaceEntry]) -> None:
@@ -208,6 +259,17 @@ def test_a_face_numbered_from_the_other_side_is_named(tmp_path: Path, drawn: lis
     findings = found(write(tmp_path, faces))
     assert of_check(findings, "left and right", "warning").ids == ("train9",)
     assert of_check(findings, "shapes", "info").ids[0] == "train9"
+
+
+def test_exchanged_mouth_corners_are_named(tmp_path: Path, drawn: list[FaceEntry]) -> None:
+    faces = [*drawn]
+    for i in (9, 20):
+        points = faces[i].landmarks.copy()
+        points[[48, 54]] = points[[54, 48]]
+        faces[i] = replace(faces[i], landmarks=points)
+    finding = of_check(found(write(tmp_path, faces), quick=True), "exchanged pairs", "warning")
+    assert set(finding.ids) == {"train9", "train20"}
+    assert finding.values == {"landmarks": [48, 48], "pairs": {"48 and 54": 2}}
 
 
 def test_annotations_that_repeat_are_named(tmp_path: Path, drawn: list[FaceEntry]) -> None:
@@ -292,9 +354,10 @@ def test_a_damaged_store_is_an_error(
 
 def test_what_prepare_recorded_is_repeated(tmp_path: Path, drawn: list[FaceEntry]) -> None:
     problems = tuple(Problem("missing image", "test", f"{i}.jpg", "it is not there") for i in range(4))
-    finding = next(f for f in found(write(tmp_path, drawn, problems=problems)) if f.check == "problems")
-    assert finding.values["count"] == 4
-    assert "4 x missing image of 'test'" in finding.message
+    told, photographs = [f for f in found(write(tmp_path, drawn, problems=problems)) if f.check == "problems"]
+    assert told.values["count"] == 4
+    assert "4 x missing image of 'test'" in told.message
+    assert "rotation" not in photographs.message  # no photograph had one
 
 
 def test_a_folder_that_is_no_store_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from unittest.mock import patch
 
 import cv2
 import numpy as np
@@ -14,10 +16,15 @@ from typer.testing import CliRunner
 
 from facegraph.cli.doctor import doctor
 from facegraph.data.entries import FaceEntry, FileImage
+from facegraph.data.store import hashing
+from facegraph.data.store.hashing import file_hash
 from facegraph.data.store.layout import CropPolicy
 from facegraph.data.store.reader import FaceStore
 from facegraph.data.store.writer import StoreContent, write_store
+from facegraph.doctor import crop_prints
+from facegraph.doctor.checks import CHECKS, examine
 from facegraph.doctor.examination import Examination
+from facegraph.errors import DataError
 from facegraph.landmarks import IBUG68
 from tests.helpers.crops import write_crops
 
@@ -98,9 +105,78 @@ def test_no_report_is_overwritten(store: Path, tmp_path: Path) -> None:
 
 def test_a_folder_without_a_store_ends_with_its_message(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(tmp_path), "--out", str(tmp_path / "report")])
-    assert result.exit_code == 1
-    assert "no prepared store" in str(result.exception) + result.output
+    assert result.exit_code == 2
+    assert "no prepared store" in result.output
     assert not (tmp_path / "report").exists()
+
+
+def test_a_report_that_cannot_be_written_is_told_at_once(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with patch("facegraph.cli.doctor.examine", side_effect=AssertionError("work was done first")):
+        result = CliRunner().invoke(app, [str(store), "--out", str(tmp_path / "file" / "report")])
+    assert result.exit_code == 2
+    assert "cannot be made" in result.output
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_report_stays_where_reports_are(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    info = tmp_path / "store" / "store.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "dataset": ".."}))
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["store", "--quick"]).exit_code == 0
+    assert (tmp_path / "outputs" / "doctor" / "_" / "report.json").is_file()
+
+
+def test_reports_on_faces_without_numbers_are_json(store: Path, tmp_path: Path) -> None:
+    """Every column of numbers but the crops' places, broken on a face of its own."""
+    shutil.copytree(store, tmp_path / "store")
+    table = tmp_path / "store" / "annotations.parquet"
+    frame = pd.read_parquet(table)
+    columns = [name for name in frame.select_dtypes("float").columns if not name.startswith(("y", "x1", "x2", "x3"))]
+    for row, name in enumerate(columns):
+        frame.loc[row % 12, name] = (np.nan, np.inf, -np.inf)[row % 3]
+    frame.loc[12, "scale"] = np.inf
+    frame.to_parquet(table)
+    result = CliRunner().invoke(app, [str(table.parent), "--json", "--out", str(tmp_path / "report")])
+    assert result.exit_code == 1, result.output
+    for text in (result.stdout, (tmp_path / "report" / "report.json").read_text(encoding="utf-8")):
+        assert json.loads(text, parse_constant=_no_json)["counts"]["error"]
+
+
+def _no_json(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_every_shard_is_hashed_once_and_progress_is_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed, read, begun = [], [], []
+
+    def counting(path: Path) -> str:
+        hashed.append(path.name)
+        return file_hash(path)
+
+    for module in (crop_prints, hashing):
+        monkeypatch.setattr(module, "file_hash", counting)
+    examine(Examination(FaceStore(store), workers=2, advance=read.append), begin=begun.append)
+    assert hashed == sorted(path.name for path in (store / "images").iterdir())
+    assert (read[0], sum(read)) == (0, 28)
+    assert len(begun) == len(CHECKS)
+    assert "similar" in begun
+
+
+@pytest.mark.parametrize("column", ["y7", "box_x0", "source", "shift_x", "length", "attr_odd"])
+def test_a_table_without_a_column_is_refused(store: Path, tmp_path: Path, column: str) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    info, table = tmp_path / "store" / "store.json", tmp_path / "store" / "annotations.parquet"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "attributes": ["odd"]}))
+    frame = pd.read_parquet(table).assign(attr_odd=True)
+    frame.drop(columns=column).to_parquet(table)
+    with pytest.raises(DataError, match=f"'{column}'.*Prepare the set again"):
+        FaceStore(table.parent)
+    if column != "source":
+        frame.assign(**{column: "text"}).to_parquet(table)
+        with pytest.raises(DataError, match=f"other than numbers in column '{column}'"):
+            FaceStore(table.parent)
 
 
 def test_threads_change_nothing(store: Path) -> None:

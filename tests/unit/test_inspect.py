@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import typer
 from click.testing import Result
 from typer.testing import CliRunner
 
 from facegraph.cli.inspect import inspect
-from facegraph.data.store.layout import INFO_FILE, CropPolicy
-from facegraph.inspection.report import file_name
+from facegraph.data.store.layout import INFO_FILE, TABLE_FILE, CropPolicy, file_name
+from facegraph.errors import DataError
+from facegraph.inspection import statistics
+from facegraph.inspection.report import PictureFolder
 from tests.helpers.quad_stores import quad_store
 
 PICTURES = {
@@ -67,7 +71,10 @@ def test_page_shows_every_picture_and_where_the_store_came_from(made: tuple[Path
     assert len(page) < 15e6
     assert set(re.findall(r"<figcaption>([\w.]+):", page)) == PICTURES
     info = json.loads((store / INFO_FILE).read_text(encoding="utf-8"))
-    for part in (info["content_hash"], "4711", "-4693", "missing image", "tight landmark box", "augment=light"):
+    for part in (
+        *(info["content_hash"], "4711", "-4693", "missing image", "tight landmark box", "augment=light"),
+        *("the median of all is", "9 bins and at most 10 draws"),
+    ):
         assert part in page, part
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;.jpg" in page
@@ -113,6 +120,7 @@ def test_nothing_is_overwritten(store: Path, tmp_path: Path) -> None:
         (["--box", "official"], ["18 of 18 faces have no box", "box=landmarks"]),
         (["--count", "0"], ["count is 0"]),
         (["--input-size", "3"], ["input size is 3", "16"]),
+        (["--seed", "-1"], ["seed is -1"]),
         (["head=fc"], ["'head=fc' changes nothing", "box.margin=1.5"]),
         (["box.margn=2"], ["box.margn", "Did you mean 'box.margin'"]),
         (["box.margin=-1"], ["box.margin is -1"]),
@@ -128,6 +136,55 @@ def test_mistakes_are_answered_and_leave_nothing_behind(
     for part in named:
         assert part in said
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = call(store, "--out", tmp_path / "file" / "x")
+    assert isinstance(done.exception, SystemExit)
+    assert "cannot be made" in str(done.exception) + done.output
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_damaged_faces_are_left_out_and_counted(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store, tmp_path / "store")
+    table = pd.read_parquet(store / TABLE_FILE)
+    table.loc[0, "x0"] = np.nan
+    table.loc[1, [f"{axis}{i}" for i in range(4) for axis in "xy"]] = 7.0
+    table.to_parquet(tmp_path / "store" / TABLE_FILE)
+    done = call(tmp_path / "store", "--count", 2, "--input-size", 32, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "2 faces whose landmarks are not finite or all coincide" in page
+    assert "16 faces, quad4" in page
+    table["x0"] = np.inf
+    table.to_parquet(tmp_path / "store" / TABLE_FILE)
+    done = call(tmp_path / "store")
+    assert isinstance(done.exception, SystemExit)
+    assert "none of the 18 faces of 'train'" in str(done.exception) + done.output
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_failure_leaves_nothing_behind(
+    store: Path, tmp_path: Path, existing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise DataError("a damaged crop")
+
+    monkeypatch.setattr(statistics, "box_rows", fail)
+    out = tmp_path / "out"
+    if existing:
+        out.mkdir()
+    done = call(store, "--count", 1, "--input-size", 32, "--out", out)
+    assert "a damaged crop" in str(done.exception) + done.output
+    assert out.exists() == existing
+    assert not existing or list(out.iterdir()) == []
+
+
+def test_names_that_would_fall_on_one_file_get_numbers(tmp_path: Path) -> None:
+    pictures = PictureFolder(tmp_path)
+    names = [pictures.new_file(f"attribute_{file_name(name)}.png").name for name in ("a b", "a_b", "A_b", "c")]
+    assert names == ["attribute_a_b.png", "attribute_a_b_2.png", "attribute_A_b_3.png", "attribute_c.png"]
 
 
 def test_a_folder_that_is_no_store(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import DetectorJitteredBox, LandmarkBox, OfficialBox
+from facegraph.data.store.counts import list_counts
 from facegraph.data.store.layout import CropPolicy
 from facegraph.data.store.reader import FaceStore
 from facegraph.errors import ConfigError, DataError
@@ -128,6 +129,26 @@ def test_suspicious_faces_name_their_worst_landmarks(store: FaceStore, monkeypat
     assert captions == ["4.2   worst: 2, 3, 1\n" + view.scored.table.ids[5]]
 
 
+def test_a_place_is_that_of_the_crop(store: FaceStore) -> None:
+    augmentation = Augmentation(GeometricAugmentation(rotation_degrees=20, shift=0.05, flip_probability=0.5))
+    view = StoreView(store, "train", DetectorJitteredBox(shift=0.2), augmentation, input_size=64)
+    for face in range(6):
+        for crop, place in (
+            (view.plain(face), view.plain_place(face)),
+            (view.augmented(face, 1), view.augmented_place(face, 1)),
+        ):
+            np.testing.assert_array_equal(crop.image_to_crop, place.image_to_crop)
+            np.testing.assert_array_equal(crop.landmarks, place.landmarks)
+
+
+def test_numbers_of_boxes_are_rounded_not_in_powers_of_ten(store: FaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    view = view_of(store)
+    frame = store.frame.assign(value_a=1120.4, value_b=-2.07e-16, value_c=12.345, value_d=0.98765, value_e=9.99996)
+    monkeypatch.setattr(store, "frame", frame)
+    rows = {str(name): values for name, *values in statistics.box_rows(view)}
+    assert [str(rows[name][0]) for name in "abcde"] == ["1120", "0.0", "12.3", "0.988", "10.0"]
+
+
 def test_empty_area_is_told_from_what_the_store_lost(store: FaceStore, tmp_path: Path) -> None:
     inside = statistics.crop_statistics(view_of(store, PLAIN, margin=1.6))
     assert inside.lost == 0
@@ -142,7 +163,7 @@ def test_empty_area_is_told_from_what_the_store_lost(store: FaceStore, tmp_path:
 
 def test_rows_of_counts_and_problems(store: FaceStore) -> None:
     info = replace(store.info, official_counts={"train": 20, "val": 3, "train/odd": 9})
-    assert statistics.count_rows(info) == [
+    assert [(*count, count.difference) for count in list_counts(info)] == [
         ("train", 18, 20, -2), ("train/odd", 9, 9, 0), ("val", 0, 3, -3), ("test", 6, None, None),
         ("test/odd", 3, None, None),
     ]  # fmt: skip

@@ -27,7 +27,7 @@ from facegraph.bench.targets import (
     judge,
 )
 from facegraph.bench.timing import Part, Speed, take_turns
-from facegraph.bench.workers import WorkerMemory, epoch_rates, worker_memory
+from facegraph.bench.workers import FEW, MANY, WorkerMemory, epoch_rates, worker_memory
 from facegraph.data.faces import FaceSubset
 from facegraph.errors import ConfigError
 
@@ -40,7 +40,7 @@ class DataBench:
     """Result of one run.
 
     faces: that were measured on. speeds: by part. workers: number of loader processes -> faces/s by the clock.
-    memory: of a loader process at a quarter of the faces and at all of them.
+    memory: of a loader process with few annotated faces over a quarter of the crops, and with many over all of them.
     """
 
     faces: int
@@ -117,8 +117,10 @@ def _measure(faces: BenchFaces, input_size: int, workers: Sequence[int], say: Sa
     say(f"timing loaders with {', '.join(map(str, workers))} processes")
     rates = epoch_rates(dataset, input_size, batch_size, workers)
     say("measuring the memory of a loader process")
-    few = OneSource("store", faces.scheme, FaceSubset(faces.store, np.arange(count // 4)))
-    measured = [worker_memory(d, input_size, min(batch_size, count // 4)) for d in (few, dataset)]
+    measured = [
+        worker_memory(faces.scheme, FaceSubset(faces.store, np.arange(crops)), rows, input_size, batch_size)
+        for rows, crops in ((FEW, count // 4), (MANY, count))
+    ]
     memory = tuple(m for m in measured if m is not None)
     return DataBench(
         faces=count,
@@ -128,7 +130,7 @@ def _measure(faces: BenchFaces, input_size: int, workers: Sequence[int], say: Sa
         speeds=speeds,
         workers=rates,
         memory=memory,
-        targets=judge(speeds, rates, memory),
+        targets=judge(speeds, rates, memory, count // batch_size),
     )
 
 

@@ -23,7 +23,9 @@ from facegraph.structures import FaceBatch
 
 MARGIN = 1.25
 _ROTATION, _SCALE, _SHIFT = 40.0, (0.9, 1.1), 0.1171875
-"""The augmentation of the SCC paper, as in augment=paper."""
+"""The augmentation of the SCC paper, as in augment=paper; a test compares them."""
+_ROOM = 1.6
+"""What albumentations is given over the side of the crop, so that it too finds pixels when it turns: a whole store."""
 
 # other parts work this many batches behind, so that none finds its crops in the cache because another one was there
 _BEHIND = 7
@@ -47,10 +49,9 @@ class OneSource(LandmarkDataset):
 
 def training_module(dataset: LandmarkDataset, input_size: int, batch_size: int, workers: int) -> FaceDataModule:
     """The data module of a training with the paper's augmentation, set up; no faces are kept for validation."""
-    geometric = GeometricAugmentation(_ROTATION, *_SCALE, _SHIFT, flip_probability=0.5)
     module = FaceDataModule(
         dataset,
-        Augmentation(geometric, [RectangleOcclusion()]),
+        paper_augmentation(),
         PerImage(),
         input_size=input_size,
         box=LandmarkBox(MARGIN),
@@ -62,6 +63,11 @@ def training_module(dataset: LandmarkDataset, input_size: int, batch_size: int, 
     )
     module.setup("fit")
     return module
+
+
+def paper_augmentation() -> Augmentation:
+    """That of augment=paper."""
+    return Augmentation(GeometricAugmentation(_ROTATION, *_SCALE, _SHIFT, flip_probability=0.5), [RectangleOcclusion()])
 
 
 class Training:
@@ -125,7 +131,10 @@ def _stored_to_crop(batch: FaceBatch, source: FaceSource) -> list[np.ndarray]:
 
 
 class Albumentations:
-    """The same augmentation as a user would write it with albumentations: cut out, resize, then transforms."""
+    """The same changes as a user would write them with albumentations: cut out with surroundings, resize, transform.
+
+    Its rectangle is a square inside the crop, which is the nearest that albumentations has.
+    """
 
     def __init__(self, name: str, source: FaceSource, batches: list[FaceBatch], input_size: int) -> None:
         self.name = name
@@ -133,17 +142,21 @@ class Albumentations:
         self._source = source
         self._rows = [batch.index.tolist() for batch in batches]
         hole = (float(np.sqrt(0.2)),) * 2
+        wide = round(_ROOM * input_size)
+        shift = _SHIFT * input_size / wide
         self._transform = A.Compose(
             [
-                A.Resize(input_size, input_size),
+                A.Resize(wide, wide),
                 A.HorizontalFlip(p=0.5),
                 A.Affine(
                     scale=_SCALE,
-                    translate_percent=(-_SHIFT, _SHIFT),
+                    keep_ratio=True,
+                    translate_percent=(-shift, shift),
                     rotate=(-_ROTATION, _ROTATION),
                     fill=FILL[0],
                     p=1.0,
                 ),
+                A.CenterCrop(input_size, input_size),
                 A.CoarseDropout((1, 1), hole, hole, fill="random_uniform", p=0.5),
                 A.Normalize(normalization="image_per_channel", p=1.0),
                 ToTensorV2(),
@@ -160,8 +173,11 @@ class Albumentations:
         image = self._source.image(row)
         points = transform_points(self._source.image_to_stored(row), self._source.table.landmarks[row])
         x0, y0, x1, y1 = landmark_box(points)
-        half = MARGIN * max(x1 - x0, y1 - y0) / 2
-        left, top = (max(0, int(c - half)) for c in ((x0 + x1) / 2, (y0 + y1) / 2))
-        cut = image[top : top + int(2 * half), left : left + int(2 * half)]
+        side = min(round(_ROOM * MARGIN * max(x1 - x0, y1 - y0)), *image.shape[:2])
+        left, top = (
+            min(max(0, round(centre - (side - 1) / 2)), length - side)
+            for centre, length in zip(((x0 + x1) / 2, (y0 + y1) / 2), image.shape[1::-1], strict=True)
+        )
+        cut = image[top : top + side, left : left + side]
         done = self._transform(image=cut, keypoints=points - (left, top))
         return done["image"], torch.from_numpy(np.asarray(done["keypoints"], dtype=np.float32))

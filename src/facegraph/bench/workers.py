@@ -5,29 +5,62 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 from torch.utils.data import DataLoader
 
-from facegraph.bench.parts import training_module
-from facegraph.data.source import FaceTable, LandmarkDataset
+from facegraph.bench.parts import OneSource, training_module
+from facegraph.data.faces import select_rows
+from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
+from facegraph.landmarks import LandmarkScheme
+from facegraph.structures import FaceBatch
 
 _ROLLUP = "/proc/{}/smaps_rollup"
 _FIELDS = ("Pss", "Pss_Anon", "Pss_File")
+FEW, MANY = 2_000, 60_000
+"""Faces whose annotations a worker is given; the second is the size of 300W-LP, the largest set there is."""
+_SEEN = 2.0
+"""Faces a worker loads per crop there is, so that it has seen nine crops in ten."""
+
+
+class RepeatedFaces:
+    """A table of any length over the crops of a source: row i shows face i modulo their number, under its own name."""
+
+    def __init__(self, source: FaceSource, rows: int) -> None:
+        self._source = source
+        self._crops = len(source.table)
+        table = select_rows(source.table, np.arange(rows) % self._crops)
+        names = tuple(f"{name} copy {row // self._crops}" for row, name in enumerate(table.ids))
+        photos = tuple(f"{name} copy {row // self._crops}" for row, name in enumerate(table.photos))
+        self._table = replace(table, ids=names, photos=photos)
+
+    @property
+    def table(self) -> FaceTable:
+        return self._table
+
+    def image(self, index: int) -> np.ndarray:
+        return self._source.image(index % self._crops)
+
+    def image_to_stored(self, index: int) -> np.ndarray:
+        return self._source.image_to_stored(index % self._crops)
 
 
 @dataclass(frozen=True)
 class WorkerMemory:
     """Memory of one loader process, bytes; what several processes share is shared out evenly.
 
-    faces: that it loaded from. annotations: bytes of the arrays that describe them. own: written by the process itself
-    and not shared with a file. files: mapped from files; the operating system takes it back when it needs it.
-    total: all of it.
+    faces: that it was given. crops: different pictures among them. pixels: bytes of these pictures. annotations: bytes
+    of the arrays and names that describe the faces. own: written by the process itself and not shared with a file.
+    files: mapped from files; the operating system takes it back when it needs it. total: all of it.
     """
 
     faces: int
+    crops: int
+    pixels: int
     annotations: int
     own: int
     files: int
@@ -37,8 +70,9 @@ class WorkerMemory:
 def epoch_rates(
     dataset: LandmarkDataset, input_size: int, batch_size: int, counts: Sequence[int], rounds: int = 3
 ) -> dict[int, float]:
-    """Number of loader processes -> faces/s by the clock, median over epochs taken in turns.
+    """Number of loader processes -> faces/s by the clock of the loader alone, median over epochs taken in turns.
 
+    Batches are counted as they are sent to the device, in bytes; nothing normalises them.
     The processes of all counts are started first; an idle one costs nothing. 0 loads in this process.
     """
     loaders = {n: training_module(dataset, input_size, batch_size, n).train_dataloader() for n in counts}
@@ -61,13 +95,17 @@ def _rate(loader: DataLoader, batch_size: int, workers: int) -> float:
     return counted / (time.perf_counter() - start)
 
 
-def worker_memory(dataset: LandmarkDataset, input_size: int, batch_size: int) -> WorkerMemory | None:
-    """Memory of a loader process after two epochs; None where /proc does not tell."""
+def worker_memory(
+    scheme: LandmarkScheme, source: FaceSource, faces: int, input_size: int, batch_size: int
+) -> WorkerMemory | None:
+    """Memory of a loader process with so many faces over the crops of a source; None where /proc does not tell."""
+    dataset = OneSource("memory", scheme, RepeatedFaces(source, faces))
     before = set(multiprocessing.active_children())
     loader = training_module(dataset, input_size, batch_size, workers=1).train_dataloader()
-    for _ in range(2):
-        for _batch in loader:
-            pass
+    crops = len(source.table)
+    batches = _endless(loader)
+    for _ in islice(batches, int(np.ceil(_SEEN * crops / batch_size))):
+        pass
     started = [child.pid for child in multiprocessing.active_children() if child not in before]
     if not started or not Path(_ROLLUP.format(started[0])).is_file():
         return None
@@ -76,14 +114,21 @@ def worker_memory(dataset: LandmarkDataset, input_size: int, batch_size: int) ->
         name, _, value = line.partition(":")
         if name in found:
             found[name] = 1024 * int(value.split()[0])
-    table = dataset.train().table
+    batches.close()
     return WorkerMemory(
-        faces=len(table),
-        annotations=_table_bytes(table),
+        faces=faces,
+        crops=min(crops, faces),
+        pixels=min(crops, faces) * source.image(0).nbytes,
+        annotations=_table_bytes(dataset.train().table),
         own=found["Pss_Anon"],
         files=found["Pss_File"],
         total=found["Pss"],
     )
+
+
+def _endless(loader: DataLoader) -> Generator[FaceBatch, None, None]:
+    while True:
+        yield from loader
 
 
 def _table_bytes(table: FaceTable) -> int:

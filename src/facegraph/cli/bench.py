@@ -39,9 +39,10 @@ def data(
 ) -> None:
     """Faces per second from the disk to the network, and what bounds them.
 
-    In turns, on one core: a training's batches from a prepared store and from the original photographs, the same
-    augmentation written with albumentations, and cv2.warpAffine alone, each with the augmentation of augment=paper.
-    Then the real loader with worker processes, and the memory of one.
+    In turns, on one core, with augment=paper: a training's batches, normalised, from a prepared store and from the
+    original photographs; the same changes as albumentations has them; and cv2.warpAffine alone.
+    Then the real loader alone with worker processes, its batches as bytes, as they are sent to the device; and the
+    memory of such a process.
     """
 
     def command() -> None:
@@ -85,7 +86,9 @@ def _print(found: DataBench, console: Console) -> None:
         share = "-" if floor is None else f"{100 * speed.per_core / floor.per_core:.0f} %"
         speeds.add_row(speed.name, f"{speed.per_core:.0f}", f"{speed.best:.0f}", f"{speed.clock:.0f}", share)
     console.print(speeds)
-    loaders = Table("loader", "faces/s, wall clock", title="worker processes", title_justify="left")
+    loaders = Table(
+        "loader", "faces/s, wall clock", title="the loader alone, bytes as sent to the device", title_justify="left"
+    )
     for number, rate in found.workers.items():
         loaders.add_row("in the training process" if number == 0 else f"{number} workers", f"{rate:.0f}")
     console.print(loaders)
@@ -99,9 +102,9 @@ def _print(found: DataBench, console: Console) -> None:
 
 def _print_memory(found: DataBench, console: Console) -> None:
     table = Table("faces", title="memory of a worker, MiB (proportional set size)", title_justify="left")
-    for column in ("annotations", "own", "mapped files", "total"):
+    for column in ("crops", "annotations", "own", "mapped files", "total"):
         table.add_column(column, justify="right")
     for memory in found.memory:
-        parts = (memory.annotations, memory.own, memory.files, memory.total)
+        parts = (memory.pixels, memory.annotations, memory.own, memory.files, memory.total)
         table.add_row(str(memory.faces), *(f"{part / 2**20:.1f}" for part in parts))
     console.print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +13,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from facegraph.cli.guard import guarded
+from facegraph.data.store.layout import file_name
 from facegraph.data.store.reader import FaceStore
-from facegraph.doctor.checks import examine
+from facegraph.doctor.checks import CHECKS, examine
 from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import ERROR, Finding, count_levels
-from facegraph.doctor.report import to_dict, write_report
+from facegraph.doctor.report import new_folder, to_dict, to_json, write_report
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
@@ -26,31 +26,33 @@ _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 def doctor(
     store: Annotated[Path, typer.Argument(help="Folder of a prepared store.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report [outputs/doctor/<data set>].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: outputs/doctor/<data set>.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads that read crops; 0 for one per core.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Leave the content hash out.")] = False,
 ) -> None:
     """Check a prepared store: counts, duplicates and leaks between splits, landmarks that cannot be right.
 
-    Ends with exit code 1 where a finding is an error, else with 0.
+    Ends with exit code 0, or 1 where a finding is an error, or 2 where nothing could be checked.
     """
-    guarded(lambda: _doctor(store, as_json, out, workers, quick))
+    guarded(lambda: _doctor(store, as_json, out, workers, quick), exit_code=2)
 
 
 def _doctor(path: Path, as_json: bool, out: Path | None, workers: int, quick: bool) -> None:
     store = FaceStore(path)
     workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    folder = new_folder(out or Path("outputs/doctor") / file_name(store.info.dataset))
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading crops", total=len(store))
-        examination = Examination(store, workers, quick, advance=lambda count: progress.advance(task, count))
-        findings = examine(examination)
-        progress.update(task, description="drawing", completed=len(store))
-        folder = write_report(
-            examination, findings, out or Path("outputs/doctor") / store.info.dataset.replace("/", "_")
+        steps = progress.add_task("", total=len(CHECKS) + 1, completed=-1)
+        crops = progress.add_task("reading crops", total=len(store), visible=False)
+        examination = Examination(
+            store, workers, quick, advance=lambda count: progress.update(crops, advance=count, visible=True)
         )
+        findings = examine(examination, begin=lambda name: progress.update(steps, advance=1, description=name))
+        progress.update(steps, advance=1, description="drawing")
+        write_report(examination, findings, folder)
     levels = count_levels(findings)
     if as_json:
-        print(json.dumps({**to_dict(examination, findings), "report": str(folder)}, indent=2, ensure_ascii=False))
+        print(to_json({**to_dict(examination, findings), "report": str(folder)}))
     else:
         console = Console()
         console.print(_table(findings, f"{store.info.dataset}, {len(store):,} faces, {path}"))

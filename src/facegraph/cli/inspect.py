@@ -31,7 +31,9 @@ def inspect(
     count: Annotated[int, typer.Option(help="Faces on a sheet.")] = 24,
     split: Annotated[str | None, typer.Option(help="Whose faces; default: train, or the store's first split.")] = None,
     augment: Annotated[str, typer.Option(help="Option of conf/augment: paper, fan, musica, light, none.")] = "paper",
-    box: Annotated[str, typer.Option(help="Option of conf/box: landmarks, official, detector-jittered.")] = "landmarks",
+    box: Annotated[
+        str, typer.Option(help="Option of conf/box: landmarks, official, official-or-landmarks, detector-jittered.")
+    ] = "landmarks",
     input_size: Annotated[int, typer.Option(help="Side of the network's input, px.")] = 256,
     seed: Annotated[int, typer.Option(help="Of the faces shown and of the augmentation.")] = 0,
 ) -> None:

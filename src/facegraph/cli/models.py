@@ -16,7 +16,7 @@ from rich.table import Table
 from facegraph.cli.guard import guarded
 from facegraph.complexity import Complexity, measure
 from facegraph.compose import build_model, compose, statistics_for, training_landmarks
-from facegraph.errors import DataError
+from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.procrustes import procrustes
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
@@ -74,13 +74,19 @@ def _summary_table(costs: Complexity, title: str) -> Table:
 
 def _graph(overrides: list[str], landmarks: Path | None, top_k: int, frame: str, out: Path) -> None:
     points, scheme = _points(overrides, landmarks)
+    most = points.shape[1] - 1
+    if not 1 <= top_k <= most:
+        raise ConfigError(f"--top-k is {top_k}; with {most + 1} landmarks 1 to {most} neighbours are possible.")
     correlation = torch.from_numpy(landmark_correlation(points, frame))
     mask = graph_mask(top_k_neighbours(correlation, top_k), symmetric=False)
     edges, weights = (t.numpy() for t in edge_table(mask, correlation))
     existing = [name for name in ("edges.csv", "graph.png") if (out / name).exists()]
     if existing:
         raise DataError(f"{out} holds {' and '.join(existing)} already; nothing is overwritten. Choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"folder {out} cannot be made: {error}. Give another --out.") from error
     table = pd.DataFrame({"src": edges[:, 0], "dst": edges[:, 1], "weight": weights})
     table.to_csv(out / "edges.csv", index=False)
     plot_graph(edges, weights, procrustes(points)[1], scheme, out / "graph.png")

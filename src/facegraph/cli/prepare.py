@@ -22,10 +22,12 @@ from rich.progress import (
 from rich.text import Text
 
 from facegraph.cli.guard import guarded
+from facegraph.data.entries import UNREADABLE_IMAGE
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
+from facegraph.errors import ConfigError
 from facegraph.prepare.build import prepare as build
 from facegraph.prepare.datasets import NAMES, DatasetOptions, make_benchmark
-from facegraph.prepare.report import report
+from facegraph.prepare.report import report, to_printable
 
 
 class Format(str, Enum):
@@ -40,6 +42,8 @@ class Exif(str, Enum):
 
 _EXIF = {Exif.ignore: EXIF_IGNORED, Exif.apply: EXIF_APPLIED}
 _PLAIN = CropPolicy()
+_QUALITY = 95
+_VARIABLE = "FACEGRAPH_DATA"
 
 
 Dataset = Annotated[str, typer.Argument(help=", ".join(NAMES))]
@@ -50,7 +54,7 @@ Out = Annotated[
 ImageFormat = Annotated[
     Format, typer.Option("--format", help="raw: fastest to train from; jpeg: about a tenth of the size.")
 ]
-Quality = Annotated[int, typer.Option(help="Of the JPEG, 1 to 100.")]
+Quality = Annotated[int | None, typer.Option(help=f"Of the JPEG, 1 to 100. [default: {_QUALITY}]")]
 Side = Annotated[int, typer.Option(help="Of the stored crop, px.")]
 Scale = Annotated[float, typer.Option(help="Side of the square over the longer side of the face's box.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Any problem, or a count that is not official, is an error.")]
@@ -78,7 +82,7 @@ def prepare(
     source: Source,
     out: Out = None,
     image_format: ImageFormat = Format.raw,
-    quality: Quality = 95,
+    quality: Quality = None,
     side: Side = _PLAIN.side,
     scale: Scale = _PLAIN.scale,
     strict: Strict = False,
@@ -94,21 +98,19 @@ def prepare(
 ) -> None:
     """Cut the faces of a benchmark out of its photographs and store them with their annotations.
 
-    A run that was killed goes on where it stopped when the same command is given again.
+    A run that was killed goes on where it stopped when the same command is given again. Photographs that cannot be read
+    are named. A JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
     """
     options = DatasetOptions(scheme, tuple(attributes) if attributes else None, photo_pattern, points, flipped or None)
-    place = default_out(dataset) if out is None else out
+    place = (default_out(dataset) if out is None else out).expanduser()
 
     def command() -> None:
         benchmark = make_benchmark(dataset, options)
-        own_quality = quality if image_format is Format.jpeg else 0
-        crop = CropPolicy(
-            side=side, scale=scale, image_format=image_format.value, quality=own_quality, exif=_EXIF[exif]
-        )
+        crop = CropPolicy(side, scale, _PLAIN.around, image_format.value, _quality(image_format, quality), _EXIF[exif])
         was_whole = (place / INFO_FILE).is_file()
         with ProgressBars() as bars:
             info = build(benchmark, source, place, crop, workers or _cores(), strict, restart, keep_unpacked, bars.show)
-        _print(info, place, default_out(dataset), was_whole)
+        _print(info, place, Path(f"{os.environ.get(_VARIABLE, 'data')}/{dataset}").expanduser(), was_whole)
 
     try:
         guarded(command)
@@ -117,17 +119,28 @@ def prepare(
         raise typer.Exit(130) from None
 
 
+def _quality(image_format: Format, quality: int | None) -> int:
+    if image_format is Format.jpeg:
+        return _QUALITY if quality is None else quality
+    if quality is not None:
+        raise ConfigError(f"--quality {quality} is for --format jpeg; raw pixels have none. Add that, or leave it out.")
+    return 0
+
+
 def _print(info: StoreInfo, place: Path, usual: Path, was_whole: bool) -> None:
     if was_whole:
-        print(f"{place} is prepared already, from the same source and settings.")
+        print(f"{to_printable(str(place))} is prepared already, from the same source and settings.")
+        unread = sum(problem["kind"] == UNREADABLE_IMAGE for problem in info.problems)
+        if unread:
+            print(f"{unread} photograph(s) could not be read then. If they can be now, remove it to prepare it again.")
     console = Console()
     for part in report(info, place, usual):
         console.print(part, soft_wrap=isinstance(part, Text))
 
 
 def default_out(dataset: str) -> Path:
-    """Where the configuration looks for a store."""
-    return Path(os.environ.get("FACEGRAPH_DATA", "data")) / dataset
+    """Where the configuration looks for a store; but an empty variable, which means / there, counts as none."""
+    return Path(os.environ.get(_VARIABLE) or "data") / dataset
 
 
 def _cores() -> int:
@@ -138,7 +151,13 @@ class ProgressBars:
     """A bar on stderr for each stage of the work."""
 
     def __init__(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(),
+        )
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._tasks: dict[str, TaskID] = {}
 
@@ -151,7 +170,9 @@ class ProgressBars:
 
     def show(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total, completed=done, start_at=done)
+            self._tasks[stage] = self._progress.add_task(
+                to_printable(stage), total=total, completed=done, start_at=done
+            )
         self._progress.update(self._tasks[stage], completed=done, total=total)
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from facegraph.data.formats.bounds import COORDINATE_LIMIT
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
+from facegraph.data.formats.files import decode_line, shown, split_lines
+from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import SCHEMES, LandmarkScheme
@@ -23,13 +28,14 @@ BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 class Annotations:
     """The rows of an annotation file, M faces in the order of the file.
 
-    lines: (M,) int, line of the file, the header is line 1. images, splits, photos: M strings. landmarks: (M, N, 2)
-    float64 image px. boxes: (M, 4) float64 image px, from the box columns if boxes_given, else tight.
-    attributes: (M, K) bool.
+    lines: (M,) int, line of the file, the header is line 1. ids, images, splits, photos: M strings; an id is the image,
+    with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px. boxes: (M, 4)
+    float64 image px, from the box columns if boxes_given, else tight. attributes: (M, K) bool.
     """
 
     path: Path
     lines: np.ndarray
+    ids: np.ndarray
     images: np.ndarray
     splits: np.ndarray
     photos: np.ndarray
@@ -51,40 +57,117 @@ def read_annotations(
         DataError: the file or one of its rows cannot be used.
         ConfigError: photo_pattern is no regular expression with a group.
     """
-    frame = _read_csv(path)
-    lines = frame.index.to_numpy() + 2
+    frame = _read_csv(path, path)
+    refused = _Refused(path, frame.index.to_numpy() + 2)
+    rows = _checked(path, frame, scheme, attributes, photo_pattern, refused)
+    if rows.boxes_given:
+        columns = list(BOX_COLUMNS)
+        _refuse_numbers(refused, frame[columns], rows.boxes, columns)
+        _refuse_flat(refused, rows.boxes, "box columns give")
+    return rows
+
+
+def read_usable_annotations(
+    path: Path, scheme: LandmarkScheme, attributes: Sequence[str] = (), photo_pattern: str | None = None
+) -> tuple[Annotations, tuple[Unusable, ...]]:
+    """read_annotations, but a row that cannot be used is left out; these rows are the second value.
+
+    Boxes are as written, not checked; NaN where they are no numbers.
+
+    Raises:
+        DataError: the file cannot be used, or no row of it.
+        ConfigError: photo_pattern is no regular expression with a group.
+    """
+    frame, damaged = _read_usable_csv(path)
+    refused = _Refused(path, frame.index.to_numpy() + 2, stop=False)
+    rows = _checked(path, frame, scheme, attributes, photo_pattern, refused)
+    unusable = (*damaged, *(refused.rows[row] for row in sorted(refused.rows)))
+    kept = np.setdiff1d(np.arange(len(frame)), list(refused.rows))
+    if not len(kept):
+        raise DataError(all_unusable(unusable))
+    arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes")
+    return replace(rows, **{name: getattr(rows, name)[kept] for name in arrays}), unusable
+
+
+@dataclass
+class _Refused:
+    """Rows that cannot be used: the first is an error, or, unless stop, all of them are collected.
+
+    lines: (M,) of the file. rows: number of a row -> what is wrong with it first.
+    """
+
+    path: Path
+    lines: np.ndarray
+    stop: bool = True
+    rows: dict[int, Unusable] = field(default_factory=dict)
+
+    def refuse(self, rows: Sequence[int] | np.ndarray, describe: Callable[[int], tuple[str, str]], advice: str) -> None:
+        """describe: place within a row ("" or ", column x0") and what is wrong there, for a number within rows."""
+        for number, row in enumerate(int(row) for row in rows):
+            if row in self.rows:
+                continue
+            place, wrong = describe(number)
+            where = f"{self.path}, line {self.lines[row]}{place}"
+            if self.stop:
+                raise DataError(f"{where}: {wrong} ({len(rows)} row(s) like this){advice}")
+            self.rows.setdefault(row, Unusable(where, f"{wrong}{advice}"))
+
+
+def _checked(
+    path: Path,
+    frame: pd.DataFrame,
+    scheme: LandmarkScheme,
+    attributes: Sequence[str],
+    photo_pattern: str | None,
+    refused: _Refused,
+) -> Annotations:
+    """All rows; boxes are not checked."""
     _check_columns(path, frame, scheme, attributes)
     points = [f"{axis}{i}" for i in range(scheme.num_landmarks) for axis in "xy"]
-    landmarks = _numbers(path, frame, points).reshape(len(frame), -1, 2)
-    _check_extent(path, lines, landmark_box(landmarks), "landmarks span")
+    numbers = _numbers(frame, points)
+    _refuse_numbers(refused, frame[points], numbers, points)
+    landmarks = numbers.reshape(len(frame), -1, 2)
     boxes = landmark_box(landmarks)
+    _refuse_flat(refused, boxes, "landmarks span")
     boxes_given = set(BOX_COLUMNS) <= set(frame.columns)
-    if boxes_given:
-        boxes = _numbers(path, frame, list(BOX_COLUMNS))
-        _check_extent(path, lines, boxes, "box columns give")
     images = frame["image"].to_numpy(dtype=object)
     return Annotations(
         path=path,
-        lines=lines,
+        lines=refused.lines,
+        ids=_ids(images),
         images=images,
         splits=frame["split"].to_numpy(dtype=object),
-        photos=_photos(path, frame, lines, photo_pattern),
+        photos=_photos(frame, photo_pattern, refused),
         landmarks=landmarks,
-        boxes=boxes,
+        boxes=_numbers(frame, list(BOX_COLUMNS)) if boxes_given else boxes,
         boxes_given=boxes_given,
-        attributes=_flags(path, frame, list(attributes)),
+        attributes=_flags(frame, list(attributes), refused),
     )
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    """All cells as stripped text; the index counts lines below the header, blank lines are gone."""
+def _ids(images: np.ndarray) -> np.ndarray:
+    total, seen = Counter(images), Counter[str]()
+    ids = []
+    for image in images:
+        seen[image] += 1
+        ids.append(image if total[image] == 1 else f"{image}#{seen[image]}")
+    return np.array(ids, dtype=object)
+
+
+def _read_csv(path: Path, content: Path | io.BytesIO) -> pd.DataFrame:
+    """All cells as stripped text; the index counts lines below the header, blank lines are gone.
+
+    content: the file, or what is to be read in its place.
+    """
     if not path.is_file():
         beside = sorted(p.name for p in path.parent.glob("*.csv"))
         raise DataError(f"annotation file {path} does not exist; csv files there: {beside}. Correct 'annotations'.")
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
+        frame = pd.read_csv(content, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no readable csv file: {error}. Write it as UTF-8 with commas.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}. Check its permissions and the disk.") from error
     if not isinstance(frame.index, pd.RangeIndex):
         raise DataError(f"{path}, line 2: more fields than the header has columns. Give each column a name.")
     frame = frame.fillna("").apply(lambda column: column.str.strip())
@@ -92,6 +175,42 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if frame.empty:
         raise DataError(f"{path} has no rows below its header. Write one row per face.")
     return frame
+
+
+def _read_usable_csv(path: Path) -> tuple[pd.DataFrame, tuple[Unusable, ...]]:
+    """_read_csv, once more without the lines that cannot be parsed if there are some."""
+    try:
+        return _read_csv(path, path), ()
+    except DataError:
+        if not path.is_file():
+            raise
+        kept, unusable = _parsable(path)
+        if not unusable:
+            raise
+    return _read_csv(path, io.BytesIO(b"\n".join(kept))), unusable
+
+
+def _parsable(path: Path) -> tuple[list[bytes], tuple[Unusable, ...]]:
+    """All lines, each taken for itself and blank where it is no row; a bad header is for _read_csv to tell."""
+    try:
+        lines = split_lines(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}. Check its permissions and the disk.") from error
+    unusable = []
+    columns = 0
+    for number, line in enumerate(lines, start=1):
+        where = f"{path}, line {number}"
+        try:
+            cells = len(next(csv.reader([decode_line(line, where)], strict=True), []))
+        except (DataError, csv.Error) as error:
+            reason = str(error).removeprefix(f"{where}: ")
+        else:
+            reason = f"{cells} cells, the header has {columns}." if cells > columns > 0 else ""
+            columns = columns or cells
+        if reason and number > 1:
+            unusable.append(Unusable(where, f"{reason} Correct or delete the row."))
+            lines[number - 1] = b""
+    return lines, tuple(unusable)
 
 
 def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attributes: Sequence[str]) -> None:
@@ -124,32 +243,35 @@ def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attr
         )
 
 
-def _numbers(path: Path, frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
-    values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
-    bad = np.argwhere(~(np.abs(values) <= COORDINATE_LIMIT))  # not '>', which NaN passes
-    if len(bad):
-        row, column = bad[0]
-        cell = frame.iloc[row][columns[column]]
-        raise DataError(
-            f"{path}, line {frame.index[row] + 2}, column {columns[column]}: '{cell[:40]}' is no finite number within "
-            f"{COORDINATE_LIMIT:g} ({len(np.unique(bad[:, 0]))} row(s) like this). Write the coordinate in px, or "
-            "delete the row."
-        )
-    return values
+def _numbers(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
+    """(M, len(columns)) float64, NaN for what is no number."""
+    return frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
 
 
-def _check_extent(path: Path, lines: np.ndarray, boxes: np.ndarray, what: str) -> None:
-    extent = boxes[:, 2:] - boxes[:, :2]
-    bad = np.flatnonzero((extent <= 0).any(axis=1))
-    if len(bad):
-        width, height = extent[bad[0]]
-        raise DataError(
-            f"{path}, line {lines[bad[0]]}: the {what} {width:g} x {height:g} px ({len(bad)} row(s) like this); width "
-            "and height must be positive (x0 < x1, y0 < y1). Correct or delete the row."
-        )
+def _refuse_numbers(refused: _Refused, cells: pd.DataFrame, values: np.ndarray, columns: list[str]) -> None:
+    bad = out_of_range(values)
+    rows, first = np.unique(bad[:, 0], return_index=True)
+
+    def describe(number: int) -> tuple[str, str]:
+        row, column = bad[first[number]]
+        cell = str(cells.iat[row, column])
+        wrong = f"{shown(cell)} is no finite number within {COORDINATE_LIMIT:g}"
+        return f", column {columns[column]}", wrong
+
+    refused.refuse(rows, describe, ". Write the coordinate in px, or delete the row.")
 
 
-def _photos(path: Path, frame: pd.DataFrame, lines: np.ndarray, pattern: str | None) -> np.ndarray:
+def _refuse_flat(refused: _Refused, boxes: np.ndarray, what: str) -> None:
+    rows = without_extent(boxes)
+
+    def describe(number: int) -> tuple[str, str]:
+        width, height = boxes[rows[number], 2:] - boxes[rows[number], :2]
+        return "", f"the {what} {width:g} x {height:g} px"
+
+    refused.refuse(rows, describe, "; width and height must be positive (x0 < x1, y0 < y1). Correct or delete the row.")
+
+
+def _photos(frame: pd.DataFrame, pattern: str | None, refused: _Refused) -> np.ndarray:
     if pattern is None:
         return frame["photo" if "photo" in frame.columns else "image"].to_numpy(dtype=object)
     try:
@@ -158,27 +280,28 @@ def _photos(path: Path, frame: pd.DataFrame, lines: np.ndarray, pattern: str | N
         raise ConfigError(f"photo_pattern '{pattern}' is no regular expression: {error}.") from error
     if compiled.groups < 1:
         raise ConfigError(f"photo_pattern '{pattern}' has no group; put the part that names the photograph in ( ).")
-    photos = []
-    for image, line in zip(frame["image"], lines, strict=True):
-        match = compiled.search(image)
-        if match is None or not match.group(1):
-            raise DataError(
-                f"{path}, line {line}: photo_pattern '{pattern}' does not match image '{image}'. Widen the pattern, "
-                "or leave it out and name photographs in a column 'photo'."
-            )
-        photos.append(match.group(1))
+    images = frame["image"].to_list()
+    photos = [(match.group(1) or "") if (match := compiled.search(image)) else "" for image in images]
+    bad = [row for row, photo in enumerate(photos) if not photo]
+    refused.refuse(
+        bad,
+        lambda number: ("", f"photo_pattern '{pattern}' does not match image '{images[bad[number]]}'"),
+        ". Widen the pattern, or leave it out and name photographs in a column 'photo'.",
+    )
     return np.array(photos, dtype=object)
 
 
-def _flags(path: Path, frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
+def _flags(frame: pd.DataFrame, columns: list[str], refused: _Refused) -> np.ndarray:
     if not columns:
         return np.zeros((len(frame), 0), dtype=bool)
-    values = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    values = _numbers(frame, columns)
     bad = np.argwhere(~np.isin(values, (0, 1)))
-    if len(bad):
-        row, column = bad[0]
-        raise DataError(
-            f"{path}, line {frame.index[row] + 2}, column {columns[column]}: attribute "
-            f"'{frame.iloc[row][columns[column]]}' is neither 0 nor 1. Write 0 or 1."
-        )
+    rows, first = np.unique(bad[:, 0], return_index=True)
+
+    def describe(number: int) -> tuple[str, str]:
+        row, column = bad[first[number]]
+        wrong = f"attribute '{frame.iloc[row][columns[column]]}' is neither 0 nor 1"
+        return f", column {columns[column]}", wrong
+
+    refused.refuse(rows, describe, ". Write 0 or 1.")
     return values == 1

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from facegraph.data.benchmarks.source_tree import check_outside, check_source, list_folder
 from facegraph.errors import DataError
 
 Progress = Callable[[str, int, int], None]
@@ -26,10 +29,14 @@ MAX_BYTES = 200 * 10**9
 MAX_ENTRIES = 5_000_000
 _SOURCE_LINK = "source"
 _REPORT_EVERY = 200
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+_DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error,
+    EOFError, OSError, ValueError, IndexError, NotImplementedError, OverflowError, MemoryError,
+)  # fmt: skip
+"""What Python's readers raise at damaged archives, and the system at a full disk."""
 
 
-def unpacked(source: Path, into: Path, names: Sequence[str], progress: Progress | None = None) -> Path:
+def unpack_archives(source: Path, into: Path, names: Sequence[str], progress: Progress | None = None) -> Path:
     """A folder with everything of a source in it, its archives unpacked.
 
     That is the source itself where it has no archive of these names, or each one was unpacked beside itself already (a
@@ -47,36 +54,68 @@ def unpacked(source: Path, into: Path, names: Sequence[str], progress: Progress 
         DataError: the source is no folder, into lies in it, or an archive is damaged, unsafe, encrypted or too large.
     """
     source, into = Path(source).expanduser(), Path(into).expanduser()
-    if not source.is_dir():
-        raise DataError(f"source {source} is no folder. Give the folder that the archives were downloaded to.")
+    check_source(source)
     archives = find_archives(source, names)
     if not archives:
         return source
-    if into.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{into} lies in the source {source}, which is not changed. Unpack to a folder outside of it.")
+    check_outside(into, source)
     whole = into / f"unpacked-{_fingerprint(archives):08x}"
-    whole.mkdir(parents=True, exist_ok=True)
-    for archive in archives:
-        _unpack_whole(archive, whole / _stem(archive.name), progress)
-    link = whole / _SOURCE_LINK
-    if not link.is_symlink():
-        link.symlink_to(source.resolve(), target_is_directory=True)
+    try:
+        whole.mkdir(parents=True, exist_ok=True)
+        for archive in archives:
+            _unpack_whole(archive, whole / _stem(archive.name), progress)
+        link = whole / _SOURCE_LINK
+        if not link.is_symlink():
+            link.symlink_to(source.resolve(), target_is_directory=True)
+    except OSError as error:
+        raise DataError(f"{whole} cannot be written: {error}. Choose a place that can.") from error
     return whole
 
 
 def find_archives(source: Path, names: Sequence[str]) -> list[Path]:
-    """Archives of these names in a folder and the folders in it, without those that lie unpacked beside themselves."""
-    folders = [source, *sorted(p for p in source.iterdir() if p.is_dir())]
-    files = [p for folder in folders for p in sorted(folder.iterdir()) if p.is_file()]
+    """Archives of these names in a folder and the folders in it, without those that lie unpacked beside themselves.
+
+    Folders in it that cannot be listed are passed over.
+
+    Raises:
+        DataError: the source cannot be listed.
+    """
+    files: list[Path] = []
+    for folder in (source, *(source / name for name, is_folder in list_folder(source) if is_folder)):
+        try:
+            files += [folder / name for name, _ in list_folder(folder) if os.path.isfile(folder / name)]
+        except DataError:
+            if folder == source:
+                raise
     patterns = [name.casefold() for name in names]
     found = [p for p in files if any(p.name.casefold().endswith(ending) for ending in _UNPACKERS)]
     found = [p for p in found if any(fnmatch.fnmatchcase(_stem(p.name).casefold(), pattern) for pattern in patterns)]
-    return [p for p in found if not (p.parent / _stem(p.name)).is_dir()]
+    return [p for p in found if not os.path.isdir(p.parent / _stem(p.name))]
 
 
 def _stem(name: str) -> str:
     ending = max((e for e in _UNPACKERS if name.casefold().endswith(e)), key=len)
     return name[: -len(ending)]
+
+
+def find_state(source: Path, names: Sequence[str]) -> str | None:
+    """What lies in a source of archives alone, by names, sizes and times; None where it cannot be told so cheaply.
+
+    That is where there is no archive of these names, or a folder lies deeper than those that archives are looked for
+    in: what was unpacked by hand may change without a trace in the folders above it.
+    """
+    if not find_archives(source, names):
+        return None
+    files: list[Path] = []
+    for name, is_folder in list_folder(source):
+        try:
+            inner = list_folder(source / name) if is_folder else []
+        except DataError:
+            return None
+        if any(is_deeper for _, is_deeper in inner):
+            return None
+        files += [source / name / below for below, _ in inner] if is_folder else [source / name]
+    return f"{len(files)} files {_fingerprint(files):08x}"
 
 
 def _fingerprint(archives: Sequence[Path]) -> int:

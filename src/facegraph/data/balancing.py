@@ -40,7 +40,10 @@ class PoseBalancing:
 
         landmarks: (M, N, 2) in any unit.
         """
-        scores = self.scores(landmarks)
+        return self.repeats_of(self.scores(landmarks))
+
+    def repeats_of(self, scores: np.ndarray) -> np.ndarray:
+        """(M,) int64, the repeats of faces with these scores (M,)."""
         low, high = scores.min(), scores.max()
         if high - low < 1e-12:
             return np.ones(len(scores), dtype=np.int64)

@@ -16,6 +16,7 @@ from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box, square_crop
 
 LONGER, MEAN = "longer", "mean"
+OFFICIAL, LANDMARKS = "official", "landmarks"
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,16 @@ class OfficialBox(BoxPolicy):
 class DetectorJitteredBox(OfficialBox):
     """A box moved and stretched at random, as a face detector's would be; a new draw each time a face is trained on.
 
-    Where scored, each face has one fixed draw of (seed, its id), so that a score is repeatable. The official box serves
-    where there is one, else the tight landmark box (fallback=false refuses that).
+    Where scored, each face has one fixed draw of (seed, its id), so that a score is repeatable.
 
+    around: the box that is moved: "official", and where there is none the tight landmark box (fallback=false refuses
+    that), or "landmarks", always the tight landmark box.
     shift: largest movement along x and y, as a share of the box's width and height. width, height: range of the factor
     on the width and on the height. probability: of moving a box at all. seed: of the fixed draws.
+    scored_too: False leaves the boxes of validation and test as they are.
 
     Raises:
-        ConfigError: a number out of range.
+        ConfigError: a number out of range, or another name of a box.
     """
 
     fallback: bool = True
@@ -132,6 +135,8 @@ class DetectorJitteredBox(OfficialBox):
     height: tuple[float, float] = (0.9, 1.1)
     probability: float = 1.0
     seed: int = 0
+    around: str = OFFICIAL
+    scored_too: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,6 +150,11 @@ class DetectorJitteredBox(OfficialBox):
                 f"box.shift is {self.shift} and box.probability {self.probability}; 0 <= shift < 1 (a share of the "
                 "box's sides) and 0 <= probability <= 1 are needed."
             )
+        if self.around not in (OFFICIAL, LANDMARKS):
+            raise ConfigError(f"box.around is '{self.around}'; {OFFICIAL} or {LANDMARKS} (the box to move) are known.")
+
+    def boxes(self, landmarks: np.ndarray, official: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
+        return landmark_box(landmarks) if self.around == LANDMARKS else super().boxes(landmarks, official, ids)
 
     def jittered(self, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         moved, dx, dy, fx, fy = rng.random(5)
@@ -157,14 +167,18 @@ class DetectorJitteredBox(OfficialBox):
         return np.concatenate([centre - half, centre + half])
 
     def scored(self, boxes: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
+        if not self.scored_too:
+            return boxes
         draws = (np.random.default_rng([self.seed, zlib.crc32(name.encode())]) for name in ids)
         return np.stack([self.jittered(box, rng) for box, rng in zip(boxes, draws, strict=True)])
 
     @property
     def description(self) -> str:
+        box = "tight landmark box" if self.around == LANDMARKS else super().description
         return (
-            f"{super().description}, moved by up to {self.shift:g} of its sides, width x {self.width[0]:g} to "
-            f"{self.width[1]:g}, height x {self.height[0]:g} to {self.height[1]:g}, probability {self.probability:g}"
+            f"{box}, {'' if self.scored_too else 'in training only '}moved by up to {self.shift:g} of its sides, "
+            f"width x {self.width[0]:g} to {self.width[1]:g}, height x {self.height[0]:g} to {self.height[1]:g}, "
+            f"probability {self.probability:g}"
         )
 
 

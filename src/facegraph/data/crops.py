@@ -145,12 +145,8 @@ class CropsDataset(LandmarkDataset):
             )
         files = self._find_files(rows, chosen)
         self._check_images(rows, chosen, files)
-        total, seen, ids = Counter(rows.images), Counter[str](), []
-        for image in rows.images:
-            seen[image] += 1
-            ids.append(image if total[image] == 1 else f"{image}#{seen[image]}")
         table = FaceTable(
-            ids=tuple(ids[row] for row in chosen),
+            ids=tuple(rows.ids[chosen]),
             photos=tuple(rows.photos[chosen]),
             landmarks=rows.landmarks[chosen],
             boxes=rows.boxes[chosen] if rows.boxes_given else np.full((len(chosen), 4), np.nan),

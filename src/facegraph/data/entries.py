@@ -12,6 +12,15 @@ import numpy as np
 from facegraph.data.images import read_image
 from facegraph.landmarks import LandmarkScheme
 
+MISSING_IMAGE, UNREADABLE_IMAGE, DOUBTFUL_IMAGE = "missing image", "unreadable image", "doubtful image"
+BAD_ANNOTATION, BAD_BOX = "bad annotation", "bad box"
+MISSING_PART, UNREADABLE_FOLDER = "missing part", "unreadable folder"
+
+
+def to_storable(text: str) -> str:
+    r"""A text for files: bytes of a name that are no UTF-8 become \udcff and the like, which parquet and json take."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 class ImageRef(Protocol):
     """A photograph that can be read later, perhaps in another process; cheap to pickle."""
@@ -38,6 +47,9 @@ class FileImage:
     name: str
     where: str
 
+    def __post_init__(self) -> None:
+        _make_storable(self, "name", "where")
+
     def read(self) -> np.ndarray:
         return read_image(self.path, self.where)
 
@@ -47,10 +59,11 @@ class FaceEntry:
     """One annotated face of a benchmark.
 
     id: unique within the data set. image: the photograph. photo: its name; faces of one photo stay on one side of a
-    split. split: as the publisher names it ("train", "test", ...). landmarks: (N, 2) float64 px of the stored image,
-    0-based, integers at pixel centres. where: file and line of the annotation. box: (4,) float64 x0, y0, x1, y1 in the
-    same px as the publisher gives it, None where there is none. attributes: name -> flag. values: name -> number, such
-    as the yaw in degrees. hidden: (N,) bool, landmarks marked as occluded; None where that is not annotated.
+    split. split: as the publisher names it ("train", "test", ...). landmarks: (N, 2) float64 px of the photograph as
+    it was marked, which is as stored, or upright where a store applies EXIF; 0-based, integers at pixel centres.
+    where: file and line of the annotation. box: (4,) float64 x0, y0, x1, y1 in the same px as the publisher gives it,
+    None where there is none. attributes: name -> flag. values: name -> number, such as the yaw in degrees. hidden:
+    (N,) bool, landmarks marked as occluded; None where that is not annotated.
     """
 
     id: str
@@ -64,14 +77,17 @@ class FaceEntry:
     values: Mapping[str, float] = field(default_factory=dict)
     hidden: np.ndarray | None = None
 
+    def __post_init__(self) -> None:
+        _make_storable(self, "id", "photo", "split", "where")
+
 
 @dataclass(frozen=True)
 class Problem:
     """Something in the source that cannot be used; the rest of the set can.
 
-    kind: "missing image", "unreadable image", "bad annotation", "missing part" (a whole list, folder or archive).
-    split: that it belongs to, "" where unknown. name: file or image. message: what is wrong and what to do. optional:
-    the benchmark is complete without it, so that --strict passes over it.
+    kind: one of the kinds at the top of this module; a missing part is a whole list, folder or archive. split: that it
+    belongs to, "" where unknown. name: file or image. message: what is wrong and what to do. optional: the benchmark is
+    complete without it, so that --strict passes over it.
     """
 
     kind: str
@@ -79,6 +95,16 @@ class Problem:
     name: str
     message: str
     optional: bool = False
+
+    def __post_init__(self) -> None:
+        _make_storable(self, "split", "name", "message")
+
+
+def _make_storable(entry: object, *names: str) -> None:
+    for name in names:
+        text = getattr(entry, name)
+        if not text.isascii():
+            object.__setattr__(entry, name, to_storable(text))
 
 
 @dataclass(frozen=True)
@@ -94,9 +120,10 @@ class Benchmark(Protocol):
 
     name: as results print it. version: of the publisher's files that the counts belong to. scheme: numbering of the
     landmarks. attributes: subsets that faces are flagged for. official_counts: faces per "split" or "split/attribute",
-    as published; "all" is the whole set, where its split is not published. layout: what the source folder should look
+    as published; "all" is the whole set, where its split is not published. optional_splits: the benchmark is complete
+    without them. layout: what the source folder should look
     like, for messages. archives: patterns of the names, without ending, of the archives that the publisher ships, as
-    archives.unpacked takes them.
+    archives.unpack_archives takes them.
     """
 
     name: str
@@ -104,6 +131,7 @@ class Benchmark(Protocol):
     scheme: LandmarkScheme
     attributes: tuple[str, ...]
     official_counts: Mapping[str, int]
+    optional_splits: frozenset[str]
     layout: str
     archives: tuple[str, ...]
 

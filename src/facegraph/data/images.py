@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,11 @@ from facegraph.errors import DataError
 
 _TAIL_BYTES = 4096
 _END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+_UNREADABLE = (
+    UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError, struct.error,
+)  # fmt: skip
+"""What Pillow raises at damaged files."""
+_PNG = b"\x89PNG\r\n\x1a\n"
 _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 
@@ -28,6 +35,7 @@ def check_image(path: Path, where: str) -> tuple[int, int]:
     Raises:
         DataError: no bytes, no image, or an image that ends too early.
     """
+    _check_is_file(path, where)
     try:
         with path.open("rb") as stream, Image.open(stream) as image:
             size, marker = image.size, _END_MARKERS.get(image.format or "")
@@ -37,15 +45,35 @@ def check_image(path: Path, where: str) -> tuple[int, int]:
                 stream.seek(0)
                 with Image.open(stream) as whole:
                     whole.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise DataError(_refusal(path, where, error)) from error
+    _check_type(path, where)
+    return size
+
+
+def _check_is_file(path: Path, where: str) -> None:
+    """Reading a pipe would wait for ever."""
+    if not os.path.isfile(path):  # not path.is_file(), which raises where a folder may not be entered
+        raise DataError(
+            f"{where}: image {path} is not there, cannot be reached or is no file. Copy it from its source, or delete "
+            "the row."
+        )
+
+
+def _check_type(path: Path, where: str) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # OpenCV crashes the process at names that are no UTF-8
+        read_image(path, where)
+        return
     if not cv2.haveImageReader(str(path)):
         raise DataError(f"{where}: {path} is an image of a type that OpenCV does not read. Convert it to PNG or JPEG.")
-    return size
 
 
 def _refusal(path: Path, where: str, error: Exception) -> str:
     next_step = "Copy the file again from its source, or delete the row."
+    if isinstance(error, PermissionError):
+        return f"{where}: image {path} cannot be read: {error.strerror}. Correct its access rights."
     if path.is_file() and path.stat().st_size == 0:
         return f"{where}: image {path} is empty (0 bytes). {next_step}"
     if isinstance(error, UnidentifiedImageError):
@@ -66,17 +94,39 @@ def read_image(path: Path, where: str) -> np.ndarray:
     Raises:
         DataError: a file that is not there, or cannot be decoded, or has a pixel type other than 8 or 16 bits.
     """
+    _check_is_file(path, where)
     # The colour flag is the fast path, but it maps 16 bits to 8 by cutting the low byte off.
     flag = _RGB if path.suffix.lower() in (".jpg", ".jpeg") else cv2.IMREAD_UNCHANGED
-    stored = cv2.imread(str(path), flag)
+    try:
+        # not cv2.imread: it crashes the process at names that are no UTF-8
+        content = path.read_bytes()
+        stored = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flag) if _chunks_fit(content) else None
+    except OSError as error:
+        raise DataError(_refusal(path, where, error)) from error
+    except (cv2.error, MemoryError) as error:  # no bytes, or a header that claims an absurd size
+        raise DataError(_undecodable(path, where)) from error
     if stored is None:
-        raise DataError(
-            f"{where}: image {path} cannot be decoded; it is there: {path.is_file()}. "
-            "Copy the file again from its source, or delete the row."
-        )
+        raise DataError(_undecodable(path, where))
     if flag == _RGB:
         return stored
     return _to_rgb(stored, path, where)
+
+
+def _chunks_fit(content: bytes) -> bool:
+    """False for a PNG one of whose chunks claims to be longer than the file: OpenCV takes up to 4 GB for such a one."""
+    place = len(_PNG)
+    while content.startswith(_PNG) and place + 8 <= len(content) and content[place + 4 : place + 8] != b"IEND":
+        place += 12 + int.from_bytes(content[place : place + 4], "big")
+        if place > len(content):
+            return False
+    return True
+
+
+def _undecodable(path: Path, where: str) -> str:
+    return (
+        f"{where}: image {path} cannot be decoded ({path.stat().st_size} bytes). Copy the file again from its source, "
+        "or delete the row."
+    )
 
 
 def _to_rgb(stored: np.ndarray, path: Path, where: str) -> np.ndarray:

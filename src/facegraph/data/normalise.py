@@ -46,14 +46,14 @@ class FixedStatistics:
         mean, std: three numbers each, of images scaled to [0, 1].
 
     Raises:
-        ConfigError: not three numbers, or a std that is not positive.
+        ConfigError: not three finite numbers, or a std that is not positive.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        if len(mean) != 3 or len(std) != 3 or not np.isfinite([*mean, *std]).all() or min(std) <= 0:
             raise ConfigError(
-                f"normalisation with mean {list(mean)} and std {list(std)}: three numbers each are needed (R, G, B of "
-                "images in [0, 1]) and each std must be positive. ImageNet: [0.485, 0.456, 0.406], "
+                f"normalisation with mean {list(mean)} and std {list(std)}: three finite numbers each are needed (R, "
+                "G, B of images in [0, 1]) and each std must be positive. ImageNet: [0.485, 0.456, 0.406], "
                 "[0.229, 0.224, 0.225]."
             )
         self.mean = tuple(float(m) for m in mean)

@@ -24,6 +24,18 @@ class FaceCrop(NamedTuple):
     image_to_crop: np.ndarray
 
 
+class Placement(NamedTuple):
+    """Where a crop lies and what its landmarks are, without its pixels.
+
+    image_to_crop: (3, 3) float64. landmarks: (N, 2) float64 crop px. painted: whether the draw of the augmentation
+    changes pixels, see augment.Change; None without one.
+    """
+
+    image_to_crop: np.ndarray
+    landmarks: np.ndarray
+    painted: bool | None
+
+
 class FacePipeline:
     """Cut a face out and augment it.
 
@@ -59,6 +71,20 @@ class FacePipeline:
         """Whether some faces are mirrored, so that the scheme's mirror list matters."""
         return self.augmentation is not None and self.augmentation.geometric.flip_probability > 0
 
+    def place(self, box: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator | None = None) -> Placement:
+        """The crop of a face without its pixels.
+
+        box: (4,), landmarks: (N, 2), image px. rng: of one draw of the augmentation; None leaves it out.
+        """
+        if self.augmentation is None or rng is None:
+            image_to_crop = self.image_to_crop(box)
+            return Placement(image_to_crop, transform_points(image_to_crop, landmarks), None)
+        image_to_crop = self.image_to_crop(self.box.jittered(box, rng))
+        change = self.augmentation.sample(rng, self.input_size)
+        image_to_crop = change.crop_to_augmented @ image_to_crop
+        placed = transform_points(image_to_crop, landmarks)
+        return Placement(image_to_crop, placed[self._flip] if change.flipped else placed, change.painted)
+
     def crop(self, sample: FaceSample, rng: np.random.Generator | None = None) -> FaceCrop:
         """The crop, for the eye and for an item. rng is needed where there is an augmentation.
 
@@ -70,18 +96,10 @@ class FacePipeline:
                 f"face '{sample.id}': its box {sample.box.tolist()} has no size; x1 > x0 and y1 > y0 are needed. "
                 "Correct the box in the annotations."
             )
-        box = sample.box if self.augmentation is None or rng is None else self.box.jittered(sample.box, rng)
-        image_to_crop = self.image_to_crop(box)
-        change = None
-        if self.augmentation is not None and rng is not None:
-            change = self.augmentation.sample(rng, self.input_size)
-            image_to_crop = change.crop_to_augmented @ image_to_crop
+        image_to_crop, landmarks, painted = self.place(sample.box, sample.landmarks, rng)
         image = warp(sample.image, image_to_crop @ np.linalg.inv(sample.image_to_stored), self.input_size)
-        landmarks = transform_points(image_to_crop, sample.landmarks)
-        if change is not None and change.flipped:
-            landmarks = landmarks[self._flip]
-        if self.augmentation is not None and rng is not None and change is not None:
-            image = self.augmentation.paint(image, rng, change.painted)
+        if self.augmentation is not None and rng is not None and painted is not None:
+            image = self.augmentation.paint(image, rng, painted)
         return FaceCrop(image, landmarks, image_to_crop)
 
     def item(

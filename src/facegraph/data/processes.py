@@ -7,15 +7,23 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from multiprocessing.synchronize import Barrier
 
 import cv2
 
+from facegraph.errors import DataError
+
+_PRELOAD = ("facegraph.data.benchmarks.catalogue", "facegraph.data.store.shards")
+"""What any pool needs. One list, because processes of all pools start from one server, which reads it once."""
+_LONGEST_START = 60.0
+
 
 @contextmanager
-def process_pool(workers: int, preload: Sequence[str]) -> Iterator[ProcessPoolExecutor]:
+def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """A pool for functions and objects of facegraph's modules; what is not yet running when it closes is dropped.
 
     Not forked: a fork of a process with threads (progress bar, OpenCV, torch) may hang. The main script is not run
@@ -24,16 +32,28 @@ def process_pool(workers: int, preload: Sequence[str]) -> Iterator[ProcessPoolEx
     handed to them.
 
     Args:
-        workers: processes. preload: modules that the processes need, imported once for all.
+        workers: processes.
+
+    Raises:
+        DataError: a process was killed from outside.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
+    context.set_forkserver_preload(list(_PRELOAD))
+    executor = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start, initargs=(context.Barrier(workers),)
+    )
     try:
         with _main_script_hidden():
-            for _ in range(workers):  # a process is started when a task waits for one
-                executor.submit(_nothing)
+            # A process is started when a task finds none that is idle, so none of these tasks may end before the last
+            # process is started: a later start would run the main script.
+            for _ in range(workers):
+                executor.submit(_await_others)
         yield executor
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {workers} processes was killed from outside, perhaps for want of memory. Run the same command "
+            "again, with a smaller --workers if need be: it goes on with what is missing."
+        ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
@@ -51,11 +71,18 @@ def _main_script_hidden() -> Iterator[None]:
         vars(main).update(hidden)
 
 
-def _nothing() -> None:
-    """A task that only has a process started."""
+_all_started: Barrier | None = None
 
 
-def _start() -> None:
+def _await_others() -> None:
+    if _all_started is not None:
+        with suppress(threading.BrokenBarrierError):
+            _all_started.wait(_LONGEST_START)
+
+
+def _start(all_started: Barrier) -> None:
+    global _all_started
+    _all_started = all_started
     cv2.setNumThreads(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C too and lets running tasks finish
     threading.Thread(target=_end_with_parent, daemon=True).start()

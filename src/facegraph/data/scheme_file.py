@@ -42,7 +42,9 @@ def load_scheme(name_or_path: str) -> LandmarkScheme:
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Correct its access rights.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no readable YAML file: {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}; a mapping with the keys {list(_KEYS)} is needed.")
@@ -123,6 +125,13 @@ def _contours(path: Path, content: dict[str, Any]) -> tuple[Contour, ...]:
     return tuple(contours)
 
 
+def mirrored_mean(scheme: LandmarkScheme, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean shape (N, 2) of faces (M, N, 2), centred and of unit norm, and its mirror image, renumbered by scheme.flip
+    and turned onto it."""
+    mean = procrustes(landmarks)[1]
+    return mean, align_to((mean * [-1, 1])[list(scheme.flip)], mean)
+
+
 def check_flip(scheme: LandmarkScheme, landmarks: np.ndarray) -> None:
     """Check the scheme's mirror list against faces: the mirrored mean shape must fit best as the scheme numbers it.
 
@@ -143,8 +152,7 @@ def check_flip(scheme: LandmarkScheme, landmarks: np.ndarray) -> None:
     """
     if len(landmarks) < FEWEST_FACES:
         return
-    mean = procrustes(landmarks)[1]
-    mirrored = align_to((mean * [-1, 1])[list(scheme.flip)], mean)
+    mean, mirrored = mirrored_mean(scheme, landmarks)
     squared = scheme.num_landmarks * ((mirrored[:, None] - mean[None]) ** 2).sum(axis=-1)
     own = np.diag(squared)
     fall = np.triu(own[:, None] + own[None] - squared - squared.T, k=1)

@@ -27,7 +27,13 @@ CHECKS: tuple[Callable[[Examination], list[Finding]], ...] = (
 )
 
 
-def examine(examination: Examination) -> list[Finding]:
-    """Findings of all checks, errors first, then warnings; within a level in the order of CHECKS."""
-    findings = [finding for check in CHECKS for finding in check(examination)]
+def examine(examination: Examination, begin: Callable[[str], None] = lambda name: None) -> list[Finding]:
+    """Findings of all checks, errors first, then warnings; within a level in the order of CHECKS.
+
+    begin: called with the name of each check before it.
+    """
+    findings: list[Finding] = []
+    for check in CHECKS:
+        begin(check.__name__.replace("_", " "))
+        findings += check(examination)
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))

@@ -17,24 +17,27 @@ MOST_PAIRS = 1000
 
 def photographs(examination: Examination) -> list[Finding]:
     """One photograph in several splits, by the columns photo and image."""
-    findings = []
+    findings: list[Finding] = []
+    told: dict[Level, set[str]] = {ERROR: set(), WARNING: set()}
     for column in ("photo", "image"):
         names = examination.frame[column].to_numpy(dtype=object)
         table = pd.DataFrame({"name": names, "split": examination.splits, "train": examination.in_train})
         shared = table.groupby("name", sort=False).agg({"split": "nunique", "train": "nunique"})
         for level, chosen in ((ERROR, shared["train"] > 1), (WARNING, (shared["train"] == 1) & (shared["split"] > 1))):
             photos = list(shared.index[chosen])
-            if photos:
-                findings.append(_shared_photographs(examination, level, column, names, photos))
-        if findings:  # the image name would only say the same again
-            break
+            finding = _shared_photographs(examination, level, column, names, photos)
+            if photos and not told[level].issuperset(finding.ids):  # mostly both columns say the same
+                findings.append(finding)
+        for finding in findings:
+            told[WARNING].update(finding.ids)
+            told[finding.level].update(finding.ids)
     return findings or [Finding(INFO, SAME_PHOTO, "no photograph is in two splits")]
 
 
 def _shared_photographs(
     examination: Examination, level: Level, column: str, names: np.ndarray, photos: list[str]
 ) -> Finding:
-    rows = np.flatnonzero(np.isin(names, photos))
+    rows = np.flatnonzero(pd.Series(names).isin(photos))  # np.isin compares object arrays one by one
     rows = rows[np.argsort(names[rows], kind="stable")]
     sides = "train and another split" if level == ERROR else "two splits that are scored"
     message = (
@@ -45,7 +48,7 @@ def _shared_photographs(
 
 
 def identical(examination: Examination) -> list[Finding]:
-    """Faces whose stored crops are equal to the last byte."""
+    """Faces whose stored crops have the same pixels."""
     prints, in_train = examination.prints, examination.in_train
     groups: dict[bytes, list[int]] = {}
     for row in np.setdiff1d(np.arange(len(examination.ids)), list(prints.damaged)):
@@ -67,9 +70,13 @@ def similar(examination: Examination) -> list[Finding]:
     return _by_side(examination, SIMILAR, both, pairs.correlation[other])
 
 
-_ADVICE = {
+_LEAK = {
     IDENTICAL: "Remove one of each pair from the split that trains.",
     SIMILAR: "Look at the picture of the pairs; if they are the same pictures, the score is that of a leak.",
+}
+_SCORED = {
+    IDENTICAL: "Nothing leaks into training, but these splits are scored on the same faces.",
+    SIMILAR: "Look at the picture of the pairs; nothing leaks into training, but a face may be scored twice.",
 }
 
 
@@ -79,19 +86,19 @@ def _by_side(examination: Examination, check: str, pairs: np.ndarray, alike: np.
     splits = examination.splits[pairs] if len(pairs) else np.empty((0, 2), object)
     same = splits[:, 0] == splits[:, 1]
     leak_level = ERROR if check == IDENTICAL else WARNING
-    kinds: Iterable[tuple[Level, str, np.ndarray]] = (
-        (leak_level, "between train and another split", first != second),
-        (WARNING, "between splits that are scored", (first == second) & ~same),
-        (INFO, "within a split", same),
+    kinds: Iterable[tuple[Level, str, np.ndarray, str]] = (
+        (leak_level, "between train and another split", first != second, _LEAK[check]),
+        (WARNING, "between splits that are scored", (first == second) & ~same, _SCORED[check]),
+        (INFO, "within a split", same, ""),
     )
     findings = []
-    for level, where, chosen in kinds:
+    for level, where, chosen, advice in kinds:
         if not chosen.any():
             continue
         listed = pairs[chosen][:MOST_PAIRS]
         message = f"{int(chosen.sum()):,} pairs {where}"
         if level != INFO:
-            message += f": {some((' = '.join(_names(examination, pair)) for pair in listed), 3)}. {_ADVICE[check]}"
+            message += f": {some((' = '.join(_names(examination, pair)) for pair in listed), 3)}. {advice}"
         measured = () if alike is None else tuple(round(float(c), 4) for c in np.repeat(alike[chosen][:MOST_PAIRS], 2))
         values = {"pairs": int(chosen.sum()), "listed": len(listed), "where": where}
         findings.append(Finding(level, check, message, _names(examination, listed.ravel()), values, measured))

@@ -17,6 +17,7 @@ BOX_MARGIN = 0.25
 SMALLEST_EYE_DISTANCE = 4.0
 SMALLEST_SIDE = 32.0
 LARGEST_SCALE = 2.0
+_ROUNDING = 1e-3  # px of the crop; at scale 1 the outermost landmarks lie on its very edge
 
 
 def outside(examination: Examination) -> list[Finding]:
@@ -27,11 +28,12 @@ def outside(examination: Examination) -> list[Finding]:
     slack = BOX_MARGIN * (boxes[..., 2:] - boxes[..., :2])
     scale = frame["scale"].to_numpy(dtype=np.float64)[:, None, None]
     shift = frame[["shift_x", "shift_y"]].to_numpy(dtype=np.float64)[:, None]
+    stored, side = landmarks * scale + shift, examination.store.info.crop.side
     return [
         *_outside(
             examination,
             OUTSIDE_PHOTO,
-            _leaves(landmarks, np.full(2, -0.5), size - 0.5),
+            _leaves(landmarks, -0.5, size - 0.5),
             "outside the photograph. Some sets annotate so on purpose (WFLW does); training sees padding there.",
         ),
         *_outside(
@@ -44,18 +46,22 @@ def outside(examination: Examination) -> list[Finding]:
         *_outside(
             examination,
             OUTSIDE_CROP,
-            _leaves(landmarks * scale + shift, np.full(2, -0.5), np.full(2, examination.store.info.crop.side - 0.5)),
-            "outside the stored crop; no augmentation can show them. Prepare the set again with a larger scale.",
+            _leaves(stored, -0.5 - _ROUNDING, side - 0.5 + _ROUNDING),
+            "outside the stored crop, which is cut out around them: the scale or shift of these faces is wrong. "
+            "Prepare the set again.",
+            ERROR,
         ),
     ]
 
 
-def _leaves(points: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _leaves(points: np.ndarray, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """(M, N) bool; a limit that is NaN is no limit."""
     return np.asarray(((points < low) | (points > high)).any(axis=-1))
 
 
-def _outside(examination: Examination, check: str, leaves: np.ndarray, advice: str) -> list[Finding]:
+def _outside(
+    examination: Examination, check: str, leaves: np.ndarray, advice: str, level: Level = WARNING
+) -> list[Finding]:
     per_face = leaves.sum(axis=-1)
     rows = np.argsort(-per_face, kind="stable")[: int((per_face > 0).sum())]
     if not len(rows):
@@ -63,7 +69,7 @@ def _outside(examination: Examination, check: str, leaves: np.ndarray, advice: s
     share = leaves.mean()
     message = f"{int(leaves.sum()):,} landmarks ({share:.2%}) on {len(rows):,} of {len(leaves):,} faces lie "
     values = {"landmarks": int(leaves.sum()), "share": round(float(share), 6), "faces": len(rows)}
-    return [_of_faces(examination, WARNING, check, message + advice, rows, per_face[rows], values)]
+    return [_of_faces(examination, level, check, message + advice, rows, per_face[rows], values)]
 
 
 def eyes(examination: Examination) -> list[Finding]:
@@ -71,30 +77,27 @@ def eyes(examination: Examination) -> list[Finding]:
     scheme, name = examination.store.info.scheme, examination.normaliser
     if not name:
         return []
-    broken = np.flatnonzero(~np.isfinite(examination.store.landmarks).all(axis=(1, 2)))
     findings = []
-    if len(broken):
-        message = f"{len(broken):,} of {len(examination.ids):,} faces have landmarks that are not finite. Remove them."
-        findings.append(_of_faces(examination, ERROR, EYES, message, broken, None, {}))
     distance = scheme.distance(name, examination.store.landmarks)
     kinds: tuple[tuple[Level, np.ndarray, str], ...] = (
         (ERROR, distance <= 1e-6, "of 0 px: their error is infinite. Correct or remove them"),
         (
             WARNING,
             (distance > 1e-6) & (distance < SMALLEST_EYE_DISTANCE),
-            f"under {SMALLEST_EYE_DISTANCE:g} px: an error of one px counts for a quarter of a face. Report a score of "
-            "another normaliser beside it",
+            f"under {SMALLEST_EYE_DISTANCE:g} px: one px is at least {1 / SMALLEST_EYE_DISTANCE:.0%} of it. Report a "
+            "score of another normaliser beside it",
         ),
     )
     for level, chosen, what in kinds:
         rows = np.flatnonzero(chosen)
         if len(rows):
             rows = rows[np.argsort(distance[rows], kind="stable")]
-            message = f"{len(rows):,} of {len(distance):,} faces have an {name} distance {what}."
+            message = f"{len(rows):,} of {len(distance):,} faces have a distance '{name}' {what}."
             findings.append(_of_faces(examination, level, EYES, message, rows, distance[rows], {"normaliser": name}))
+    distance = distance[np.isfinite(distance)]
     if not findings and len(distance):
         low, middle = float(distance.min()), float(np.median(distance))
-        message = f"{name} distance: smallest {low:.1f} px, median {middle:.1f} px"
+        message = f"distance '{name}': smallest {low:.1f} px, median {middle:.1f} px"
         findings.append(Finding(INFO, EYES, message, values={"smallest": low, "median": middle}))
     return findings
 
@@ -143,7 +146,7 @@ def box_statistics(examination: Examination) -> list[Finding]:
     official, tight = examination.store.boxes, examination.landmark_boxes
     given = np.isfinite(official).all(axis=-1) & examination.usable
     findings = []
-    without = len(given) - int(given.sum())
+    without = int((~np.isfinite(official).all(axis=-1)).sum())
     if without:
         message = f"{without:,} of {len(given):,} faces have no official box; box=landmarks serves them"
         findings.append(Finding(INFO, BOXES, message, values={"without": without}))
@@ -164,7 +167,8 @@ def box_statistics(examination: Examination) -> list[Finding]:
     }
     values = {name: round(value, 4) for name, value in values.items()}
     is_tight = np.abs(official[given] - tight[given]).max(axis=-1) <= 0.01 * tight_side.max(axis=-1) + 1
-    meaning = f"; it is the landmark box, to a px, for {is_tight.mean():.0%} of the faces" if is_tight.any() else ""
+    share = f"{is_tight.mean():.0%} of the faces"
+    meaning = f"; it is the landmark box, to 1 % of its side and 1 px, for {share}" if is_tight.any() else ""
     message = (
         f"official box over landmark box, medians: width x {ratio[0]:.2f}, height x {ratio[1]:.2f}, centre moved by "
         f"{middle[0]:+.2f} of the width and {middle[1]:+.2f} of the height{meaning}"

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from facegraph.data.store.layout import ALL
+from facegraph.data.store.photograph import ROTATED
 from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import ERROR, INFO, WARNING, Finding, Level, some
 from facegraph.landmarks import BOX
@@ -66,8 +67,9 @@ def _compare(what: str, have: int, expected: int | None) -> tuple[Level, str]:
 
 
 def consistency(examination: Examination) -> list[Finding]:
-    """Content hash, repeated ids, crops that cannot be read, distances and counts that do not fit the landmarks."""
+    """Content hash, repeated ids, crops that cannot be read, numbers that are none or do not fit each other."""
     findings = [*_content_hash(examination), *_repeated_ids(examination), *_damaged(examination)]
+    findings += [*_not_finite(examination)]
     findings += [*_stale_distances(examination), *_stale_counts(examination)]
     if not findings:
         info = examination.store.info
@@ -106,6 +108,21 @@ def _damaged(examination: Examination) -> list[Finding]:
     first = damaged[min(damaged)]
     ids = tuple(str(examination.ids[row]) for row in sorted(damaged))
     return [Finding(ERROR, STORE, f"{len(damaged)} crops cannot be read; the first: {first}", ids)]
+
+
+def _not_finite(examination: Examination) -> list[Finding]:
+    landmarks, frame = examination.store.landmarks, examination.frame
+    sizes = frame[["width", "height", "scale", "shift_x", "shift_y"]].to_numpy(dtype=np.float64)
+    findings = []
+    for what, finite in (
+        ("landmarks that are not finite", np.isfinite(landmarks).all(axis=(1, 2))),
+        ("a size, scale or shift that is not finite", np.isfinite(sizes).all(axis=1)),
+    ):
+        ids = tuple(str(name) for name in examination.ids[~finite])
+        if ids:
+            message = f"{len(ids):,} of {len(finite):,} faces have {what} ({some(ids, 3)}). Prepare the set again."
+            findings.append(Finding(ERROR, STORE, message, ids))
+    return findings
 
 
 def _stale_distances(examination: Examination) -> list[Finding]:
@@ -150,7 +167,6 @@ def problems(examination: Examination) -> list[Finding]:
     traits = {name: int(n) for name, n in info.photographs.items() if n}
     if traits:
         listed = ", ".join(f"{name} {n:,}" for name, n in traits.items())
-        findings.append(
-            Finding(INFO, PROBLEMS, f"photographs: {listed}; EXIF rotation {info.crop.exif}", values=traits)
-        )
+        exif = f"; the rotation was {info.crop.exif}" if traits.get(ROTATED) else ""
+        findings.append(Finding(INFO, PROBLEMS, f"photographs: {listed}{exif}", values=traits))
     return findings

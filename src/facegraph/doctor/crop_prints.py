@@ -1,27 +1,29 @@
 """Fingerprints of stored crops and the search for pairs that show the same picture.
 
-A crop has two: a digest of its stored bytes, equal for the same face of the same file; and a perceptual print of the
-face, which stays alike when a picture was scaled, compressed or recoloured. The print is 64 signs of low frequencies
-of a 32 x 32 grey picture of the face, found fast by their Hamming distance, and that picture itself, which decides.
+A crop has two: a digest of its pixels, equal for the same face of the same file; and a perceptual print of the face,
+which stays alike when a picture was scaled, compressed or recoloured. The print is 64 signs of low frequencies of a
+32 x 32 grey picture of the face, found fast by their Hamming distance, and that picture itself, which decides.
 
-Thresholds, measured on 2,566 face crops of 300-W and by looking: of the 3.3 million pairs 667 have a distance of at
-most 12, and 156 of these correlate by at least 0.90. The pairs between 0.90 and 0.93 were all looked at: 13 show one
-picture twice or one sitting, 1 (0.901) two people. Between 0.85 and 0.90 most show two people. Copies in greyscale or
-with other colours mostly stay above 0.9; mirrored copies are not found.
+Thresholds, measured on 2,566 face crops of 300-W stored at 256 px and by looking: of the 3.3 million pairs 648 have a
+distance of at most 12, and 154 of these correlate by at least 0.90. The pairs between 0.90 and 0.93 were all looked at:
+13 show one picture twice or one sitting, 1 (0.901) two people. Between 0.85 and 0.90 most show two people. Copies in
+greyscale or with other colours mostly stay above 0.9; mirrored copies are not found.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from facegraph.data.store.hashing import file_hash
+from facegraph.data.store.layout import shard_name
 from facegraph.data.store.reader import FaceStore, StoreSource
 from facegraph.errors import DataError
 from facegraph.geometry.affine import landmark_box, transform_points
@@ -30,7 +32,6 @@ LARGEST_DISTANCE = 12
 SMALLEST_CORRELATION = 0.90
 _SIDE = 32
 _MARGIN = 1.25  # of the square around the landmarks: enough hair and background to tell people apart
-_ROWS_PER_TASK = 128
 _BLOCK = 1024
 _FREQUENCIES = tuple(
     zip(*sorted(((i, j) for i in range(12) for j in range(12)), key=lambda p: (sum(p), p))[1:65], strict=True)
@@ -40,6 +41,7 @@ _FREQUENCIES = tuple(
 @dataclass(frozen=True)
 class CropPrints:
     """digests: (M, 16) uint8. signs: (M, 64) bool. faces: (M, 32, 32) uint8 grey. damaged: row -> what is wrong.
+    shard_hashes: name of a shard's file -> sha256 in hex, of the shards whose crops were read, if asked for.
 
     Rows that are damaged hold zeros.
     """
@@ -48,6 +50,7 @@ class CropPrints:
     signs: np.ndarray
     faces: np.ndarray
     damaged: dict[int, str]
+    shard_hashes: dict[str, str] = field(default_factory=dict)
 
 
 class Pairs(NamedTuple):
@@ -59,48 +62,53 @@ class Pairs(NamedTuple):
     correlation: np.ndarray
 
 
-def crop_prints(store: FaceStore, workers: int, advance: Callable[[int], None]) -> CropPrints:
-    """Prints of all crops of a store.
+def crop_prints(
+    store: FaceStore, workers: int, advance: Callable[[int], None], hash_shards: bool = False
+) -> CropPrints:
+    """Prints of all crops of a store, shard by shard.
 
     Args:
         workers: threads.
         advance: called with the number of crops done since the last call.
+        hash_shards: hash the shards as well. Done here, the crops that follow come out of memory: a store larger than
+            that is read from the disk once and not twice.
     """
-    source = store.source(np.arange(len(store)))
-    tasks = [np.arange(i, min(i + _ROWS_PER_TASK, len(store))) for i in range(0, len(store), _ROWS_PER_TASK)]
-    parts: list[CropPrints] = []
-    # threads: decoding, scaling and hashing let the others run, and a process would first import torch for seconds
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for rows, part in zip(tasks, pool.map(partial(_prints, source), tasks), strict=True):
-            parts.append(part)
-            advance(len(rows))
-    if not parts:
-        parts.append(_prints(source, np.arange(0)))
-    return CropPrints(
-        digests=np.concatenate([part.digests for part in parts]),
-        signs=np.concatenate([part.signs for part in parts]),
-        faces=np.concatenate([part.faces for part in parts]),
-        damaged={row: what for part in parts for row, what in part.damaged.items()},
+    source, shard = store.source(np.arange(len(store))), store.frame["shard"].to_numpy()
+    tasks = [(number, np.flatnonzero(shard == number)) for number in np.unique(shard)]
+    prints = CropPrints(
+        digests=np.zeros((len(store), 16), dtype=np.uint8),
+        signs=np.zeros((len(store), 64), dtype=bool),
+        faces=np.zeros((len(store), _SIDE, _SIDE), dtype=np.uint8),
+        damaged={},
     )
 
+    def read(number: int, rows: np.ndarray) -> int:
+        path = store.path / shard_name(number)
+        if hash_shards and path.is_file():
+            prints.shard_hashes[path.name] = file_hash(path)
+        _fill(prints, source, rows)
+        return len(rows)
 
-def _prints(source: StoreSource, rows: np.ndarray) -> CropPrints:
-    digests = np.zeros((len(rows), 16), dtype=np.uint8)
-    signs = np.zeros((len(rows), 64), dtype=bool)
-    faces = np.zeros((len(rows), _SIDE, _SIDE), dtype=np.uint8)
-    damaged = {}
-    for k, row in enumerate(int(r) for r in rows):
+    # threads: decoding, scaling and hashing let the others run, and a process would first import torch for seconds
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for done in as_completed([pool.submit(read, int(number), rows) for number, rows in tasks]):
+            advance(done.result())
+    return prints
+
+
+def _fill(prints: CropPrints, source: StoreSource, rows: np.ndarray) -> None:
+    for row in (int(r) for r in rows):
         try:
             image = source.image(row)
         except DataError as error:
-            damaged[row] = str(error)
+            prints.damaged[row] = str(error)
             continue
-        stored = transform_points(source.image_to_stored(row), source.table.landmarks[row])
+        with np.errstate(invalid="ignore"):  # checks_store.consistency names faces that are not finite
+            stored = transform_points(source.image_to_stored(row), source.table.landmarks[row])
         digest = hashlib.sha256(np.ascontiguousarray(image).data).digest()[:16]
-        digests[k] = np.frombuffer(digest, dtype=np.uint8)
-        faces[k] = face_picture(image, stored)
-        signs[k] = perceptual_signs(faces[k])
-    return CropPrints(digests, signs, faces, damaged)
+        prints.digests[row] = np.frombuffer(digest, dtype=np.uint8)
+        prints.faces[row] = face_picture(image, stored)
+        prints.signs[row] = perceptual_signs(prints.faces[row])
 
 
 def face_picture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

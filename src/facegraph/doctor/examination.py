@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from facegraph.data.shape_residual import FEWEST_FACES, ShapeResiduals, shape_residuals
-from facegraph.data.store.hashing import content_hash, file_hash
-from facegraph.data.store.layout import IMAGE_FOLDER
+from facegraph.data.store.hashing import stored_hash
 from facegraph.data.store.reader import FaceStore, StoreSource
 from facegraph.doctor.crop_prints import CropPrints, Pairs, crop_prints, similar_pairs
 from facegraph.geometry.affine import landmark_box
@@ -25,7 +23,7 @@ class Examination:
         store: the store.
         workers: threads that read crops.
         quick: leave the content hash out.
-        advance: called with the number of crops read since the last call.
+        advance: called with the number of crops read since the last call, and with 0 before the first is read.
     """
 
     def __init__(
@@ -80,14 +78,13 @@ class Examination:
 
     @cached_property
     def prints(self) -> CropPrints:
-        return crop_prints(self.store, self.workers, self._advance)
+        self._advance(0)
+        return crop_prints(self.store, self.workers, self._advance, hash_shards=not self.quick)
 
     @cached_property
     def content_hash(self) -> str:
         """Computed anew from annotations and shards."""
-        shards = sorted((self.store.path / IMAGE_FOLDER).glob("*"))
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:  # hashing lets other threads run
-            return content_hash(self.frame, list(pool.map(file_hash, shards)))
+        return stored_hash(self.store.path, self.frame, self.prints.shard_hashes)
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -13,10 +13,11 @@ from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import INFO, Finding
 from facegraph.errors import DataError
 from facegraph.geometry.affine import landmark_box, square_crop, transform_points
-from facegraph.viz import RED, contact_sheet, draw_landmarks, write_png
+from facegraph.viz import RED, contact_sheet, cut_tile, draw_landmarks, write_png
 
 WORST_SHAPES = "worst_shapes.png"
 _TILE = 256
+_GREY = (90, 90, 90)
 _MOST_FACES = 20
 _MOST_PAIRS = 24
 
@@ -50,12 +51,10 @@ def _faces(examination: Examination, finding: Finding, rows: Sequence[int]) -> n
 
 def _shapes(examination: Examination, finding: Finding, rows: Sequence[int]) -> np.ndarray:
     marked = finding.values["landmarks"]
-    tiles = [_tile(examination, row, landmark) for row, landmark in zip(rows, marked, strict=True)]
-    captions = [
-        f"{score:.1f}  landmark {landmark}\n{examination.ids[row]}"
-        for score, landmark, row in zip(finding.measured, marked, rows, strict=True)
-    ]
-    return contact_sheet(tiles[:_MOST_FACES], columns=5, captions=captions[:_MOST_FACES])
+    shown = list(zip(rows, marked, finding.measured, strict=True))[:_MOST_FACES]
+    tiles = [_tile(examination, row, landmark) for row, landmark, _ in shown]
+    captions = [f"{score:.3g}  landmark {landmark}\n{examination.ids[row]}" for row, landmark, score in shown]
+    return contact_sheet(tiles, columns=5, captions=captions)
 
 
 def _pairs(examination: Examination, finding: Finding, rows: Sequence[int]) -> np.ndarray:
@@ -74,19 +73,18 @@ def _tile(examination: Examination, row: int, marked: int | None = None, draw: b
     try:
         image = source.image(row)
     except DataError:
-        return np.full((_TILE, _TILE, 3), 90, dtype=np.uint8)
-    points = transform_points(source.image_to_stored(row), source.table.landmarks[row])
+        return np.full((_TILE, _TILE, 3), _GREY, dtype=np.uint8)
+    with np.errstate(invalid="ignore"):  # checks_store.consistency names faces that are not finite
+        points = transform_points(source.image_to_stored(row), source.table.landmarks[row])
     side = len(image)
     seen = points[np.isfinite(points).all(axis=-1)].clip(-0.2 * side, 1.2 * side)
     box = landmark_box(seen) if len(seen) and np.ptp(seen, axis=0).max() > 0 else np.array([0.0, 0.0, side, side])
     stored_to_tile = square_crop(box, margin=1.3, size=_TILE)
-    factor = stored_to_tile[0, 0]
-    if factor < 1:  # warpAffine samples single pixels; without the blur a large crop comes out grainy
-        image = cv2.GaussianBlur(image, (0, 0), sigmaX=0.4 / factor)
-    tile = cv2.warpAffine(image, stored_to_tile[:2], (_TILE, _TILE), flags=cv2.INTER_LINEAR, borderValue=(90, 90, 90))
+    tile = cut_tile(image, stored_to_tile, _TILE, _GREY)
     if not draw:
         return tile
-    placed = transform_points(stored_to_tile, points)
+    with np.errstate(invalid="ignore"):
+        placed = transform_points(stored_to_tile, points)
     tile = draw_landmarks(tile, placed, examination.store.info.scheme)
     if marked is not None and np.isfinite(placed[marked]).all():
         x, y = np.rint(placed[marked].clip(-_TILE, 2 * _TILE)).astype(int)
@@ -97,6 +95,7 @@ def _tile(examination: Examination, row: int, marked: int | None = None, draw: b
 _DRAWN: dict[str, Callable[[Examination, Finding, Sequence[int]], np.ndarray]] = {
     checks_shape.SHAPES: _shapes,
     checks_shape.EXCHANGED: _faces,
+    checks_shape.EXCHANGED_PAIRS: _shapes,
     checks_pictures.SIMILAR: _pairs,
     checks_pictures.IDENTICAL: _pairs,
     checks_points.OUTSIDE_PHOTO: _faces,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from facegraph import __version__
 from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import Finding, count_levels
 from facegraph.doctor.pictures import draw_findings
+from facegraph.errors import ConfigError
 
 REPORT, FACES = "report.json", "findings.csv"
 
@@ -53,20 +55,34 @@ def per_face(examination: Examination, findings: Sequence[Finding]) -> pd.DataFr
     return pd.DataFrame(rows, columns=["id", "split", "level", "check", "measured", "source"])
 
 
-def write_report(examination: Examination, findings: Sequence[Finding], wanted: Path) -> Path:
-    """Write report.json, findings.csv and pictures into a folder of their own; returns it.
+def to_json(report: Mapping[str, Any]) -> str:
+    """A report as the text of one JSON object. Numbers that are not finite, which JSON lacks, become null."""
+    return json.dumps(_finite(report), indent=2, ensure_ascii=False, allow_nan=False)
 
-    The folder is `wanted` where that is new or empty, else wanted_2, wanted_3, ...: nothing is overwritten.
-    """
-    folder = _new_folder(wanted)
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_report(examination: Examination, findings: Sequence[Finding], folder: Path) -> None:
+    """Write report.json, findings.csv and pictures into an empty folder."""
     pictures = draw_findings(examination, findings, folder)
     per_face(examination, findings).to_csv(folder / FACES, index=False)
     content = {**to_dict(examination, findings), "pictures": pictures}
-    (folder / REPORT).write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")
-    return folder
+    (folder / REPORT).write_text(to_json(content), encoding="utf-8")
 
 
-def _new_folder(wanted: Path) -> Path:
+def new_folder(wanted: Path) -> Path:
+    """Make the folder `wanted`, or where that is taken by a file or a folder that is not empty, wanted_2, wanted_3, ...
+
+    Raises:
+        ConfigError: no folder can be made there.
+    """
+    wanted = wanted if wanted.name.strip(".") else wanted.resolve()
     for number in count(1):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
         try:
@@ -75,4 +91,6 @@ def _new_folder(wanted: Path) -> Path:
         except FileExistsError:
             if folder.is_dir() and not any(folder.iterdir()):
                 return folder
+        except OSError as error:
+            raise ConfigError(f"the folder {folder} cannot be made: {error.strerror}. Give another --out.") from error
     raise AssertionError("unreachable")

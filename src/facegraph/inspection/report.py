@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import numpy as np
 
 from facegraph.data.balancing import PoseBalancing
 from facegraph.data.shape_residual import shape_residuals
-from facegraph.errors import DataError
+from facegraph.data.store.counts import list_counts
+from facegraph.data.store.layout import file_name
+from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.inspection import sheets, statistics
 from facegraph.inspection.view import StoreView
@@ -29,18 +31,34 @@ PAGE = "index.html"
 
 @dataclass(frozen=True)
 class PictureFolder:
-    """Writes pictures as PNG and keeps them, photographs as JPEG, for the page."""
+    """Writes pictures as PNG and keeps them, photographs as JPEG, for the page.
+
+    written: the files so far; a name that one of them has gets a number.
+    """
 
     folder: Path
+    written: list[Path] = field(default_factory=list)
 
     def sheet(self, name: str, rgb: np.ndarray, caption: str) -> Picture:
-        write_png(self.folder / name, rgb)
+        path = self.new_file(name)
+        write_png(path, rgb)
         quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), quality)
-        return Picture(jpeg.tobytes(), f"{name}: {caption}")
+        return Picture(jpeg.tobytes(), f"{path.name}: {caption}")
 
     def figure(self, name: str, plot: Callable[[Path], Path], caption: str) -> Picture:
-        return Picture.of_file(plot(self.folder / name), f"{name}: {caption}")
+        path = self.new_file(name)
+        return Picture.of_file(plot(path), f"{path.name}: {caption}")
+
+    def new_file(self, name: str) -> Path:
+        """A file of that name or, where it is taken in any case of letters, of the next free one: x.png, x_2.png."""
+        taken = {path.name.casefold() for path in self.written}
+        path, number = self.folder / name, 1
+        while path.name.casefold() in taken:
+            number += 1
+            path = self.folder / f"{Path(name).stem}_{number}{Path(name).suffix}"
+        self.written.append(path)
+        return path
 
 
 def inspect_store(
@@ -63,42 +81,46 @@ def inspect_store(
         The folder.
 
     Raises:
-        DataError: out holds something already, or a damaged crop. ConfigError: count below 1.
+        DataError: out holds something already, or a damaged crop. ConfigError: count below 1, or an out that cannot be
+            made. After an error nothing of the page is left.
     """
     faces = view.choose(count)
-    folder = _new_folder(out, view.store.info.dataset)
-    pictures = PictureFolder(folder)
-    sections = [_overview(view, command, recipe)]
-    for part in (_samples, _network_input, _attributes, _suspicious, _shape, _boxes):
-        section = part(view, faces, pictures)
-        say(section.title)
-        sections.append(section)
-    info = view.store.info
-    title = f"{info.dataset}: {view.split}"
-    write_page(Page(title, sections, subtitle=f"{len(view.rows):,} faces, {view.scheme.name}"), folder / PAGE)
-    return folder
+    with _pictures(out, view.store.info.dataset) as pictures:
+        sections = [_overview(view, command, recipe)]
+        for part in (_samples, _network_input, _attributes, _suspicious, _shape, _boxes):
+            section = part(view, faces, pictures)
+            say(section.title)
+            sections.append(section)
+        title = f"{view.store.info.dataset}: {view.split}"
+        page = Page(title, sections, subtitle=f"{len(view.rows):,} faces, {view.scheme.name}")
+        write_page(page, pictures.new_file(PAGE))
+    return pictures.folder
 
 
-def _new_folder(out: Path | None, dataset: str) -> Path:
+@contextmanager
+def _pictures(out: Path | None, dataset: str) -> Iterator[PictureFolder]:
+    """A new or empty folder to fill. On an error what was written there goes, and the folder if it is new."""
     now = datetime.now()
     named = Path("outputs", "inspect", file_name(dataset), f"{now:%Y-%m-%d_%H-%M-%S}_{now:%f}")
     folder = named if out is None else Path(out).expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(
-            f"{folder} is there already and not an empty folder; nothing is overwritten. Give another --out."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def file_name(text: str) -> str:
-    """A text as part of a file name: letters, digits, dot, dash and underscore stay, anything else becomes '_'.
-
-    >>> file_name("yaw 30/60"), file_name("..")
-    ('yaw_30_60', '_')
-    """
-    safe = re.sub(r"[^\w.-]+", "_", text)
-    return safe if safe.strip(".") else "_"
+    try:
+        existed = folder.exists()
+        if existed and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(
+                f"{folder} is there already and not an empty folder; nothing is overwritten. Give another --out."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"folder {folder} cannot be made: {error}. Give another --out.") from error
+    pictures = PictureFolder(folder)
+    try:
+        yield pictures
+    except BaseException:
+        for path in pictures.written:
+            path.unlink(missing_ok=True)
+        if not existed and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _overview(view: StoreView, command: str, recipe: str) -> Section:
@@ -116,13 +138,15 @@ def _overview(view: StoreView, command: str, recipe: str) -> Section:
         ("recipe", recipe),
         ("seed", str(view.seed)),
     ]
+    if view.left_out:
+        facts.append(("left out", f"{view.left_out:,} faces whose landmarks are not finite or all coincide"))
     problems = statistics.problem_rows(info.problems)
     tables = [
         HtmlTable("This page", ("what", "value"), facts),
         HtmlTable(
             "Faces found, and as the publisher counts them",
             ("split", "found", "official", "difference"),
-            statistics.count_rows(info),
+            [(*count, count.difference) for count in list_counts(info)],
         ),
     ]
     if problems:
@@ -195,19 +219,23 @@ def _suspicious(view: StoreView, faces: np.ndarray, pictures: PictureFolder) -> 
         return Section(title, str(error))
     worst = np.argsort(-residuals.score, kind="stable")[: len(faces)]
     sheet = sheets.suspicious_sheet(view, worst, residuals.score, residuals.per_landmark)
+    ordinary = np.median(residuals.score)
     text = (
-        "Faces whose shape the others explain least, worst first; about 1 is ordinary. Extreme poses and expressions "
-        "belong here too, so look before you correct. Their worst landmarks are ringed and named."
+        f"Faces whose shape the others explain least, worst first; the median of all is {ordinary:.1f}. Extreme poses "
+        "and expressions belong here too, so look before you correct. Their worst landmarks are ringed and named."
     )
     return Section(title, text, (pictures.sheet("worst_shapes.png", sheet, "largest shape residuals"),))
 
 
 def _shape(view: StoreView, faces: np.ndarray, pictures: PictureFolder) -> Section:
     balancing = PoseBalancing()
-    scores, repeats = balancing.scores(view.landmarks), balancing.repeats(view.landmarks)
+    scores = balancing.scores(view.landmarks)
+    repeats = balancing.repeats_of(scores)
     text = (
         "Grey lines join the landmarks that swap places in a mirrored face; one that does not run parallel to the "
-        "others is a wrong pair. Balancing draws faces of rare poses more often; the score's sign means nothing."
+        "others is a wrong pair. Balancing draws faces of rare poses more often; the score's sign means nothing. It is "
+        f"shown as it would be with {balancing.bins} bins and at most {balancing.max_repeat} draws of a face, the "
+        "defaults, whether or not a training of yours balances."
     )
     images = (
         pictures.sheet("mean_shape.png", sheets.mean_shape_picture(view), "mean of the aligned shapes"),

@@ -36,7 +36,7 @@ def stored_sheet(view: StoreView, faces: np.ndarray) -> np.ndarray:
         tile = draw_landmarks(crop.image, crop.landmarks, view.scheme, colours, thickness=0.8)
         if np.isfinite(official[face]).all():
             tile = _outline(tile, _corners(official[face]), crop.image_to_crop, _WHITE)
-        crop_to_image = np.linalg.inv(view.plain(face).image_to_crop)
+        crop_to_image = np.linalg.inv(view.plain_place(face).image_to_crop)
         edge = np.array([-0.5, -0.5, view.input_size - 0.5, view.input_size - 0.5])
         square = transform_points(crop_to_image, _corners(edge))
         tiles.append(_outline(tile, square, crop.image_to_crop, _YELLOW))

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facegraph.data.store.layout import StoreInfo
 from facegraph.geometry.affine import landmark_box, transform_points
 from facegraph.inspection.view import StoreView
 
@@ -43,32 +42,21 @@ class CropStatistics(NamedTuple):
 def crop_statistics(view: StoreView) -> CropStatistics:
     faces = view.choose(_FACES)
     places = (np.indices((_GRID, _GRID)).reshape(2, -1).T + 0.5) / _GRID * view.input_size - 0.5
-    frame, side = view.store.frame, view.store.info.crop.side
+    extents = view.store.frame[["width", "height"]].to_numpy(float)[view.rows]
+    side = view.store.info.crop.side
     landmarks, empty, lost = [], [], []
     for face in faces:
-        extent = frame[["width", "height"]].to_numpy(float)[view.rows[face]]
         for number in range(_DRAWS):
-            crop = view.augmented(face, number)
-            landmarks.append(crop.landmarks)
-            seen = transform_points(np.linalg.inv(crop.image_to_crop), places)
+            place = view.augmented_place(face, number)
+            landmarks.append(place.landmarks)
+            seen = transform_points(np.linalg.inv(place.image_to_crop), places)
             stored = transform_points(view.scored.image_to_stored(face), seen)
             beyond = ((stored < -0.5) | (stored > side - 0.5)).any(axis=-1)
-            outside = ((seen < -0.5) | (seen > extent - 0.5)).any(axis=-1)
+            outside = ((seen < -0.5) | (seen > extents[face] - 0.5)).any(axis=-1)
             empty.append(beyond | outside)
             lost.append(beyond & ~outside)
-    plain = [view.plain(face).landmarks for face in faces]
+    plain = [view.plain_place(face).landmarks for face in faces]
     return CropStatistics(np.stack(plain), np.stack(landmarks), float(np.mean(empty)), float(np.mean(lost)))
-
-
-def count_rows(info: StoreInfo) -> list[Row]:
-    """split or split/attribute, faces found, faces that the publisher counts, difference."""
-    names = list(dict.fromkeys([*info.official_counts, *info.counts]))
-    splits = list(dict.fromkeys(name.split("/")[0] for name in names))
-    rows: list[Row] = []
-    for name in sorted(names, key=lambda n: splits.index(n.split("/")[0])):  # stable: subsets keep their order
-        found, official = info.counts.get(name, 0), info.official_counts.get(name)
-        rows.append((name, found, official, None if official is None else found - official))
-    return rows
 
 
 def problem_rows(problems: tuple[Mapping[str, str], ...]) -> list[Row]:
@@ -106,6 +94,12 @@ def box_rows(view: StoreView) -> list[Row]:
         column = view.store.frame[name].to_numpy(float)[view.rows]
         if np.isfinite(column).any():
             measured[name.removeprefix("value_")] = column[np.isfinite(column)]
-    return [
-        (name, *(f"{float(number):.3g}" for number in (np.median(v), v.min(), v.max()))) for name, v in measured.items()
-    ]
+    return [(name, *(_rounded(number) for number in (np.median(v), v.min(), v.max()))) for name, v in measured.items()]
+
+
+def _rounded(number: float) -> float | int:
+    """Three decimals below 10, one below 100, none above: enough for shares, angles and px."""
+    number = float(number)
+    if abs(number) >= 99.95:
+        return round(number)
+    return round(number, 1 if abs(number) >= 9.9995 else 3) + 0.0  # + 0.0 makes 0 of -0

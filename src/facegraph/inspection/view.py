@@ -11,11 +11,11 @@ import numpy as np
 from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import BoxPolicy
 from facegraph.data.faces import FaceSubset
-from facegraph.data.pipeline import FaceCrop, FacePipeline
+from facegraph.data.pipeline import FaceCrop, FacePipeline, Placement
 from facegraph.data.source import sample_at
 from facegraph.data.store.reader import FaceStore
 from facegraph.data.warp import warp
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import transform_points
 from facegraph.geometry.procrustes import procrustes
 from facegraph.landmarks import LandmarkScheme
@@ -26,12 +26,14 @@ from facegraph.viz_numbers import landmark_sides, side_colours
 class StoreView:
     """Faces of a split, numbered from 0, and the two ways they are cut out: as trained on and as scored.
 
+    Faces whose landmarks are not all finite or all coincide are left out: there is nothing to cut out around.
+
     store: the prepared store. split: whose faces. box: which box they are cut out around. augmentation: random changes
     in training. input_size: side of the crop, px. seed: of all draws.
 
     Raises:
-        ConfigError: input_size below 16.
-        DataError: the store has no such split, or a face lacks the box that the policy needs.
+        ConfigError: input_size below 16, or seed below 0.
+        DataError: the store has no such split or no usable face in it, or a face lacks the box that the policy needs.
     """
 
     store: FaceStore
@@ -44,6 +46,8 @@ class StoreView:
     def __post_init__(self) -> None:
         if self.input_size < 16:
             raise ConfigError(f"input size is {self.input_size} px; 16 or more are needed. 256 is usual.")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; 0 or more is needed.")
         _ = self.scored  # a missing split or box is told now, not halfway through the sheets
 
     @property
@@ -52,8 +56,22 @@ class StoreView:
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """(M,) rows of the split in the store."""
-        return self.store.rows(self.split)
+        """(M,) rows of the split's usable faces in the store."""
+        rows = self.store.rows(self.split)
+        landmarks = self.store.landmarks[rows]
+        usable = np.isfinite(landmarks).all(axis=(1, 2))
+        usable[usable] = (np.ptp(landmarks[usable], axis=1) > 0).any(axis=-1)
+        if not usable.any():
+            raise DataError(
+                f"{self.store.path}: none of the {len(rows)} faces of '{self.split}' has finite landmarks that differ. "
+                "Look at the annotations: facegraph doctor " + str(self.store.path)
+            )
+        return rows[usable]
+
+    @property
+    def left_out(self) -> int:
+        """Number of the split's faces that are not usable."""
+        return len(self.store.rows(self.split)) - len(self.rows)
 
     @cached_property
     def landmarks(self) -> np.ndarray:
@@ -96,10 +114,21 @@ class StoreView:
         """The crop of a face as the network sees it when it is scored, before normalisation."""
         return self._plain_pipeline.crop(sample_at(self.scored, face))
 
+    def plain_place(self, face: int) -> Placement:
+        """Where plain(face) lies, without its pixels."""
+        return self._plain_pipeline.place(self.scored.table.boxes[face], self.landmarks[face])
+
     def augmented(self, face: int, draw: int) -> FaceCrop:
         """One draw of a face as the network sees it in training; the same (seed, face, draw) gives the same crop."""
-        rng = np.random.default_rng([self.seed, draw, face])
-        return self._augmenting_pipeline.crop(sample_at(self.trained_on, face), rng)
+        return self._augmenting_pipeline.crop(sample_at(self.trained_on, face), self._rng(face, draw))
+
+    def augmented_place(self, face: int, draw: int) -> Placement:
+        """Where augmented(face, draw) lies, without its pixels."""
+        boxes = self.trained_on.table.boxes
+        return self._augmenting_pipeline.place(boxes[face], self.landmarks[face], self._rng(face, draw))
+
+    def _rng(self, face: int, draw: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, draw, face])
 
     def stored(self, face: int, stored_to_tile: np.ndarray, size: int) -> FaceCrop:
         """The stored crop of a face under a matrix (3, 3) from its px to those of a tile of side size."""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from facegraph.data.archives import unpacked
-from facegraph.data.entries import Benchmark, FaceEntry
-from facegraph.data.store.layout import CropPolicy, StoreInfo
+import facegraph
+from facegraph.data.archives import find_state, unpack_archives
+from facegraph.data.benchmarks.source_tree import check_outside, check_source
+from facegraph.data.entries import Benchmark, FaceEntry, to_storable
+from facegraph.data.store.layout import PLAN_FILE, CropPolicy, StoreInfo
 from facegraph.data.store.lock import locked
-from facegraph.data.store.partial import whole_store
-from facegraph.data.store.writer import DEFAULT_CROP, Progress, StoreContent, write_locked
+from facegraph.data.store.partial import find_whole, resolve_out
+from facegraph.data.store.plan import ORIGIN, read_plan
+from facegraph.data.store.writer import DEFAULT_CROP, Progress, StoreContent, accept_whole, write_locked
 from facegraph.errors import DataError
 
 
@@ -31,15 +37,16 @@ def prepare(
 
     Args:
         source: folder as downloaded; nothing in it is changed. Archives in it are unpacked to <out>.unpacked.
-        out: folder of the store, outside the source.
+        out: folder of the store, outside the source. One that was made from the same archives is left as is at once.
         keep_unpacked: leave <out>.unpacked; otherwise it is removed once the store is whole.
         progress: called with (stage, done, total); also while archives are unpacked and annotations are read.
 
     Raises:
         DataError: no such source, nothing of the benchmark in it, or any reason of write_store.
     """
-    source, out = Path(source).expanduser(), Path(out).expanduser()
-    _check_places(source, out, benchmark)
+    source, out = Path(source).expanduser(), resolve_out(Path(out).expanduser())
+    check_source(source, benchmark.layout)
+    check_outside(out, source)
     content = StoreContent(
         dataset=benchmark.name,
         scheme=benchmark.scheme,
@@ -47,42 +54,55 @@ def prepare(
         attributes=benchmark.attributes,
         version=benchmark.version,
         official_counts=benchmark.official_counts,
+        optional_splits=benchmark.optional_splits,
         source=str(source),
+        origin=_origin(source, benchmark),
     )
     with locked(out):
-        whole_store(out, content.settings(crop))  # what is in the way is said before an hour of unpacking
-        unpacking = out.with_name(f"{out.name}.unpacked")
-        root = unpacked(source, unpacking, benchmark.archives, _in_megabytes(progress))
-        reading = None if progress is None else partial(progress, "reading annotations")
-        index = benchmark.index(root, workers, reading)
-        content = replace(content, faces=relative_places(index.faces, root), problems=index.problems)
-        info = write_locked(content, out, crop, workers, strict, restart, progress)
+        info = find_whole(out, content.settings(crop))  # what is in the way is said before an hour of unpacking
+        if info is not None and content.origin and (read_plan(out / PLAN_FILE) or {}).get(ORIGIN) == content.origin:
+            return accept_whole(content, info, out, strict)
+        with _leftover_told(unpacking := out.with_name(f"{out.name}.unpacked")):
+            root = unpack_archives(source, unpacking, benchmark.archives, _in_megabytes(progress))
+            index = benchmark.index(root, workers, progress and partial(progress, "reading annotations"))
+            faces = relative_places(index.faces, root)
+            content = replace(content, faces=faces, problems=index.problems, root=str(root))
+            info = write_locked(content, out, crop, workers, strict, restart, progress)
         if root != source and not keep_unpacked:
-            shutil.rmtree(root, ignore_errors=True)
-            if not any(unpacking.iterdir()):
-                unpacking.rmdir()
+            _remove_unpacked(root)
     return info
+
+
+@contextmanager
+def _leftover_told(unpacking: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        if not any(path.is_file() for path in unpacking.rglob("*")):
+            raise
+        raise DataError(f"{error} What was unpacked stays in {unpacking} for the next run.") from error
+
+
+def _remove_unpacked(root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    if not any(root.parent.iterdir()):
+        root.parent.rmdir()
+
+
+def _origin(source: Path, benchmark: Benchmark) -> str:
+    """Texts that are equal only if archives, options of the benchmark and readers are; "" if it is not archives."""
+    state = find_state(source, benchmark.archives)
+    options = zlib.crc32(repr(sorted(vars(benchmark).items())).encode())
+    return "" if state is None else f"{state}, options {options:08x}, facegraph {facegraph.__version__}"
 
 
 def relative_places(faces: tuple[FaceEntry, ...], root: Path) -> tuple[FaceEntry, ...]:
     """Faces whose annotation's place is told from root on, so that a store is the same wherever its source lay."""
-    return tuple(replace(face, where=face.where.removeprefix(f"{root}/")) for face in faces)
+    prefix = to_storable(f"{root}/")
+    return tuple(replace(face, where=face.where.removeprefix(prefix)) for face in faces)
 
 
 def _in_megabytes(progress: Progress | None) -> Progress | None:
     if progress is None:
         return None
     return lambda name, done, total: progress(f"unpacking {name}, MB", done // 10**6, total // 10**6)
-
-
-def _check_places(source: Path, out: Path, benchmark: Benchmark) -> None:
-    if not source.is_dir():
-        near = next((p for p in source.absolute().parents if p.is_dir()), Path("/"))
-        raise DataError(
-            f"source {source} is no folder (the path exists up to {near}). Give the folder that holds the files of "
-            f"{benchmark.name}: {benchmark.layout}"
-        )
-    if out.resolve().is_relative_to(source.resolve()):
-        raise DataError(
-            f"--out {out} lies inside the source {source}, in which nothing is written. Choose a folder beside it."
-        )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
+from facegraph.data.store.counts import list_counts
 from facegraph.data.store.layout import EXIF_APPLIED, PROBLEMS_FILE, StoreInfo
 from facegraph.data.store.photograph import ROTATED, TRAITS
 
@@ -16,11 +19,12 @@ _TRAINING = {
     "wflw": "python train.py experiment=scc_wflw",
     "300w": "python train.py experiment=scc_300w",
     "cofw": "python train.py experiment=scc_cofw",
-    "300wlp": "python train.py dataset=300wlp",
+    "300wlp": "python train.py dataset=300wlp augment=fan",
     "cofw68": "python eval.py run=<run folder of a 300w training> dataset=cofw68",
 }
-_SCORED = ("cofw68",)
 """Data set -> what to do with it next. The others are sets of one's own."""
+_SCORED = ("cofw68",)
+"""Data sets without a train split."""
 
 
 def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Text]:
@@ -35,49 +39,70 @@ def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Te
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     crop = info.crop
     kind = crop.image_format if not crop.quality else f"{crop.image_format} of quality {crop.quality}"
-    yield Text(f"{out}: {_bytes(size)}, crops of {crop.side} px, {kind}; content {info.content_hash[:16]}")
-    yield Text(f"Next:  facegraph doctor {out}\n       {next_command(info, out, default_out)}")
+    yield Text(
+        f"{to_printable(str(out))}: {_bytes(size)}, crops of {crop.side} px, {kind}; content {info.content_hash[:16]}"
+    )
+    yield Text(
+        f"Next:  facegraph doctor {shlex.quote(to_printable(str(out)))}\n       {next_command(info, out, default_out)}"
+    )
 
 
 def next_command(info: StoreInfo, out: Path, default_out: Path) -> str:
-    """The command that trains on a store, or scores on it."""
+    """The command that trains on a store, or scores on it, for a shell."""
+    root = shlex.quote(f"dataset.root={quote_value(to_printable(str(out)))}")
     if info.dataset not in _SCORED and not info.counts.get("train"):
         option = info.dataset if info.dataset in _TRAINING else "prepared"
-        return f"python eval.py run=<run folder> dataset={option} dataset.root={out}   (there are no train faces)"
+        return f"python eval.py run=<run folder> dataset={option} {root}   (there are no train faces)"
     own = "python train.py experiment=crops dataset=prepared"
     command = _TRAINING.get(info.dataset, own)
     elsewhere = out.absolute() != default_out.absolute() or command == own
-    return f"{command} dataset.root={out}" if elsewhere else command
+    return f"{command} {root}" if elsewhere else command
+
+
+def quote_value(text: str) -> str:
+    """A text as a value of a Hydra override, quoted where Hydra's grammar would read anything else in it."""
+    if re.fullmatch(r"[\w./-]*/[\w./-]*", text, re.ASCII):  # with a slash it is no number and no word like null
+        return text
+    no_interpolation = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return (
+        "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), no_interpolation) + "'"
+    )
+
+
+def to_printable(text: str) -> str:
+    """A text without characters that would garble a terminal, such as line breaks in a file name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _counts(info: StoreInfo) -> Table:
-    table = Table(title=f"{info.dataset} {info.version}".strip(), title_justify="left")
+    table = Table(title=_text(f"{info.dataset} {info.version}".strip()), title_justify="left")
     table.add_column("split / subset")
     for name in ("found", "official", "difference"):
         table.add_column(name, justify="right")
-    names = [*info.official_counts, *(name for name in info.counts if name not in info.official_counts)]
-    splits = list(dict.fromkeys(name.partition("/")[0] for name in names))
-    for name in sorted(names, key=lambda name: splits.index(name.partition("/")[0])):
-        found, official = info.counts.get(name, 0), info.official_counts.get(name)
+    for name, found, official in list_counts(info):
         difference = "" if official is None else f"{found - official:+,}" if found != official else "0"
         label = f"  {name.partition('/')[2]}" if "/" in name else name
         style = "yellow" if official is not None and found != official else None
-        table.add_row(label, f"{found:,}", "" if official is None else f"{official:,}", difference, style=style)
+        table.add_row(_text(label), f"{found:,}", "" if official is None else f"{official:,}", difference, style=style)
     return table
 
 
 def _problems(info: StoreInfo, out: Path) -> Table:
-    table = Table(
-        title=f"{len(info.problems):,} problem(s), all of them in {out / PROBLEMS_FILE}", title_justify="left"
-    )
+    title = f"{len(info.problems):,} problem(s), all of them in {out / PROBLEMS_FILE}"
+    table = Table(title=_text(title), title_justify="left")
     table.add_column("kind")
     table.add_column("number", justify="right")
     table.add_column(f"the first {SHOWN}", overflow="fold")
     for kind in dict.fromkeys(problem["kind"] for problem in info.problems):
         names = [problem["name"] for problem in info.problems if problem["kind"] == kind]
         shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-        table.add_row(Text(kind), f"{len(names):,}", Text(shown))
+        table.add_row(_text(kind), f"{len(names):,}", _text(shown))
     return table
+
+
+def _text(text: str) -> Text:
+    """Not a str: Rich would take [...] in it for its markup."""
+    return Text(to_printable(text))
 
 
 def _photographs(info: StoreInfo) -> str:

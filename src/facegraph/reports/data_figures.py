@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from facegraph.errors import DataError
 
@@ -66,13 +67,15 @@ def plot_landmark_heat(panels: Mapping[str, np.ndarray], input_size: int, path: 
         path: PNG to write; an existing one is replaced.
 
     Raises:
-        DataError: no panel, or one without landmarks.
+        DataError: no panel, one without landmarks, or a landmark that is not finite.
     """
     shapes = {label: np.shape(points) for label, points in panels.items()}
     if not panels or any(0 in shape for shape in shapes.values()):
         raise DataError(
             f"landmark heat of panels {shapes} cannot be drawn; pass at least one label, each with at least one face."
         )
+    if not all(np.isfinite(points).all() for points in panels.values()):
+        raise DataError("landmark heat of points that are not finite cannot be drawn; leave those faces out.")
     edges = np.linspace(-0.25 * input_size - 0.5, 1.25 * input_size - 0.5, 97)
     figure = Figure(figsize=(4.6 * len(panels), 4.0), dpi=_DPI, layout="constrained")
     for i, (label, points) in enumerate(panels.items()):
@@ -80,7 +83,9 @@ def plot_landmark_heat(panels: Mapping[str, np.ndarray], input_size: int, path: 
         outside = np.mean(((flat < -0.5) | (flat > input_size - 0.5)).any(axis=-1))
         heat = np.histogram2d(flat[:, 1], flat[:, 0], bins=(edges, edges))[0]
         axes = figure.add_subplot(1, len(panels), i + 1)
-        mesh = axes.pcolormesh(edges, edges, np.ma.masked_equal(heat, 0), cmap="magma_r", norm=LogNorm(1))
+        # where no landmark is in view the scale still needs an end
+        scale = LogNorm(1, max(heat.max(), 2))
+        mesh = axes.pcolormesh(edges, edges, np.ma.masked_equal(heat, 0), cmap="magma_r", norm=scale)
         axes.add_patch(Rectangle((-0.5, -0.5), input_size, input_size, fill=False, edgecolor="0.3", linewidth=1.2))
         axes.set(xlim=edges[[0, -1]], ylim=edges[[-1, 0]], aspect="equal", xlabel="x [crop px]", ylabel="y [crop px]")
         axes.set_title(f"{label}\n{100 * outside:.2f} % of landmarks outside the crop", fontsize=10)
@@ -112,6 +117,7 @@ def plot_boxes(sides: np.ndarray, ratios: np.ndarray, path: Path) -> Path:
     ticks = [t for t in (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096) if low * 0.7 <= t <= high * 1.4]
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
+    axes.yaxis.set_major_locator(_whole_numbers())
     axes.set_title(f"Face size: median {np.median(sides):.0f} px of the photograph", fontsize=10)
     if len(known):
         axes = figure.add_subplot(1, panels, 2)
@@ -119,8 +125,13 @@ def plot_boxes(sides: np.ndarray, ratios: np.ndarray, path: Path) -> Path:
         axes.hist(known, bins=list(widths), color=_BLUE)
         axes.axvline(1.0, color="0.4", linestyle=":")
         axes.set(xlabel="Side of the official over the landmark box", ylabel="Faces")
+        axes.yaxis.set_major_locator(_whole_numbers())
         axes.set_title(f"Official box: median {np.median(known):.2f} x the landmark box", fontsize=10)
     return _save(figure, path)
+
+
+def _whole_numbers() -> MaxNLocator:
+    return MaxNLocator(nbins="auto", integer=True, min_n_ticks=1)  # axes do not share a locator
 
 
 def _save(figure: Figure, path: Path) -> Path:

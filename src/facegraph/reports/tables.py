@@ -57,7 +57,7 @@ def percent(fraction: float | None) -> str:
 
 
 def _scored_thresholds(card: ProtocolCard) -> list[tuple[str, float]]:
-    """(normaliser, threshold) of the columns; a normaliser with the primary one's thresholds would only repeat them."""
+    """(normaliser, threshold) of the rows; a normaliser with the primary one's thresholds would only repeat them."""
     primary = card.thresholds.get(card.normaliser, ())
     chosen = [(card.normaliser, threshold) for threshold in primary]
     others = {name: values for name, values in card.thresholds.items() if name != card.normaliser}
@@ -77,6 +77,6 @@ def _title(card: ProtocolCard) -> str:
 def _caption(card: ProtocolCard) -> str:
     flip = ", test-time flip" if card.test_time_flip else ""
     return (
-        f"FR and AUC by {card.normaliser}; {card.crop} x {card.crop_margin:g} at {card.input_size} px{flip}; "
+        f"primary normaliser {card.normaliser}; {card.crop} x {card.crop_margin:g} at {card.input_size} px{flip}; "
         f"{card.train_faces} training faces, {card.epochs} epochs, seed {card.seed}; {card.checkpoint_rule}"
     )

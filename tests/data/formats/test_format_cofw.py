@@ -84,12 +84,12 @@ def _phis(row: int, column: int, value: float) -> np.ndarray:
 BAD = {
     "text": (b"hello", "no readable HDF5 file of 5 bytes"),
     "cut short": (samples.cofw()[:3000], "no readable HDF5 file"),
-    "nan": (samples.cofw(phis=_phis(1, 5, np.nan)), "variable phisTr: face 2, number 6 is nan"),
-    "huge": (samples.cofw(phis=_phis(0, 30, -1e9)), "variable phisTr: face 1, number 31 is -1e"),
-    "flag": (samples.cofw(phis=_phis(1, 60, 0.5)), "face 2, landmark 3 has occlusion flag 0.5"),
+    "nothing but nan": (
+        samples.cofw(phis=np.full((NUM_COFW, 87), np.nan)),
+        "phisTr, face 1: number 1 is nan.*2 like this",
+    ),
     "columns": (samples.cofw(phis=np.zeros((NUM_COFW, 86))), r"variable phisTr: shape \(86, 2\); \(87, faces\)"),
     "faces": (samples.cofw(phis=np.zeros((5, 87))), "5 faces, 2 boxes, 2 images"),
-    "box": (samples.cofw(bboxes=np.array([[1, 1, 5, 5], [1, 1, -5, 5.0]])), "variable bboxesTr: box 2"),
     "complex": (samples.cofw(phis=np.zeros((NUM_COFW, 87), dtype=complex)), "variable phisTr: type complex128"),
 }
 
@@ -99,6 +99,28 @@ def test_mistakes_are_named(tmp_path: Path, content: bytes, message: str) -> Non
     with pytest.raises(DataError, match=message) as caught:
         read_cofw(written(tmp_path, content))
     assert "COFW.mat" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("face", "column", "value", "reason"),
+    [
+        (1, 5, np.nan, "number 6 is nan"),
+        (0, 30, -1e9, "number 31 is -1e"),
+        (1, 60, 0.5, "landmark 3 has occlusion flag 0.5"),
+    ],
+)
+def test_a_damaged_face_leaves_the_others(tmp_path: Path, face: int, column: int, value: float, reason: str) -> None:
+    found = read_cofw(written(tmp_path, samples.cofw(phis=_phis(face, column, value))))
+    assert list(found.unusable) == [face]
+    assert found.unusable[face].where.endswith(f"COFW.mat, variable phisTr, face {face + 1}")
+    assert reason in found.unusable[face].reason
+    assert len(found.landmarks) == NUM_COFW
+
+
+def test_boxes_are_handed_on_as_written(tmp_path: Path) -> None:
+    found = read_cofw(written(tmp_path, samples.cofw(bboxes=np.array([[1, 1, 0, 5], [1, np.nan, -5, np.inf]]))))
+    np.testing.assert_array_equal(found.boxes, [[0, 0, 0, 5], [0, np.nan, -5, np.nan]])
+    assert not found.unusable
 
 
 def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:

@@ -178,14 +178,14 @@ def test_flags_of_cofw68_are_checked(tmp_path: Path, occ: np.ndarray, message: s
         read_cofw68_points(written(tmp_path, mat(Points=SQUARE, Occ=occ)))
 
 
-def test_boxes_of_cofw68_need_an_extent(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"variable bboxes: box 2 is \[0.0, 0.0, 0.0, 4.0\]"):
-        read_cofw68_boxes(written(tmp_path, mat(bboxes=np.array([[1, 1, 4, 4], [1, 1, 0, 4]]))))
+def test_boxes_of_cofw68_are_handed_on_as_written(tmp_path: Path) -> None:
+    boxes = read_cofw68_boxes(written(tmp_path, mat(bboxes=np.array([[1, 1, 4, 4], [1, 1, 0, 4], [np.nan, 1, 2, 3]]))))
+    np.testing.assert_array_equal(boxes, [[0, 0, 4, 4], [0, 0, 0, 4], [np.nan, 0, np.nan, 3]])
 
 
 @pytest.mark.parametrize("compress", [True, False])
 def test_ibug_boxes(tmp_path: Path, compress: bool) -> None:
-    boxes = read_ibug_boxes(written(tmp_path, samples.ibug_boxes(compress)))
+    boxes = read_ibug_boxes(written(tmp_path, samples.ibug_boxes(compress))).boxes
     assert {name: box.tolist() for name, box in boxes.items()} == {
         "image_0001.png": [10, 20, 110, 120],
         "image_092 _01.jpg": [11, 20, 110, 120],
@@ -195,5 +195,28 @@ def test_ibug_boxes(tmp_path: Path, compress: bool) -> None:
 def test_mistakes_in_ibug_boxes_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no variable bounding_boxes"):
         read_ibug_boxes(written(tmp_path, mat(boxes=np.ones(4))))
-    with pytest.raises(DataError, match="entry 2: a second, different box"):
-        read_ibug_boxes(written(tmp_path, samples.ibug_boxes(names=("a.jpg", "a.jpg"))))
+    found = read_ibug_boxes(written(tmp_path, samples.ibug_boxes(names=("a.jpg", "a.jpg"))))
+    assert found.boxes["a.jpg"].tolist() == [10, 20, 110, 120]
+    ((where, reason),) = found.unusable
+    assert where.endswith("entry 2")
+    assert "a second, different box" in reason
+
+
+def test_entries_of_ibug_boxes_are_judged_one_by_one(tmp_path: Path) -> None:
+    entries = [
+        {"imgName": "a.jpg", "bb_detector": np.array([[5.0, 5.0, 5.0, 9.0]])},
+        {"imgName": "b.jpg", "bb_detector": np.ones(3)},
+        {"imgName": "c.jpg", "bb_detector": "here"},
+        {"imgName": "d.jpg", "bb_detector": np.array([[1.0, np.nan, 5.0, 9.0]])},
+    ]
+    cells = np.empty((1, 4), dtype=object)
+    cells[0] = entries
+    found = read_ibug_boxes(written(tmp_path, mat(bounding_boxes=cells)))
+    assert list(found.boxes) == ["a.jpg", "d.jpg"]
+    np.testing.assert_array_equal(found.boxes["a.jpg"], [4, 4, 4, 8])
+    assert [where.rpartition(", ")[2] for where, _ in found.unusable] == ["entry 2", "entry 3"]
+    assert found.unusable[1].reason.startswith("bb_detector is no array of real numbers but str")
+
+    path = written(tmp_path, mat(bounding_boxes=cells[:, 1:3]))
+    with pytest.raises(DataError, match=r"entry 1: bb_detector has shape .*2 like this"):
+        read_ibug_boxes(path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from facegraph.data.annotations import read_annotations
+from facegraph.data.annotations import read_annotations, read_usable_annotations
 from facegraph.data.formats.pts import read_pts
 from facegraph.data.formats.wflw import FLAGS, read_wflw_list
 from facegraph.errors import DataError
@@ -123,7 +125,7 @@ def test_wflw_line_in_every_layout(tmp_path: Path, box: bool, flags: bool, image
     line = wflw_line(image, seed=3, box=box, flags=flags)
     if " " not in image:
         assert len(line.split()) == LAYOUTS[box, flags]
-    (row,) = read_wflw_list(written(tmp_path, f"\n{line}\r\n"))
+    (row,) = read_wflw_list(written(tmp_path, f"\n{line}\r\n")).rows
     assert (row.line, row.image) == (2, image)
     np.testing.assert_allclose(row.landmarks, points(98, seed=3), atol=1e-6)
     assert (row.landmarks < 0).any()
@@ -134,7 +136,7 @@ def test_wflw_line_in_every_layout(tmp_path: Path, box: bool, flags: bool, image
 
 def test_faces_of_one_photograph_keep_their_lines(tmp_path: Path) -> None:
     text = "\n".join([wflw_line("a.jpg", 0), "", wflw_line("b.jpg", 1), wflw_line("a.jpg", 2)])
-    rows = read_wflw_list(written(tmp_path, text))
+    rows = read_wflw_list(written(tmp_path, text)).rows
     assert [(row.line, row.image) for row in rows] == [(1, "a.jpg"), (3, "b.jpg"), (4, "a.jpg")]
 
 
@@ -155,25 +157,43 @@ BAD_WFLW = {
     "infinite": (changed(5, "1e999"), r"line 2: point 3, number 2 .*inf"),
     "huge": (changed(6, "-1e7"), r"line 2: point 4, number 1"),
     "flag of 2": (changed(201, "2"), r"line 2: the flags .*\[1.0, 2.0, 0.0"),
-    "box without width": (changed(198, "20"), r"line 2: box 1 is \[20.0, 30.0, 20.0, 140.0\]"),
     "no path": (changed(206), r"line 2: '' after 206 numbers is no path"),
     "control character": (changed(206, "a\x00b.jpg"), r"line 2: 'a\\x00b.jpg' after"),
-    "empty": ("", r"line 1"),
-    "blank": ("\n\n", r"line 1: the list has no faces"),
-    "words": ("hello", r"line 1: 0 numbers"),
+    "not utf-8": (changed(206, "\udcff.jpg"), r"line 2: byte 0xff is no UTF-8"),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), BAD_WFLW.values(), ids=BAD_WFLW)
-def test_mistakes_in_wflw_lists_are_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(DataError, match=message) as caught:
+def test_a_damaged_line_of_a_wflw_list_costs_that_line(tmp_path: Path, text: str, message: str) -> None:
+    content = (text + "\n" + wflw_line("c.jpg", seed=2)).encode(errors="surrogateescape")
+    found = read_wflw_list(written(tmp_path, content, "list_98pt.txt"))
+    assert [(row.line, row.image) for row in found.rows] == [(1, "a.jpg"), (3, "c.jpg")]
+    ((where, reason),) = found.unusable
+    assert re.search(f"list_98pt.txt, {message}", f"{where}: {reason}")
+
+
+def test_a_box_without_width_is_handed_on(tmp_path: Path) -> None:
+    found = read_wflw_list(written(tmp_path, changed(198, "20")))
+    assert found.rows[1].box.tolist() == [20, 30, 20, 140]
+    assert found.unusable == ()
+
+
+NO_WFLW = {
+    "empty": ("", r"line 1"),
+    "blank": ("\n\n", r"line 1: the list has no faces"),
+    "words": ("hello\n\nworld", r"line 1: 0 numbers .*2 like this, no usable one"),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NO_WFLW.values(), ids=NO_WFLW)
+def test_a_list_without_a_usable_line_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=f"list_98pt.txt.*{message}"):
         read_wflw_list(written(tmp_path, text, "list_98pt.txt"))
-    assert "list_98pt.txt" in str(caught.value)
 
 
 @pytest.mark.skipif(not MINI_WFLW.is_dir(), reason=f"no real WFLW lists at {MINI_WFLW.name}")
 def test_real_wflw_lists() -> None:
-    lists = {path.stem: read_wflw_list(path) for path in MINI_WFLW.rglob("*.txt")}
+    lists = {path.stem: read_wflw_list(path).rows for path in MINI_WFLW.rglob("*.txt")}
     counts = {name.removeprefix("list_98pt_"): len(rows) for name, rows in lists.items()}
     assert counts == {
         "rect_attr_with_images206": 206, "attr_union1966": 1966, "test_largepose": 326, "test_expression": 314,
@@ -206,3 +226,45 @@ def test_annotations_csv_beyond_reason(tmp_path: Path, line: int, cell: int, val
     rows[line][cell] = value
     with pytest.raises(DataError, match=message):
         read_annotations(written(tmp_path, "\n".join(map(",".join, rows)), "annotations.csv"), QUAD)
+
+
+DAMAGED_ROWS: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
+    "nan": (lambda cells: [*cells[:2], "nan", *cells[3:]], r"line 3, column x0: 'nan' is no finite number"),
+    "a cell too many": (lambda cells: [*cells, "9"], r"line 3: 11 cells, the header has 10"),
+    "a cell missing": (lambda cells: cells[:-1], r"line 3, column y3: '' is no finite number"),
+    "an open quote": (lambda cells: [f'"{cells[0]}', *cells[1:]], r"line 3: unexpected end of data"),
+    "not utf-8": (lambda cells: [*cells[:-1], "\udcff"], r"line 3: byte 0xff is no UTF-8"),
+    "flat": (lambda cells: [*cells[:2], *["1"] * 8], r"line 3: the landmarks span 0 x 0 px; width and height must be"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), DAMAGED_ROWS.values(), ids=DAMAGED_ROWS)
+def test_a_damaged_row_of_a_csv_costs_that_row(
+    tmp_path: Path, change: Callable[[list[str]], list[str]], message: str
+) -> None:
+    rows = [text.split(",") for text in annotation_frame(4).assign(image="a.png").to_csv(index=False).splitlines()]
+    expected = read_annotations(written(tmp_path, "\n".join(map(",".join, rows)), "annotations.csv"), QUAD)
+    rows[2] = change(rows[2])
+    content = "\n".join(map(",".join, rows)).encode(errors="surrogateescape")
+    path = written(tmp_path, content, "annotations.csv")
+    found, unusable = read_usable_annotations(path, QUAD)
+    assert found.lines.tolist() == [2, 4, 5]
+    np.testing.assert_array_equal(found.landmarks, expected.landmarks[[0, 2, 3]])
+    ((where, reason),) = unusable
+    assert re.search(f"annotations.csv, {message}", f"{where}: {reason}")
+    with pytest.raises(DataError, match=r"line 3|csv file"):
+        read_annotations(path, QUAD)
+
+
+def test_rows_of_one_image_and_boxes_that_are_none(tmp_path: Path) -> None:
+    frame = annotation_frame(4).assign(
+        image=["a", "a", "a", "b"], box_x0=1, box_y0=2, box_x1=[40, 1, "x", 40], box_y1=9
+    )
+    frame.loc[0, "x0"] = np.inf
+    found, unusable = read_usable_annotations(written(tmp_path, frame.to_csv(index=False), "annotations.csv"), QUAD)
+    assert [where.rpartition("annotations.csv, ")[2] for where, _ in unusable] == ["line 2, column x0"]
+    assert found.ids.tolist() == ["a#2", "a#3", "b"]
+    np.testing.assert_array_equal(found.boxes, [[1, 2, 1, 9], [1, 2, np.nan, 9], [1, 2, 40, 9]])
+    everything = written(tmp_path, frame.head(1).to_csv(index=False), "annotations.csv")
+    with pytest.raises(DataError, match=r"annotations\.csv, line 2, column x0: 'inf' is no finite number"):
+        read_usable_annotations(everything, QUAD)

@@ -13,15 +13,21 @@ from facegraph.data.formats.coco import CocoFace, read_coco
 from facegraph.errors import DataError
 from facegraph.landmarks import LandmarkScheme
 
-_SPLITS = ("train", "val", "test")
+_SPLITS = {
+    "train": re.compile(r"(?<![a-z])train(?:ing|set)?\d*(?![a-z])"),
+    "val": re.compile(r"(?<![a-z])val(?:id|idation|set)?\d*(?![a-z])"),
+    "test": re.compile(r"(?<![a-z])test(?:ing|set)?\d*(?![a-z])"),
+}
+"""Split -> the word that names it within a file's name: train2017, but neither trainval nor latest."""
 
 
 class CocoBenchmark:
     """A data set of your own in COCO's format.
 
-    A json file belongs to the split that its name holds: train, val or test; of several, those with "keypoint" in the
-    name are meant. A val file is the split "test" where there is no test file, since validation is cut from train.
-    Boxes are those of the file; a point with v = 1 is hidden; faces with a point that is not labelled are left out.
+    A json file belongs to the split whose word is in its name (train, val or test, train2017, validation; not trainval
+    or latest); of several, those with "keypoint" in the name are meant. A val file is the split "test" where there is
+    no test file, since validation is cut from train. Boxes are those of the file; a point with v = 1 is hidden; faces
+    with a point that is not labelled are left out.
 
     Args:
         scheme: numbering of the landmarks. name: as results print it.
@@ -30,6 +36,7 @@ class CocoBenchmark:
     version = "COCO keypoints"
     attributes: tuple[str, ...] = ()
     official_counts: Mapping[str, int] = {}
+    optional_splits: frozenset[str] = frozenset()
     layout = (
         "  annotations/<anything>train<anything>.json, the same with val and test (one of these two is enough)\n"
         "  images/..., or train2017/ and val2017/"
@@ -49,13 +56,17 @@ class CocoBenchmark:
         tree = SourceTree(source)
         files = _files(tree)
         if not files:
-            raise nothing_found(tree, ("*train*.json", "*val*.json", "*test*.json"), self.layout)
+            raise nothing_found(tree, ("faces_train.json", "faces_val.json", "faces_test.json"), self.layout)
         found = Gathering(tree, self.layout)
         if "train" not in files:
-            message = f"there is no json file with 'train' in its name beside {next(iter(files.values()))}. Add it."
+            message = (
+                f"there is no json file with the word 'train' in its name beside {next(iter(files.values()))}. Add it."
+            )
             found.missing_part("train", "train json", message)
         if not files.keys() & {"val", "test"}:
-            message = f"there is no json file with 'val' or 'test' in its name beside {files['train']}. Add one."
+            message = (
+                f"there is no json file with the word 'val' or 'test' in its name beside {files['train']}. Add one."
+            )
             found.missing_part("test", "val or test json", message)
         for done, (role, path) in enumerate(files.items(), start=1):
             split = "test" if role == "val" and "test" not in files else role
@@ -64,8 +75,7 @@ class CocoBenchmark:
             except DataError as error:
                 found.bad_annotation(split, path.name, error)
                 continue
-            for where, reason in content.unusable:
-                found.bad_annotation(split, where.removeprefix(f"{path}, "), f"{where}: {reason}")
+            found.unusable(split, path, content.unusable)
             folders = _image_folders(tree, path, role)
             for face in content.faces:
                 _add(face, split, folders, found)
@@ -78,18 +88,24 @@ def _files(tree: SourceTree) -> dict[str, Path]:
     """Split by name -> json file, from the shallowest folder that has one.
 
     Raises:
-        DataError: several files for one split.
+        DataError: several files for one split, or one file for several splits.
     """
     for folder in tree.by_depth():
         candidates = [path for name, path in tree.files(folder).items() if name.lower().endswith(".json")]
         found: dict[str, Path] = {}
         for split in _SPLITS:
-            named = [path for path in candidates if split in path.stem.lower()]
+            named = [path for path in candidates if _word(split, path)]
             named = [path for path in named if "keypoint" in path.stem.lower()] or named
             if len(named) > 1:
                 raise DataError(
                     f"{folder} has several files for '{split}': {', '.join(path.name for path in named)}. "
                     "Move all but one of them away."
+                )
+            if named and named[0] in found.values():
+                other = next(name for name, path in found.items() if path == named[0])
+                raise DataError(
+                    f"{named[0]} has both '{other}' and '{split}' in its name, so its faces belong to no one split. "
+                    "Name it after one of them; validation can be cut from train."
                 )
             if named:
                 found[split] = named[0]
@@ -98,11 +114,17 @@ def _files(tree: SourceTree) -> dict[str, Path]:
     return {}
 
 
+def _word(split: str, path: Path) -> str:
+    """The word of a file's name that names a split, in lower case; "" if none does."""
+    parted = re.sub(r"(?<=[a-z\d])(?=[A-Z])", "_", path.stem).lower()
+    match = _SPLITS[split].search(parted)
+    return match[0] if match else ""
+
+
 def _image_folders(tree: SourceTree, path: Path, split: str) -> list[Path]:
     """Where the images of a json file may lie, the most likely first."""
     base = path.parent if path.parent == tree.root else path.parent.parent
-    match = re.search(rf"{split}\d*", path.stem, re.IGNORECASE)
-    names = dict.fromkeys((match[0] if match else split, split))
+    names = dict.fromkeys((_word(split, path), split))
     relatives = [*(f"images/{name}" for name in names), *names, "images"]
     return [*(folder for name in relatives if (folder := tree.inside(base, name)) is not None), base]
 

@@ -27,6 +27,7 @@ class CofwBenchmark:
     scheme = COFW29
     attributes: tuple[str, ...] = ()
     official_counts: Mapping[str, int] = {"train": 1345, "test": 507}
+    optional_splits: frozenset[str] = frozenset()
     layout = f"  {TRAIN_FILE}\n  {TEST_FILE}\n  or COFW_color.zip as downloaded"
     archives: tuple[str, ...] = ("COFW*",)
 
@@ -48,9 +49,12 @@ class CofwBenchmark:
                 found.missing_part(split, name, message)
                 continue
             try:
-                found.faces.extend(_entries(path, read_cofw(path), split))
+                annotations = read_cofw(path)
+                found.faces.extend(_entries(path, annotations, split))
             except DataError as error:
                 found.bad_annotation(split, path.name, error)
+            else:
+                found.unusable(split, path, annotations.unusable.values())
             if progress is not None:
                 progress(done, len(files))
         return found.index()
@@ -64,6 +68,8 @@ def _entries(path: Path, annotations: CofwAnnotations, split: str) -> list[FaceE
         )
     entries = []
     for i, (landmarks, hidden) in enumerate(zip(annotations.landmarks, annotations.hidden, strict=True)):
+        if i in annotations.unusable:
+            continue
         name = f"{split}/{i + 1:04d}"
         entries.append(
             FaceEntry(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from facegraph.data.annotations import Annotations, read_annotations
+from facegraph.data.annotations import Annotations, read_usable_annotations
 from facegraph.data.benchmarks.gathering import Gathering, nothing_found
 from facegraph.data.benchmarks.source_tree import SourceTree, relative_name
 from facegraph.data.entries import FaceEntry, FaceIndex, FileImage
@@ -28,6 +27,7 @@ class FolderBenchmark:
 
     version = "own"
     official_counts: Mapping[str, int] = {}
+    optional_splits: frozenset[str] = frozenset()
     layout = (
         f"  {_CSV}          columns image, split, x0, y0, x1, y1, ...\n  images/...               the images it names"
     )
@@ -49,7 +49,7 @@ class FolderBenchmark:
         """See entries.Benchmark; ids are image names, with #1, #2, ... where several rows share an image.
 
         Raises:
-            DataError: no csv, one that cannot be read or has a row that cannot be used, or no image is there.
+            DataError: no csv, one that cannot be read or has no usable row, or no image is there.
             ConfigError: photo_pattern is no regular expression with a group.
         """
         tree = SourceTree(source)
@@ -57,11 +57,10 @@ class FolderBenchmark:
         if path is None:
             raise nothing_found(tree, (_CSV,), self.layout)
         found = Gathering(tree, self.layout)
-        rows = read_annotations(path, self.scheme, self.attributes, self.photo_pattern)
-        total, seen = Counter(rows.images), Counter[str]()
-        for row, image in enumerate(rows.images):
-            seen[image] += 1
-            self._add(rows, row, image if total[image] == 1 else f"{image}#{seen[image]}", found)
+        rows, unusable = read_usable_annotations(path, self.scheme, self.attributes, self.photo_pattern)
+        found.unusable("", path, unusable)
+        for row, face_id in enumerate(rows.ids):
+            self._add(rows, row, face_id, found)
         if progress is not None:
             progress(len(rows.images), len(rows.images))
         return found.index()

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from facegraph.data.benchmarks.source_tree import SEARCH_DEPTH, SourceTree
-from facegraph.data.entries import FaceEntry, FaceIndex, Problem
+from facegraph.data.entries import (
+    BAD_ANNOTATION,
+    MISSING_IMAGE,
+    MISSING_PART,
+    UNREADABLE_FOLDER,
+    FaceEntry,
+    FaceIndex,
+    Problem,
+)
+from facegraph.data.formats.unusable import Unusable
 from facegraph.errors import DataError
-
-MISSING_IMAGE, BAD_ANNOTATION, MISSING_PART = "missing image", "bad annotation", "missing part"
 
 
 class Gathering:
@@ -26,14 +34,19 @@ class Gathering:
         self._problems: list[Problem] = []
         self._missing: dict[tuple[str, str], list[str]] = {}
 
-    def problem(self, kind: str, split: str, name: str, message: str) -> None:
-        self._problems.append(Problem(kind, split, name, message))
+    def problem(self, kind: str, split: str, name: str, message: str, optional: bool = False) -> None:
+        self._problems.append(Problem(kind, split, name, message, optional))
 
-    def missing_part(self, split: str, name: str, message: str) -> None:
-        self.problem(MISSING_PART, split, name, message)
+    def missing_part(self, split: str, name: str, message: str, optional: bool = False) -> None:
+        self.problem(MISSING_PART, split, name, message, optional)
 
-    def bad_annotation(self, split: str, name: str, error: object) -> None:
-        self.problem(BAD_ANNOTATION, split, name, str(error))
+    def bad_annotation(self, split: str, name: str, error: object, optional: bool = False) -> None:
+        self.problem(BAD_ANNOTATION, split, name, str(error), optional)
+
+    def unusable(self, split: str, path: Path, left_out: Iterable[Unusable]) -> None:
+        """A bad annotation for each line or entry that a reader left out of a file, named by file and place."""
+        for where, reason in left_out:
+            self.bad_annotation(split, where.removeprefix(f"{path.parent}/"), f"{where}: {reason}")
 
     def missing_image(self, split: str, name: str, where: str) -> None:
         """Note a face whose photograph is not there; one problem per photograph counts its faces."""
@@ -45,7 +58,7 @@ class Gathering:
         Raises:
             DataError: there is no face; the first problem is named.
         """
-        problems = [*self._problems, *self._missing_images()]
+        problems = [*self._problems, *self._missing_images(), *self._unlisted_folders()]
         if not self.faces:
             raise DataError(self._refusal(problems))
         seen = Counter[str]()
@@ -65,6 +78,15 @@ class Gathering:
                 "faces out.",
             )
             for (split, name), places in self._missing.items()
+        ]
+
+    def _unlisted_folders(self) -> list[Problem]:
+        """Whatever is needed was found elsewhere or is missing, which other problems say."""
+        return [
+            Problem(
+                UNREADABLE_FOLDER, "", str(folder.relative_to(self.tree.root)), f"{error} It was passed over.", True
+            )
+            for folder, error in self.tree.unlisted.items()
         ]
 
     def _refusal(self, problems: list[Problem]) -> str:

@@ -13,7 +13,6 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _REPORT_EVERY = 200
-_PRELOAD = ("facegraph.data.benchmarks.catalogue",)
 POOL_FROM = 10_000
 """Fewer files than this are read by one process in the seconds that others take to start."""
 
@@ -31,6 +30,9 @@ def read_each(
         tasks: picklable.
         workers: processes, from POOL_FROM tasks on.
         progress: called with (done, all) now and then.
+
+    Raises:
+        DataError: a process was killed from outside.
     """
     total = len(tasks)
     results: list[Result | DataError] = []
@@ -38,7 +40,7 @@ def read_each(
     if workers <= 1 or total < POOL_FROM:
         _collect(map(attempt, tasks), results, total, progress)
         return results
-    with process_pool(workers, _PRELOAD) as pool:
+    with process_pool(workers) as pool:
         _collect(pool.map(attempt, tasks, chunksize=_REPORT_EVERY), results, total, progress)
     return results
 

@@ -9,21 +9,25 @@ from pathlib import Path, PurePosixPath
 from facegraph.errors import DataError
 
 SEARCH_DEPTH = 4
+_RESOURCE_FORK, _RESOURCE_FOLDER = "._", "__MACOSX"
 _MOST_FOLDERS = 3000
 
 
 class SourceTree:
     """A source folder; every folder in it is listed at most once.
 
+    What a Mac leaves beside files, ._<name> and __MACOSX/, is passed over.
+
+    unlisted: folders that a search passed over because they cannot be listed, with the reasons.
+
     Raises:
-        DataError: the source is no folder, or a folder cannot be listed.
+        DataError: the source is no folder, or it or a folder that was asked for cannot be listed.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root).expanduser()
-        if not self.root.is_dir():
-            near = next((p for p in self.root.absolute().parents if p.is_dir()), Path("/"))
-            raise DataError(f"source {root} is no folder; the path exists up to {near}. Correct --source.")
+        check_source(self.root)
+        self.unlisted: dict[Path, DataError] = {}
         self._files: dict[Path, dict[str, Path]] = {}
         self._folders: dict[Path, dict[str, Path]] = {}
         self._caseless: dict[Path, dict[str, Path]] = {}
@@ -81,13 +85,22 @@ class SourceTree:
         return (", ".join(names[:8]) + more) if names else "nothing"
 
     def by_depth(self) -> Iterator[Path]:
-        """The root and the folders in it, shallow ones first; see search for how many."""
+        """The root and the folders in it that can be listed, shallow ones first; see search for how many."""
+        self._list(self.root)
         level, seen = [self.root], 0
         for _ in range(SEARCH_DEPTH + 1):
+            level = [folder for folder in level if self._can_list(folder)]
             yield from level
             seen += len(level)
             below = [child for folder in level for child in self.folders(folder).values()]
             level = below[: _MOST_FOLDERS - seen]
+
+    def _can_list(self, folder: Path) -> bool:
+        try:
+            self._list(folder)
+        except DataError as error:
+            self.unlisted[folder] = error
+        return folder not in self.unlisted
 
     def _is_listed_folder(self, path: Path) -> bool:
         return path == self.root or path in self._folders or path.name in self._folders.get(path.parent, {})
@@ -95,16 +108,61 @@ class SourceTree:
     def _list(self, folder: Path) -> None:
         if folder in self._files:
             return
-        try:
-            with os.scandir(folder) as entries:
-                found = sorted((entry.name, entry.is_dir()) for entry in entries)
-        except OSError as error:
-            raise DataError(
-                f"folder {folder} cannot be listed: {error.strerror}. Correct its access rights."
-            ) from error
+        found = [entry for entry in list_folder(folder) if not _is_left_by_mac(entry[0])]
         self._folders[folder] = {name: folder / name for name, is_folder in found if is_folder}
         self._files[folder] = {name: folder / name for name, is_folder in found if not is_folder}
         self._caseless[folder] = {name.casefold(): folder / name for name, _ in reversed(found)}
+
+
+def _is_left_by_mac(name: str) -> bool:
+    return name.startswith(_RESOURCE_FORK) or name == _RESOURCE_FOLDER
+
+
+def list_folder(folder: Path) -> list[tuple[str, bool]]:
+    """(name, whether it is a folder) of what lies in a folder, sorted by name.
+
+    Raises:
+        DataError: it cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry.name, _is_folder(entry)) for entry in entries)
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be listed: {error.strerror}. Correct its access rights.") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look
+        return False
+
+
+def check_source(source: Path, layout: str = "") -> None:
+    """Raise if a source is no folder. layout: what it should look like, for the message.
+
+    Raises:
+        DataError: it is none.
+    """
+    if os.path.isdir(source):
+        return
+    near = next((p for p in source.absolute().parents if os.path.isdir(p)), Path("/"))
+    raise DataError(
+        f"source {source} is no folder (the path exists up to {near}). Give the folder that holds the files as "
+        "downloaded" + (f":\n{layout}" if layout else ".")
+    )
+
+
+def check_outside(place: Path, source: Path) -> None:
+    """Raise if a place lies in a source.
+
+    Raises:
+        DataError: it does.
+    """
+    if place.resolve().is_relative_to(source.resolve()):
+        raise DataError(
+            f"{place} lies inside the source {source}, in which nothing is written. Choose a folder beside it."
+        )
 
 
 def relative_name(name: str) -> str | None:

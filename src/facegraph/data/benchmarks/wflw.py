@@ -28,7 +28,8 @@ _Key = tuple[str, bytes]
 class WflwBenchmark:
     """WFLW as its authors ship it (Wu et al., Look at Boundary, CVPR 2018).
 
-    The two full lists give box and flags of every face. Where the full test list is absent, the union of the six subset
+    The two full lists give box and flags of every face; a line that cannot be used costs its face only. Where the full
+    test list is absent, the union of the six subset
     lists takes its place: a face is a test face with the flags of the lists that name it, it has no box, and a face
     without any flag is not known. Faces are told apart by image and coordinates (to 0.01 px). Lists of other names are
     not read, because their rectangles need not be the published ones.
@@ -38,6 +39,7 @@ class WflwBenchmark:
     version = "WFLW v1 (2018)"
     scheme = WFLW98
     attributes: tuple[str, ...] = FLAGS
+    optional_splits: frozenset[str] = frozenset()
     official_counts: Mapping[str, int] = {
         "train": 7500,
         "test": 2500,
@@ -76,27 +78,27 @@ class WflwBenchmark:
             found.missing_part("", _IMAGES, message)
         adding = _Adding(found, photos)
         if lists["train"] is not None:
-            adding.add(lists["train"], "train")
+            adding.add(lists["train"].rows, "train")
         elif full["train"] is None:
             name = _FULL.format("train")
             message = f"{name} is not there, so there are no faces to train on. Unpack WFLW_annotations.tar.gz."
             found.missing_part("train", name, message)
         if lists["test"] is not None:
-            adding.add(lists["test"], "test")
+            adding.add(lists["test"].rows, "test")
             _compare(lists["test"], members, found)
-        else:
+        elif full["test"] is None:
             self._add_union(members, adding)
         if progress is not None:
             progress(len(found.faces), len(found.faces))
         return found.index()
 
-    def _add_union(self, members: Mapping[str, tuple[_Row, ...] | None], adding: _Adding) -> None:
+    def _add_union(self, members: Mapping[str, _List | None], adding: _Adding) -> None:
         """Test faces from the subset lists; a row that one list holds twice stays two faces."""
         flags: dict[_Key, frozenset[str]] = {}
         rows: dict[tuple[_Key, int], _Row] = {}
         for flag, listed in members.items():
             seen = Counter[_Key]()
-            for row in listed or ():
+            for row in listed.rows if listed is not None else ():
                 seen[row.key] += 1
                 flags[row.key] = flags.get(row.key, frozenset()) | {flag}
                 rows.setdefault((row.key, seen[row.key]), row)
@@ -106,7 +108,7 @@ class WflwBenchmark:
             adding.found.missing_part("test", name, message)
         name = _FULL.format("test")
         message = (
-            f"{name} is not there or not readable. The test faces are the {len(rows)} of {len(_SUBSETS) - len(absent)} "
+            f"{name} is not there. The test faces are the {len(rows)} of {len(_SUBSETS) - len(absent)} "
             f"subset lists instead of {self.official_counts['test']}; they have no official box. Add the list."
         )
         adding.found.missing_part("test", name, message)
@@ -121,6 +123,14 @@ class _Row:
     where: str
     key: _Key
     flags: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _List:
+    """rows: the faces of a list. whole: every line of it is one."""
+
+    rows: tuple[_Row, ...]
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -164,15 +174,17 @@ def _find(tree: SourceTree, folders: tuple[str, ...], name: str) -> Path | None:
     return tree.search(*(folder + name for folder in folders))
 
 
-def _read(path: Path | None, split: str, found: Gathering) -> tuple[_Row, ...] | None:
-    """The rows of a list; None where there is no list, or it is damaged, which becomes a problem."""
+def _read(path: Path | None, split: str, found: Gathering) -> _List | None:
+    """A list; None where there is none, or no line of it can be used. What is damaged becomes a problem."""
     if path is None:
         return None
     try:
-        return tuple(_row(path, row) for row in read_wflw_list(path))
+        listed = read_wflw_list(path)
     except DataError as error:
         found.bad_annotation(split, path.name, error)
         return None
+    found.unusable(split, path, listed.unusable)
+    return _List(tuple(_row(path, row) for row in listed.rows), not listed.unusable)
 
 
 def _row(path: Path, row: WflwRow) -> _Row:
@@ -181,13 +193,13 @@ def _row(path: Path, row: WflwRow) -> _Row:
     return _Row(row, f"{path}, line {row.line}", key, frozenset(on))
 
 
-def _compare(full: tuple[_Row, ...], members: Mapping[str, tuple[_Row, ...] | None], found: Gathering) -> None:
-    """A problem for each subset list that names other faces than the flags of the full test list."""
+def _compare(full: _List, members: Mapping[str, _List | None], found: Gathering) -> None:
+    """A problem for each subset list that names other faces than the flags of the full test list, if both are whole."""
     for flag, listed in members.items():
-        if listed is None:
+        if listed is None or not listed.whole or not full.whole:
             continue
-        flagged = {row.key for row in full if flag in row.flags}
-        named = {row.key for row in listed}
+        flagged = {row.key for row in full.rows if flag in row.flags}
+        named = {row.key for row in listed.rows}
         if flagged != named:
             found.bad_annotation(
                 "test",

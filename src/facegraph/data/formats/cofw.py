@@ -8,14 +8,16 @@ Is (1, n) holds references to uint8 images, (3, W, H) or, where grey, (W, H). Co
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from facegraph.data.formats.bounds import check_coordinates, check_extent
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, boxes_of_corners, out_of_range
 from facegraph.data.formats.hdf5 import find_dataset, open_hdf5, read_dataset
+from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import DataError
 
 NUM_LANDMARKS = 29
@@ -29,14 +31,15 @@ _NEXT = "Copy the file again from its source."
 class CofwAnnotations:
     """The n faces of a file, in its order; each has a photograph of its own.
 
-    landmarks: (n, 29, 2) float64 px, 0-based. hidden: (n, 29) bool. boxes: (n, 4) float64 x0, y0, x1, y1, px, 0-based.
-    split: "train" or "test".
+    landmarks: (n, 29, 2) float64 px, 0-based. hidden: (n, 29) bool. boxes: (n, 4) float64 x0, y0, x1, y1, px, 0-based,
+    as written, not checked. split: "train" or "test". unusable: index -> why landmarks and hidden of a face are none.
     """
 
     landmarks: np.ndarray
     hidden: np.ndarray
     boxes: np.ndarray
     split: str
+    unusable: Mapping[int, Unusable]
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,10 @@ class CofwImage:
 def read_cofw(path: Path) -> CofwAnnotations:
     """Annotations of a train or test file; no image is read.
 
+    A face is unusable whose coordinates are not finite or beyond 1e6 px, or whose flags are other than 0 and 1.
+
     Raises:
-        DataError: not there or not readable, no COFW file, another shape or count, coordinates that are not finite or
-            beyond 1e6 px, boxes without extent, flags other than 0 and 1.
+        DataError: not there or not readable, no COFW file, another shape or count, or no face can be used.
     """
     with open_hdf5(path) as file:
         split = _split(file, path)
@@ -91,22 +95,34 @@ def read_cofw(path: Path) -> CofwAnnotations:
         images = len(_references(file, path, f"Is{suffix}"))
     if not len(points) == len(boxes) == images:
         raise DataError(f"{path}: {len(points)} faces, {len(boxes)} boxes, {images} images; all must agree. {_NEXT}")
-    x, y, flags = np.split(check_coordinates(points, f"{path}, variable phis{suffix}", "face"), 3, axis=1)
-    bad = np.argwhere(~np.isin(flags, (0, 1)))
-    if len(bad):
-        row, column = bad[0]
-        raise DataError(
-            f"{path}, variable phis{suffix}: face {row + 1}, landmark {column + 1} has occlusion flag "
-            f"{flags[row, column]:g}; 0 or 1 is needed. {_NEXT}"
-        )
-    corners = check_coordinates(boxes, f"{path}, variable bboxes{suffix}", "box")[:, :2] - 1.0
-    boxes = np.concatenate([corners, corners + boxes[:, 2:]], axis=1)
+    unusable = _unusable(points, f"{path}, variable phis{suffix}")
+    if len(unusable) == len(points):
+        raise DataError(all_unusable(tuple(unusable.values())))
+    x, y, flags = np.split(points, 3, axis=1)
+    boxes[:, :2] -= 1.0
     return CofwAnnotations(
         landmarks=np.stack([x, y], axis=-1) - 1.0,
         hidden=flags == 1,
-        boxes=check_extent(boxes, f"{path}, variable bboxes{suffix}"),
+        boxes=boxes_of_corners(boxes),
         split=split,
+        unusable=unusable,
     )
+
+
+def _unusable(points: np.ndarray, variable: str) -> dict[int, Unusable]:
+    """Index of a face -> what is wrong first in its row of (n, 87)."""
+    found: dict[int, Unusable] = {}
+    for row, column in out_of_range(points).tolist():
+        reason = (
+            f"number {column + 1} is {points[row, column]:g}; finite numbers within {COORDINATE_LIMIT:g} are needed. "
+            f"{_NEXT}"
+        )
+        found.setdefault(row, Unusable(f"{variable}, face {row + 1}", reason))
+    flags = points[:, 2 * NUM_LANDMARKS :]
+    for row, column in np.argwhere(~np.isin(flags, (0, 1))).tolist():
+        reason = f"landmark {column + 1} has occlusion flag {flags[row, column]:g}; 0 or 1 is needed. {_NEXT}"
+        found.setdefault(row, Unusable(f"{variable}, face {row + 1}", reason))
+    return found
 
 
 def _suffix(split: str) -> str:

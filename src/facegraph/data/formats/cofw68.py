@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.formats.bounds import check_coordinates, check_extent
+from facegraph.data.formats.bounds import boxes_of_corners, check_coordinates
 from facegraph.data.formats.matlab import numbers, read_variables
 from facegraph.errors import DataError
 
@@ -41,15 +41,13 @@ def read_cofw68_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_cofw68_boxes(path: Path) -> np.ndarray:
-    """(n, 4) float64 face boxes x0, y0, x1, y1, px, 0-based, in the order of COFW's test images.
+    """(n, 4) float64 face boxes x0, y0, x1, y1, px, 0-based, in the order of COFW's test images; as written, unchecked.
 
     Raises:
-        DataError: not there or not readable, another shape, a box without extent or beyond 1e6 px.
+        DataError: not there or not readable, or another shape.
     """
     where = f"{path}, variable bboxes"
     boxes = numbers(path, read_variables(path, ("bboxes",)), "bboxes")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
         raise DataError(f"{where}: shape {boxes.shape}; (number of images, 4) is needed. {_NEXT}")
-    check_coordinates(boxes, where, "box")
-    corner = boxes[:, :2] - 1.0
-    return check_extent(np.concatenate([corner, corner + boxes[:, 2:]], axis=1), where)
+    return boxes_of_corners(boxes - np.array([1.0, 1.0, 0.0, 0.0]))

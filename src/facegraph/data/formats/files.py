@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 
@@ -36,29 +37,38 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
 
 
 def read_lines(path: Path, max_bytes: int) -> list[str]:
-    r"""Lines of a UTF-8 text, a byte order mark taken off; the first one is line 1. \n, \r\n and \r end a line.
+    """Lines of a UTF-8 text; the first one is line 1.
 
     Raises:
-        DataError: see read_bytes; or a line that is no UTF-8, or longer than LINE_LENGTH.
+        DataError: see read_bytes; or a line that cannot be decoded, see decode_line.
     """
-    content = read_bytes(path, max_bytes).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines = enumerate(split_lines(read_bytes(path, max_bytes)), start=1)
+    return [decode_line(line, f"{path}, line {number}") for number, line in lines]
+
+
+def split_lines(content: bytes) -> list[bytes]:
+    r"""Lines of a text, a byte order mark taken off. \n, \r\n and \r end a line, nothing else of Unicode."""
+    return content.removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+
+
+def decode_line(line: bytes, where: str) -> str:
+    """A line as text. where: file and line, for the message.
+
+    Raises:
+        DataError: no UTF-8, or longer than LINE_LENGTH.
+    """
     try:
-        text = content.decode("utf-8-sig")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}, line {line}: byte 0x{content[error.start]:02x} is no UTF-8 ({error.reason}). Save the file as "
-            "UTF-8, or copy it again from its source."
+            f"{where}: byte 0x{line[error.start]:02x} is no UTF-8 ({error.reason}). Save the file as UTF-8, or copy it "
+            "again from its source."
         ) from error
-    # Not str.splitlines: it also breaks at characters that are legal in file names, such as U+2028.
-    lines = text.split("\n")
-    for number, line_text in enumerate(lines, start=1):
-        if len(line_text) > LINE_LENGTH:
-            raise DataError(
-                f"{path}, line {number}: {len(line_text)} characters; at most {LINE_LENGTH} are read. Copy the file "
-                "again from its source."
-            )
-    return lines
+    if len(text) > LINE_LENGTH:
+        raise DataError(
+            f"{where}: {len(text)} characters; at most {LINE_LENGTH} are read. Copy the file again from its source."
+        )
+    return text
 
 
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)

@@ -7,13 +7,14 @@ of the .pts files, so these are MATLAB's pixels too: 1-based.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.formats.bounds import check_extent
 from facegraph.data.formats.files import CONTROL, shown
 from facegraph.data.formats.matlab import Value, read_variables, real
+from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import DataError
 
 _VARIABLE = "bounding_boxes"
@@ -21,14 +22,22 @@ _NAME, _BOX = "imgName", "bb_detector"
 _NEXT = "Copy the file again from its source."
 
 
-def read_ibug_boxes(path: Path) -> dict[str, np.ndarray]:
-    """Name of the image file, as written -> box (4,) float64 x0, y0, x1, y1 of iBUG's detector, px, 0-based.
+@dataclass(frozen=True)
+class IbugBoxes:
+    """The boxes of a file. boxes: name of the image file, as written -> (4,) float64 x0, y0, x1, y1 of iBUG's detector,
+    px, 0-based, as written, not checked. unusable: entries without a box."""
 
-    Names are those of the files; one of the part ibug has a space in it ("image_092 _01.jpg").
+    boxes: dict[str, np.ndarray]
+    unusable: tuple[Unusable, ...]
+
+
+def read_ibug_boxes(path: Path) -> IbugBoxes:
+    """Names are those of the files; one of the part ibug has a space in it ("image_092 _01.jpg").
+
+    An entry is unusable that is no struct with name and four numbers, or gives a second, different box of an image.
 
     Raises:
-        DataError: not there or not readable, another structure, a box without extent or beyond 1e6 px, two boxes for
-            one image.
+        DataError: not there or not readable, another structure, or no entry can be used.
     """
     variables = read_variables(path, (_VARIABLE,))
     entries = variables.get(_VARIABLE)
@@ -37,13 +46,20 @@ def read_ibug_boxes(path: Path) -> dict[str, np.ndarray]:
             f"{path} has no variable {_VARIABLE} with entries. Take a file bounding_boxes_<part>.mat of iBUG."
         )
     found: dict[str, np.ndarray] = {}
+    unusable: list[Unusable] = []
     for number, entry in enumerate(entries, start=1):
         where = f"{path}, variable {_VARIABLE}, entry {number}"
-        name, box = _entry(where, entry)
-        if name in found and not np.array_equal(found[name], box):
-            raise DataError(f"{where}: a second, different box for {shown(name)}. {_NEXT}")
-        found[name] = box
-    return found
+        try:
+            name, box = _entry(where, entry)
+        except DataError as error:
+            unusable.append(Unusable(where, str(error).removeprefix(f"{where}: ")))
+            continue
+        if not np.array_equal(found.setdefault(name, box), box, equal_nan=True):
+            reason = f"a second, different box for {shown(name)}; the first is taken. {_NEXT}"
+            unusable.append(Unusable(where, reason))
+    if not found:
+        raise DataError(all_unusable(tuple(unusable)))
+    return IbugBoxes(found, tuple(unusable))
 
 
 def _entry(where: str, entry: Value) -> tuple[str, np.ndarray]:
@@ -53,7 +69,7 @@ def _entry(where: str, entry: Value) -> tuple[str, np.ndarray]:
     name = record[_NAME]
     if not isinstance(name, str) or not name or CONTROL.search(name):
         raise DataError(f"{where}: {_NAME} is {shown(repr(name))}; the name of an image is needed. {_NEXT}")
-    corners = real(record[_BOX], f"{where}, {_BOX}")
+    corners = real(record[_BOX], f"{where}: {_BOX}")
     if corners.size != 4:
         raise DataError(f"{where}: {_BOX} has shape {corners.shape}; x0, y0, x1, y1 are needed. {_NEXT}")
-    return name, check_extent(corners.reshape(1, 4) - 1.0, where)[0]
+    return name, corners.reshape(4) - 1.0

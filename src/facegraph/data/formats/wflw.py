@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.formats.bounds import check_coordinates, check_extent
-from facegraph.data.formats.files import CONTROL, NUMBER, read_lines, shown
+from facegraph.data.formats.bounds import check_coordinates
+from facegraph.data.formats.files import CONTROL, NUMBER, decode_line, read_bytes, shown, split_lines
+from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import DataError
 
 FLAGS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
@@ -30,8 +31,8 @@ class WflwRow:
     """One face of a list.
 
     line: of the file, the first is 1. landmarks: (98, 2) float64 px, 0-based. box: (4,) float64 x0, y0, x1, y1 in the
-    same px, None where the list has none. flags: (6,) bool in the order of FLAGS, None where the list has none.
-    image: path of the photograph below WFLW_images, as written.
+    same px as written, not checked; None where the list has none. flags: (6,) bool in the order of FLAGS, None where
+    the list has none. image: path of the photograph below WFLW_images, as written.
     """
 
     line: int
@@ -39,6 +40,14 @@ class WflwRow:
     box: np.ndarray | None
     flags: np.ndarray | None
     image: str
+
+
+@dataclass(frozen=True)
+class WflwList:
+    """The faces of a list in its order, and the lines that are none."""
+
+    rows: tuple[WflwRow, ...]
+    unusable: tuple[Unusable, ...]
 
 
 @dataclass(frozen=True)
@@ -56,28 +65,35 @@ class _Layout:
 _LAYOUTS = tuple(_Layout(box, flags) for box, flags in ((True, True), (False, True), (True, False), (False, False)))
 
 
-def read_wflw_list(path: Path) -> tuple[WflwRow, ...]:
+def read_wflw_list(path: Path) -> WflwList:
     """All lines of a list, in its order; blank lines are skipped.
+
+    A line is unusable that is no UTF-8, has another count of numbers, coordinates that are not finite or beyond 1e6 px,
+    flags other than 0 and 1, no path or one with control characters.
 
     Which of the four layouts a line has is told by the numbers before its path. A path may hold spaces and begin with
     whole numbers ("12 people/1.jpg"); that reading is taken only where no layout fits the numbers exactly.
 
     Raises:
-        DataError: not there or not readable, a line with another count of numbers, coordinates that are not finite or
-            beyond 1e6 px, a box without extent, flags other than 0 and 1, no path or one with control characters.
+        DataError: not there or not readable, or no line of it can be used.
     """
-    rows = tuple(
-        _row(path, number, text.strip(" \t"))
-        for number, text in enumerate(read_lines(path, MAX_BYTES), start=1)
-        if text.strip(" \t")
-    )
+    rows: list[WflwRow] = []
+    unusable: list[Unusable] = []
+    for number, line in enumerate(split_lines(read_bytes(path, MAX_BYTES)), start=1):
+        if not line.strip(b" \t"):
+            continue
+        where = f"{path}, line {number}"
+        try:
+            rows.append(_row(where, number, decode_line(line, where).strip(" \t")))
+        except DataError as error:
+            unusable.append(Unusable(where, str(error).removeprefix(f"{where}: ")))
     if not rows:
-        raise DataError(f"{path}, line 1: the list has no faces. {_NEXT}")
-    return rows
+        reason = all_unusable(tuple(unusable)) if unusable else f"{path}, line 1: the list has no faces. {_NEXT}"
+        raise DataError(reason)
+    return WflwList(tuple(rows), tuple(unusable))
 
 
-def _row(path: Path, line: int, text: str) -> WflwRow:
-    where = f"{path}, line {line}"
+def _row(where: str, line: int, text: str) -> WflwRow:
     numbers, image = _split(text)
     layout = _layout(where, numbers)
     if layout.count < len(numbers):
@@ -87,7 +103,7 @@ def _row(path: Path, line: int, text: str) -> WflwRow:
         raise DataError(f"{where}: {shown(image)} after {len(numbers)} numbers is no path of a photograph. {_NEXT}")
     values = np.array([float(token) for token in numbers[: layout.count]])
     landmarks = check_coordinates(values[:_COORDINATES].reshape(NUM_LANDMARKS, 2), where, "point")
-    box = check_extent(values[_COORDINATES : _COORDINATES + 4].reshape(1, 4), where)[0] if layout.has_box else None
+    box = values[_COORDINATES : _COORDINATES + 4] if layout.has_box else None
     flags = values[-len(FLAGS) :] if layout.has_flags else None
     if flags is not None and not np.isin(flags, (0, 1)).all():
         raise DataError(f"{where}: the flags {', '.join(FLAGS)} are {flags.tolist()}; each is 0 or 1. {_NEXT}")

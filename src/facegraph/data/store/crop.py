@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from facegraph.data.entries import FaceEntry
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
 from facegraph.data.store.layout import CropPolicy
 from facegraph.geometry.affine import landmark_box, square_crop
 from facegraph.landmarks import LandmarkScheme
@@ -29,7 +30,9 @@ def box_fault(box: np.ndarray | None) -> str | None:
         return None
     if np.shape(box) != (4,) or not np.isfinite(box).all():
         return f"its box is {np.asarray(box).tolist()}; four finite numbers x0, y0, x1, y1 are needed"
-    if not (box[2:] > box[:2]).all():
+    if len(out_of_range(box[None])):
+        return f"its box {np.asarray(box).tolist()} is beyond {COORDINATE_LIMIT:g} px"
+    if len(without_extent(box[None])):
         return f"its box {np.asarray(box).tolist()} has no size; x0 < x1 and y0 < y1 are needed"
     return None
 

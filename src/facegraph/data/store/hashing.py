@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,20 @@ def content_hash(frame: pd.DataFrame, shards: Sequence[str]) -> str:
     return total.hexdigest()
 
 
-def stored_hash(store: Path) -> str:
+def stored_hash(store: Path, frame: pd.DataFrame | None = None, known: Mapping[str, str] | None = None) -> str:
     """The content hash of a store computed anew from its files; equals store.json's unless something was damaged.
+
+    Args:
+        frame: its annotations, where they were read already.
+        known: name of a shard's file -> its file_hash, where that was computed already.
 
     Raises:
         DataError: a file that is gone or unreadable.
     """
     try:
-        frame = pd.read_parquet(store / TABLE_FILE)
-        return content_hash(frame, [file_hash(path) for path in sorted((store / IMAGE_FOLDER).iterdir())])
+        frame = pd.read_parquet(store / TABLE_FILE) if frame is None else frame
+        shards = sorted((store / IMAGE_FOLDER).iterdir())
+        return content_hash(frame, [(known or {}).get(path.name) or file_hash(path) for path in shards])
     except (OSError, ValueError) as error:
         raise DataError(f"{store} cannot be read: {error}. Prepare the set again.") from error
 

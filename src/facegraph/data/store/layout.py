@@ -24,6 +24,7 @@ Columns of annotations.parquet:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,16 @@ ALL = "all"
 
 def shard_name(number: int) -> str:
     return f"{IMAGE_FOLDER}/{number:05d}.bin"
+
+
+def file_name(text: str) -> str:
+    """A text as part of a file name: letters, digits, dot, dash and underscore stay, anything else becomes '_'.
+
+    >>> file_name("yaw 30/60"), file_name("..")
+    ('yaw_30_60', '_')
+    """
+    safe = re.sub(r"[^\w.-]+", "_", text)
+    return safe if safe.strip(".") else "_"
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ class StoreInfo:
     content_hash: str
     source: str
     facegraph: str
-    problems: tuple[Mapping[str, str], ...] = field(default=())
+    problems: tuple[Mapping[str, Any], ...] = field(default=())
     photographs: Mapping[str, int] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 

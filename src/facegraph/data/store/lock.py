@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facegraph.errors import DataError
@@ -19,14 +19,20 @@ def locked(out: Path) -> Iterator[None]:
     behind hinders nobody.
 
     Raises:
-        DataError: another process holds it.
+        DataError: another process holds it, or it cannot be made.
     """
     path = out.with_name(f"{out.name}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(path, out)
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _acquire(path, out)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be made: {error.strerror or error}. Choose an --out in a folder where you may write."
+        ) from error
+    try:
+        with suppress(OSError):  # on a full disk the lock holds without its name
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
         yield
     finally:
         path.unlink(missing_ok=True)

@@ -17,14 +17,37 @@ def partial_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
-def whole_store(out: Path, plan: Plan) -> StoreInfo | None:
+def resolve_out(out: str | Path) -> Path:
+    """The place that --out names, links followed: a store is built beside it and must be renamed on one disk.
+
+    Raises:
+        DataError: no name, a link to nowhere, or the root of a disk.
+    """
+    out = Path(out)
+    if out.name in ("", ".."):
+        raise DataError(f"--out {out} names no folder of its own. Give the store a name, such as {out / 'store'}.")
+    if os.path.islink(out) and not os.path.exists(out):
+        raise DataError(
+            f"--out {out} is a link to {os.readlink(out)}, which does not exist. Make that folder, or choose another "
+            "--out."
+        )
+    place = Path(os.path.realpath(out))
+    if os.path.ismount(place):
+        raise DataError(f"--out {out} is the root of a disk, which cannot be renamed. Choose a folder in it.")
+    return place
+
+
+def find_whole(out: Path, plan: Plan) -> StoreInfo | None:
     """The store at out if it is whole and made from the same plan; None if nothing is there.
 
     Raises:
-        DataError: something else is there.
+        DataError: something else is there, or it cannot be looked into.
     """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return None
+    try:
+        if not os.path.exists(out) or (out.is_dir() and not any(out.iterdir())):
+            return None
+    except OSError as error:
+        raise DataError(f"{out} cannot be listed: {error.strerror}. Choose another --out.") from error
     advice = "Nothing is overwritten: choose another --out, or remove it first."
     if not (out / INFO_FILE).is_file():
         raise DataError(f"{out} exists and is no prepared store. {advice}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,17 @@ from typing import Any
 import numpy as np
 
 from facegraph.data.entries import FaceEntry, FileImage
+from facegraph.data.store.hashing import file_hash
 from facegraph.data.store.layout import FORMAT_VERSION, CropPolicy
 from facegraph.data.store.shards import FACES_PER_SHARD
 from facegraph.landmarks import LandmarkScheme
 
 Plan = dict[str, str]
 """What was asked for, each part as a short text; annotations and photographs as hashes."""
+
+ORIGIN = "archives"
+"""The part that tells the archives that a store was unpacked from. The same faces may come from others, so that it is
+never a difference."""
 
 
 def plan_settings(
@@ -36,7 +42,8 @@ def plan_settings(
 
 
 def plan_faces(faces: Sequence[FaceEntry]) -> Plan:
-    """The part of a plan that the source decides. Photographs enter with names and file sizes, not with content."""
+    """The part of a plan that the source decides. Photographs enter with names and file sizes, not with content;
+    a file that holds several of them enters with its content."""
     return {
         "annotations": f"{len(faces)} faces {_short(*(part for face in faces for part in _annotation(face)))}",
         "photographs": _photographs(faces),
@@ -45,7 +52,8 @@ def plan_faces(faces: Sequence[FaceEntry]) -> Plan:
 
 def differences(old: Plan, new: Plan) -> list[str]:
     """What changed, in words, of the parts that the new plan has."""
-    return [f"{n} ({old.get(n, 'unknown')} then, {part} now)" for n, part in new.items() if old.get(n) != part]
+    changed = {name: part for name, part in new.items() if name != ORIGIN and old.get(name) != part}
+    return [f"{name} ({old.get(name, 'unknown')} then, {part} now)" for name, part in changed.items()]
 
 
 def read_plan(path: Path) -> Plan | None:
@@ -72,14 +80,22 @@ def _annotation(face: FaceEntry) -> tuple[bytes, ...]:
 
 
 def _photographs(faces: Sequence[FaceEntry]) -> str:
-    sizes: dict[str, int] = {}
-    for face in faces:
-        image = face.image
-        if image.name not in sizes:
-            sizes[image.name] = (
-                image.path.stat().st_size if isinstance(image, FileImage) and image.path.exists() else -1
-            )
-    return f"{len(sizes)} files {_short(json.dumps(sorted(sizes.items())).encode())}"
+    images = {face.image.name: face.image for face in faces}
+    states: dict[Path, str | int] = {}
+    found = []
+    for name, image in images.items():
+        path: Path | None = getattr(image, "path", None)
+        if path is not None and path not in states:
+            states[path] = _state(path, os.path.getsize if isinstance(image, FileImage) else file_hash)
+        found.append((name, -1 if path is None else states[path]))
+    return f"{len(found)} files {_short(json.dumps(sorted(found)).encode())}"
+
+
+def _state(path: Path, measure: Callable[[Path], str | int]) -> str | int:
+    try:
+        return measure(path)
+    except OSError:
+        return -1
 
 
 def _short(*parts: bytes) -> str:

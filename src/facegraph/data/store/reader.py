@@ -9,10 +9,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from facegraph.data.source import FaceTable
 from facegraph.data.store.layout import RAW, TABLE_FILE, StoreInfo, read_info, shard_name
 from facegraph.errors import DataError
+
+_TEXTS = ("id", "photo", "image", "split", "source")
+_BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
+_TRANSFORM = ["scale", "shift_x", "shift_y"]
+_PLACE = ["shard", "offset", "length"]
 
 
 class FaceStore:
@@ -21,7 +27,7 @@ class FaceStore:
     info: its store.json. frame: its annotations.parquet.
 
     Raises:
-        DataError: no whole store at this path.
+        DataError: no whole store at this path, or annotations that lack a column or have no numbers in it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -31,6 +37,24 @@ class FaceStore:
             self.frame = pd.read_parquet(self.path / TABLE_FILE)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path / TABLE_FILE} cannot be read: {error}. Prepare the set again.") from error
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        numbers = [*self._landmark_columns, *_BOX, *_TRANSFORM, *_PLACE, "width", "height"]
+        flags = [f"attr_{name}" for name in self.info.attributes]
+        missing = [name for name in (*_TEXTS, *numbers, *flags) if name not in self.frame]
+        wrong = [name for name in numbers if name not in missing and not is_numeric_dtype(self.frame[name])]
+        wrong += [name for name in flags if name not in missing and not is_bool_dtype(self.frame[name])]
+        if missing or wrong:
+            what = f"lacks the column '{missing[0]}'" if missing else f"has other than numbers in column '{wrong[0]}'"
+            raise DataError(
+                f"{self.path / TABLE_FILE} {what} ({len(missing) + len(wrong)} columns are wrong). Prepare the set "
+                "again."
+            )
+
+    @property
+    def _landmark_columns(self) -> list[str]:
+        return [f"{axis}{i}" for i in range(self.info.scheme.num_landmarks) for axis in "xy"]
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -39,13 +63,12 @@ class FaceStore:
     def landmarks(self) -> np.ndarray:
         """(M, N, 2) float64 px of the photograph."""
         count = self.info.scheme.num_landmarks
-        columns = [f"{axis}{i}" for i in range(count) for axis in "xy"]
-        return self.frame[columns].to_numpy(dtype=np.float64).reshape(len(self.frame), count, 2)
+        return self.frame[self._landmark_columns].to_numpy(dtype=np.float64).reshape(len(self.frame), count, 2)
 
     @cached_property
     def boxes(self) -> np.ndarray:
         """(M, 4) float64 px of the photograph, the publisher's; NaN where there is none."""
-        return self.frame[["box_x0", "box_y0", "box_x1", "box_y1"]].to_numpy(dtype=np.float64)
+        return self.frame[_BOX].to_numpy(dtype=np.float64)
 
     @cached_property
     def attributes(self) -> np.ndarray:
@@ -93,8 +116,8 @@ class FaceStore:
             attributes=self.attributes[rows][:, [self.info.attributes.index(name) for name in names]],
             attribute_names=names,
         )
-        places = frame[["shard", "offset", "length"]].to_numpy(dtype=np.int64)[rows]
-        transforms = frame[["scale", "shift_x", "shift_y"]].to_numpy(dtype=np.float64)[rows]
+        places = frame[_PLACE].to_numpy(dtype=np.int64)[rows]
+        transforms = frame[_TRANSFORM].to_numpy(dtype=np.float64)[rows]
         return StoreSource(self.path, self.info, table, places, transforms)
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 import cv2
 import numpy as np
 
-from facegraph.data.entries import FaceEntry, Problem
+from facegraph.data.entries import BAD_ANNOTATION, DOUBTFUL_IMAGE, UNREADABLE_IMAGE, FaceEntry, Problem
 from facegraph.data.store.crop import photograph_to_stored, place_fault
 from facegraph.data.store.layout import EXIF_APPLIED, JPEG, CropPolicy, shard_name
 from facegraph.data.store.photograph import FLAT_END, Photograph, read_photograph
@@ -88,14 +88,18 @@ def plan_shards(faces: Sequence[FaceEntry], folder: Path, crop: CropPolicy) -> l
     return [ShardTask(number, folder, tuple(shard), crop) for number, shard in enumerate(shards)]
 
 
-def finished(task: ShardTask) -> ShardRecord | None:
-    """The record of a task that an earlier run finished; None if there is none, or its shard is not as long."""
+def find_record(task: ShardTask) -> ShardRecord | None:
+    """The record of a task that an earlier run finished; None if there is none, or its shard is not as long.
+
+    None as well where a photograph could not be read: perhaps it can be now, after its disk was mounted again.
+    """
     try:
         record = ShardRecord.from_json(_record_path(task).read_text(encoding="utf-8"))
         size = (task.folder / shard_name(task.number)).stat().st_size
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return record if size == sum(row.length for row in record.rows) else None
+    unread = any(problem.kind == UNREADABLE_IMAGE for problem in record.problems)
+    return record if size == sum(row.length for row in record.rows) and not unread else None
 
 
 def write_shard(task: ShardTask) -> ShardRecord:
@@ -139,14 +143,14 @@ def _cut_photograph(
         photograph = read_photograph(first.image, upright=crop.exif == EXIF_APPLIED)
     except (DataError, OSError) as error:
         message = f"{error} {len(faces)} face(s) are left out."
-        record.problems.append(Problem("unreadable image", first.split, first.image.name, message))
+        record.problems.append(Problem(UNREADABLE_IMAGE, first.split, first.image.name, message))
         return
     record.read.append(first.image.name)
     if photograph.traits:
         record.traits[first.image.name] = list(photograph.traits)
     if FLAT_END in photograph.traits:
         message = f"{first.where}: image {first.image.name} ends in plain grey, as damaged JPEGs do. Look at it."
-        record.problems.append(Problem("doubtful image", first.split, first.image.name, message))
+        record.problems.append(Problem(DOUBTFUL_IMAGE, first.split, first.image.name, message))
     for index, face in faces:
         found = _cut_face(index, face, photograph, crop, record)
         if found is not None:
@@ -161,7 +165,7 @@ def _cut_face(
     fault = place_fault(matrix, crop, width, height)
     if fault is not None:
         message = f"{face.where}: face '{face.id}' is left out: {fault}. Correct its landmarks and box."
-        record.problems.append(Problem("bad annotation", face.split, face.id, message))
+        record.problems.append(Problem(BAD_ANNOTATION, face.split, face.id, message))
         return None
     image = warp(photograph.image, matrix, crop.side)
     stored = _encode(image, crop.quality) if crop.image_format == JPEG else np.ascontiguousarray(image)

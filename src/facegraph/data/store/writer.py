@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 import facegraph
-from facegraph.data.entries import FaceEntry, Problem
+from facegraph.data.entries import BAD_ANNOTATION, BAD_BOX, UNREADABLE_IMAGE, FaceEntry, Problem, to_storable
 from facegraph.data.store.crop import box_fault, landmark_fault
 from facegraph.data.store.hashing import content_hash
 from facegraph.data.store.layout import (
@@ -24,9 +25,9 @@ from facegraph.data.store.layout import (
     read_info,
 )
 from facegraph.data.store.lock import locked
-from facegraph.data.store.partial import open_partial, publish, whole_store
-from facegraph.data.store.plan import Plan, plan_faces, plan_settings
-from facegraph.data.store.shards import ShardRecord, finished, plan_shards, write_whole
+from facegraph.data.store.partial import find_whole, open_partial, partial_folder, publish, resolve_out
+from facegraph.data.store.plan import ORIGIN, Plan, plan_faces, plan_settings
+from facegraph.data.store.shards import ShardRecord, find_record, plan_shards, write_whole
 from facegraph.data.store.table import annotation_frame, count_faces
 from facegraph.data.store.workers import write_shards
 from facegraph.errors import DataError
@@ -44,8 +45,10 @@ class StoreContent:
     """What goes into a store.
 
     dataset, version: as results print them. attributes: subsets that faces are flagged for. faces: in the publisher's
-    order. problems: found before. official_counts: as published, per "split" and "split/attribute". source: folder that
-    was read, as given.
+    order. problems: found before. official_counts: as published, per "split" and "split/attribute". optional_splits:
+    those without which the data set is complete. source: folder that was read, as given. root: folder that all files
+    lie below, the source or where it was unpacked; problems are told from it on. origin: state of the archives, see
+    plan.ORIGIN.
     """
 
     dataset: str
@@ -55,7 +58,10 @@ class StoreContent:
     version: str = ""
     problems: tuple[Problem, ...] = ()
     official_counts: Mapping[str, int] = field(default_factory=dict)
+    optional_splits: frozenset[str] = frozenset()
     source: str = ""
+    root: str = ""
+    origin: str = ""
 
     def settings(self, crop: CropPolicy) -> Plan:
         return plan_settings(self.dataset, self.version, self.scheme, self.attributes, crop)
@@ -84,15 +90,17 @@ def write_store(
             it are used while writing.
         crop: how faces are cut out.
         workers: processes; 1 works in this one.
-        strict: any problem, or a count other than the official one, is an error.
+        strict: any problem that is not optional, or a count other than the official one, is an error; an optional split
+            may be absent as a whole.
         restart: remove an unfinished store that an earlier run left.
         progress: called after each shard.
 
     Raises:
         DataError: nothing to write, something in the way, another prepare at work, no room on the disk, or strict.
     """
-    with locked(Path(out)):
-        return write_locked(content, Path(out), crop, workers, strict, restart, progress)
+    place = resolve_out(out)
+    with locked(place):
+        return write_locked(content, place, crop, workers, strict, restart, progress)
 
 
 def write_locked(
@@ -104,28 +112,61 @@ def write_locked(
     restart: bool,
     progress: Progress | None,
 ) -> StoreInfo:
-    """write_store for a caller that holds the lock of out."""
+    """write_store for a caller that holds the lock of out, which resolve_out gave."""
     content = _checked(content)
     plan = content.settings(crop) | plan_faces(content.faces)
-    info = whole_store(out, plan)
+    info = find_whole(out, plan)
     if info is not None:
-        if strict:
-            _check_strict(info.counts, info.official_counts, [Problem(**p) for p in info.problems])
-        return info
+        return accept_whole(content, info, out, strict)
     if strict:
-        _check_strict(content.counts(content.faces), content.official_counts, content.problems)
-    folder = open_partial(out, plan, restart)
+        _check_strict(content, content.counts(content.faces), content.problems)
     try:
-        if not (folder / INFO_FILE).exists():  # else an earlier run was killed just before the renaming
+        folder = open_partial(out, plan | {ORIGIN: content.origin} if content.origin else plan, restart)
+        info = _find_finished(folder)
+        if info is None:
             records = _cut(content, folder, crop, workers, progress)
             _write_annotations(content, folder, crop, records, strict)
+        elif strict:
+            _check_strict(content, info.counts, [Problem(**p) for p in info.problems])
         publish(folder, out)
     except OSError as error:
         raise DataError(
-            f"{folder} cannot be written: {error}. Mend that and run the same command again: it goes on where it "
-            "stopped."
+            f"{partial_folder(out)} cannot be written: {error}. Mend that and run the same command again: it goes "
+            "on where it stopped."
         ) from error
     return read_info(out)
+
+
+def accept_whole(content: StoreContent, info: StoreInfo, out: Path, strict: bool) -> StoreInfo:
+    """The store that an earlier run made.
+
+    Raises:
+        DataError: strict, and it was made with problems.
+    """
+    if strict:
+        try:
+            _check_strict(content, info.counts, [Problem(**p) for p in info.problems])
+        except DataError as error:
+            raise DataError(f"{error} {out} was made with these problems: remove it to try again.") from error
+    return info
+
+
+def _find_finished(folder: Path) -> StoreInfo | None:
+    """Of a store that an earlier run was killed just before renaming; None if a photograph may be readable by now."""
+    if not (folder / INFO_FILE).exists():
+        return None
+    info = read_info(folder)
+    return None if any(problem["kind"] == UNREADABLE_IMAGE for problem in info.problems) else info
+
+
+def _from_root(problem: Problem, content: StoreContent) -> Problem:
+    """A problem without the folder that the source was unpacked to, which is gone when it is read."""
+    root = to_storable(content.root)
+    if not root:
+        return problem
+    below = re.compile(rf"(?<![^\s'\"(]){re.escape(root)}/")
+    message = below.sub("", problem.message).replace(root, to_storable(content.source))
+    return replace(problem, name=below.sub("", problem.name), message=message)
 
 
 def _checked(content: StoreContent) -> StoreContent:
@@ -135,17 +176,17 @@ def _checked(content: StoreContent) -> StoreContent:
         raise DataError(
             f"{content.dataset}: {len(twice)} ids occur more than once, first '{twice[0]}'. Make them unique."
         )
-    faces, problems = [], list(content.problems)
+    faces, problems = [], [_from_root(problem, content) for problem in content.problems]
     for face in content.faces:
         fault = landmark_fault(face, content.scheme)
         if fault is not None:
             message = f"{face.where}: face '{face.id}' is left out: {fault}. Correct the annotation."
-            problems.append(Problem("bad annotation", face.split, face.id, message))
+            problems.append(Problem(BAD_ANNOTATION, face.split, face.id, message))
             continue
         fault = box_fault(face.box)
         if fault is not None:
             message = f"{face.where}: face '{face.id}' is kept without a box: {fault}. Correct the annotation."
-            problems.append(Problem("bad box", face.split, face.id, message))
+            problems.append(Problem(BAD_BOX, face.split, face.id, message))
         faces.append(face if fault is None else replace(face, box=None))
     if not faces:
         reasons = "; ".join(p.message for p in problems[:3]) or "the source describes no faces"
@@ -153,9 +194,13 @@ def _checked(content: StoreContent) -> StoreContent:
     return replace(content, faces=tuple(faces), problems=tuple(problems))
 
 
-def _check_strict(counts: Mapping[str, int], official: Mapping[str, int], problems: Sequence[Problem]) -> None:
+def _check_strict(content: StoreContent, counts: Mapping[str, int], problems: Sequence[Problem]) -> None:
+    problems = [problem for problem in problems if not problem.optional]
+    absent = {name for name in content.optional_splits if not counts.get(name)}
     wrong = [
-        f"{name}: {counts.get(name, 0)} of {count}" for name, count in official.items() if counts.get(name) != count
+        f"{name}: {counts.get(name, 0)} of {count}"
+        for name, count in content.official_counts.items()
+        if counts.get(name, 0) != count and name.partition("/")[0] not in absent
     ]
     if problems or wrong:
         named = [f"{p.kind} '{p.name}': {p.message}" for p in problems[:5]]
@@ -171,7 +216,7 @@ def _cut(
 ) -> list[ShardRecord]:
     """Records of all shards, in order."""
     tasks = plan_shards(content.faces, folder, crop)
-    records = {task.number: record for task in tasks if (record := finished(task)) is not None}
+    records = {task.number: record for task in tasks if (record := find_record(task)) is not None}
     missing = [task for task in tasks if task.number not in records]
     total, sizes = len(content.faces), {task.number: len(task.faces) for task in tasks}
     _check_room(folder, crop, sum(sizes[task.number] for task in missing))
@@ -200,16 +245,16 @@ def _write_annotations(
 ) -> None:
     placed = sorted((row, record.number) for record in records for row in record.rows)
     faces = [content.faces[row.face] for row, _ in placed]
-    problems = [*content.problems, *(problem for record in records for problem in record.problems)]
+    problems = [*content.problems, *(_from_root(problem, content) for record in records for problem in record.problems)]
     counts = content.counts(faces)
     if strict:
-        _check_strict(counts, content.official_counts, problems)
+        _check_strict(content, counts, problems)
     if not faces:
         raise DataError(f"{content.dataset}: no face could be cut out: {'; '.join(p.message for p in problems[:3])}")
     rows, shards = [row for row, _ in placed], [number for _, number in placed]
     frame = annotation_frame(faces, rows, shards, content.scheme, content.attributes)
     frame.to_parquet(folder / TABLE_FILE, index=False)
-    table = pd.DataFrame([asdict(p) for p in problems], columns=["kind", "split", "name", "message"])
+    table = pd.DataFrame([asdict(p) for p in problems], columns=["kind", "split", "name", "message", "optional"])
     table.to_csv(folder / PROBLEMS_FILE, index=False)
     info = StoreInfo(
         dataset=content.dataset,
@@ -220,7 +265,7 @@ def _write_annotations(
         counts=counts,
         official_counts=dict(content.official_counts),
         content_hash=content_hash(frame, [record.sha256 for record in records]),
-        source=content.source,
+        source=to_storable(content.source),
         facegraph=facegraph.__version__,
         problems=tuple(asdict(p) for p in problems),
         photographs=_photographs(records),
