@@ -138,7 +138,7 @@ def test_tildes_and_empty_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "is prepared already" in told(done)
     assert shlex.split(told(done).rpartition("python train.py ")[2]) == [
         "experiment=scc_300w",
-        f"dataset.root='{tmp_path / 'home' / 'my x'}'",
+        f'dataset.root="{tmp_path / "home" / "my x"}"',
     ]
     monkeypatch.setenv("FACEGRAPH_DATA", "")
     done = call("300w", "--source", "source")
@@ -147,7 +147,23 @@ def test_tildes_and_empty_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "text", ["/a/b", "null", "12", "/a b", "/a[b]", "/it's", "a\\", "\\'", "/x=1,{y}", "${HOME}", "\\${a}", "~/ü", "#"]
+    "text",
+    [
+        "/a/b",
+        "null",
+        "12",
+        "/a b",
+        "/a[b]",
+        "/it's",
+        '/a "b"',
+        "a\\",
+        "\\'",
+        "/x=1,{y}",
+        "${HOME}",
+        "\\${a}",
+        "~/ü",
+        "#",
+    ],
 )
 def test_printed_overrides_mean_what_they_say(text: str) -> None:
     argument = shlex.split(shlex.quote(f"dataset.root={quote_value(text)}"))[0]

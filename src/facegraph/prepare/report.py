@@ -64,9 +64,8 @@ def quote_value(text: str) -> str:
     if re.fullmatch(r"[\w./-]*/[\w./-]*", text, re.ASCII):  # with a slash it is no number and no word like null
         return text
     no_interpolation = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    return (
-        "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + found[2].replace("'", "\\'"), no_interpolation) + "'"
-    )
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), no_interpolation)
+    return f'"{escaped}"'
 
 
 def to_printable(text: str) -> str:

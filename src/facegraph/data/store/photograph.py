@@ -51,8 +51,8 @@ class _Header(NamedTuple):
 def read_photograph(ref: ImageRef, upright: bool) -> Photograph:
     """Read a photograph.
 
-    Damage is noticed at the end of a file only. A JPEG with wrong bytes in its middle decodes to a picture that is wrong
-    from there on: its format has no checksum, and the decoder's warnings cannot be asked for.
+    Damage is noticed at the end of a file only. A JPEG with wrong bytes in its middle decodes to a picture that is
+    wrong from there on: its format has no checksum, and the decoder's warnings cannot be asked for.
 
     Args:
         ref: photograph. One that is no file of its own has no traits but grey and no EXIF.
