@@ -46,6 +46,8 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         ConfigError: an override that fits nothing; the message lists what exists.
     """
     GlobalHydra.instance().clear()
+    if not os.environ.get("FACEGRAPH_DATA"):  # set but empty would make conf/dataset look in the root folder
+        os.environ.pop("FACEGRAPH_DATA", None)
     try:
         with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
             return hydra_compose(config_name, overrides=list(overrides))

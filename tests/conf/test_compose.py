@@ -180,6 +180,11 @@ def test_a_model_setting_out_of_range_is_explained(override: str, named: list[st
         assert part in str(caught.value)
 
 
+def test_an_empty_data_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEGRAPH_DATA", "")
+    assert compose(["dataset=wflw"]).dataset.root == "data/wflw"
+
+
 def test_a_store_that_is_not_there_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEGRAPH_DATA", str(tmp_path / "nowhere"))
     cfg = compose(["dataset=wflw"])

@@ -93,7 +93,8 @@ class PreparedDataset(LandmarkDataset):
         return self._open(self.test_split, self.test_subset)
 
     def _open(self, split: str, subset: str | None) -> StoreSource:
-        return self.store.source(self.store.rows(split, subset), self._occurring if self.attributes is None else self.attributes)
+        attributes = self._occurring if self.attributes is None else self.attributes
+        return self.store.source(self.store.rows(split, subset), attributes)
 
     @cached_property
     def _occurring(self) -> tuple[str, ...]:
