@@ -19,7 +19,7 @@ _TRAINING = {
     "wflw": "python train.py experiment=scc_wflw",
     "300w": "python train.py experiment=scc_300w",
     "cofw": "python train.py experiment=scc_cofw",
-    "300wlp": "python train.py dataset=300wlp augment=fan",
+    "300wlp": "python train.py experiment=scc_300w dataset=300wlp augment=fan",
     "cofw68": "python eval.py run=<run folder of a 300w training> dataset=cofw68",
 }
 """Data set -> what to do with it next. The others are sets of one's own."""
