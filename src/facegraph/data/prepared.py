@@ -44,13 +44,16 @@ class PreparedDataset(LandmarkDataset):
         thresholds: Thresholds = (0.08, 0.10),
     ) -> None:
         self.root = Path(root).expanduser()
-        self.name = name or read_info(self.root).dataset
-        self.scheme = scheme or read_info(self.root).scheme
+        if name is None or scheme is None:
+            info = read_info(self.root)
+            name, scheme = name or info.dataset, scheme or info.scheme
+        self.name = name
+        self.scheme = scheme
         self.train_split = train_split
         self.test_split = test_split
         self.test_subset = test_subset
         self.attributes = None if attributes is None else tuple(attributes)
-        self.normalisers = (*self.scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
+        self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
         self.thresholds = thresholds
         self.test_name = test_split if test_subset is None else f"{test_split}/{test_subset}"
 
