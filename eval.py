@@ -9,7 +9,8 @@ os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 import hydra
 from omegaconf import DictConfig
 
-from facegraph.run import evaluate, guarded, offer_data_of_run, refuse_mistyped
+from facegraph.entry import guarded, offer_data_of_run, refuse_mistyped
+from facegraph.run import evaluate
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")

@@ -1,4 +1,4 @@
-"""Train, test and report: python train.py [group=option ...] [key=value ...]"""
+"""Train, test and report: python train.py [group=option ...] [key=value ...] or [sweeps=table ...]"""
 
 import os
 import sys
@@ -9,12 +9,13 @@ os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 import hydra
 from omegaconf import DictConfig
 
-from facegraph.run import guarded, refuse_mistyped, train
+from facegraph.entry import refuse_mistyped
+from facegraph.job import run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> None:
-    guarded(train, cfg)
+    run(cfg)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """What Lightning is given besides task and data: watching for broken losses, exact continuation, checkpoints, averages
-of the weights, batch norm over several processes."""
+of the weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
-from pytorch_lightning.plugins import TorchSyncBatchNorm
-from pytorch_lightning.utilities import rank_zero_warn
-from timm.layers import convert_sync_batchnorm
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import get_ema_avg_fn
 
 from facegraph.errors import ConfigError, NonFiniteLossError
@@ -101,29 +98,6 @@ class WeightAverage(WeightAveraging):
             return move(old, new, count) if new.is_floating_point() else new
 
         super().__init__(avg_fn=average)
-
-
-class SyncBatchNorm(TorchSyncBatchNorm):
-    """Batch norm over the batches of all processes, for networks from timm as well.
-
-    timm's batch norm layers hold their activation; torch's conversion, which Lightning uses, drops it. The layers stay
-    converted after training, where they act as plain batch norm.
-    """
-
-    def apply(self, model: nn.Module) -> nn.Module:
-        if _on_cpu(model):
-            rank_zero_warn("Batch norm is not synchronised on the CPU: each process takes the statistics of its batch.")
-            return model
-        if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
-            return model
-        return convert_sync_batchnorm(model)
-
-    def revert(self, model: nn.Module) -> nn.Module:
-        return model
-
-
-def _on_cpu(model: nn.Module) -> bool:
-    return next(model.parameters()).device.type == "cpu"
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -21,6 +21,7 @@ from facegraph.callbacks import BEST, LAST
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
 from facegraph.records import RESULT_FILE
+from facegraph.records.files import write_atomically
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY
 
@@ -63,7 +64,7 @@ def claim(folder: Path, config: DictConfig) -> None:
             f"resume={folder}, or choose another output_dir."
         )
     make_writable(folder)
-    OmegaConf.save(config, folder / CONFIG_FILE, resolve=True)
+    write_atomically(folder / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
 
 
 def make_writable(folder: Path) -> None:

@@ -48,8 +48,10 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
     GlobalHydra.instance().clear()
     if not os.environ.get("FACEGRAPH_DATA"):  # set but empty would make conf/dataset look in the root folder
         os.environ.pop("FACEGRAPH_DATA", None)
+    root = project_root()
+    os.environ.setdefault("FACEGRAPH_ROOT", str(root))  # conf/train.yaml finds sweeps/ by it
     try:
-        with initialize_config_dir(str(project_root() / "conf"), version_base="1.3"):
+        with initialize_config_dir(str(root / "conf"), version_base="1.3"):
             return hydra_compose(config_name, overrides=list(overrides))
     except HydraException as error:
         raise ConfigError(explain(error, overrides, config_name)) from error
@@ -196,6 +198,7 @@ def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistic
         criterion=_finish(make(cfg.loss), statistics=statistics),
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.scheduler),
+        lr_rule=make(cfg.get("lr_rule")),  # a run of an earlier version has none
         description={
             "scheme": data.dataset.scheme.name,
             "num_landmarks": data.dataset.scheme.num_landmarks,

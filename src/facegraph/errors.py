@@ -19,3 +19,7 @@ class RunError(FacegraphError):
 
 class NonFiniteLossError(FacegraphError):
     """The training loss became NaN or infinite; the message names the samples of the batch."""
+
+
+class ProcessError(FacegraphError):
+    """Another process of a run on several devices ended, so that this one cannot go on."""

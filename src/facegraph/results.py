@@ -81,14 +81,11 @@ def _write_faces(
 ) -> None:
     """worst.png: the faces with the largest errors. samples.png: faces evenly spread over the ranking of errors."""
     faces = predictions_of(frame)
-    spread = np.argsort(errors, kind="stable")[
-        np.linspace(0, len(errors) - 1, min(SHOWN_FACES, len(errors))).astype(int)
-    ]
-    for name, rows in (("worst.png", np.arange(len(errors))), ("samples.png", spread)):
+    for name, rows in (("worst.png", np.arange(len(errors))), ("samples.png", spread_rows(errors, SHOWN_FACES))):
         viz.worst_faces(
             lambda i, rows=rows: source.image(int(faces.row[rows[i]])),  # type: ignore[misc]
-            _in_stored(faces.prediction[rows], faces.row[rows], source),
-            _in_stored(faces.truth[rows], faces.row[rows], source),
+            in_stored(faces.prediction[rows], faces.row[rows], source),
+            in_stored(faces.truth[rows], faces.row[rows], source),
             errors[rows],
             [faces.ids[row] for row in rows],
             dataset.scheme,
@@ -97,7 +94,12 @@ def _write_faces(
         )
 
 
-def _in_stored(points: np.ndarray, rows: np.ndarray, source: FaceSource) -> np.ndarray:
+def spread_rows(errors: np.ndarray, count: int) -> np.ndarray:
+    """Rows of at most count faces, evenly spread over the ranking from the smallest to the largest error (M,)."""
+    return np.argsort(errors, kind="stable")[np.linspace(0, len(errors) - 1, min(count, len(errors))).astype(int)]
+
+
+def in_stored(points: np.ndarray, rows: np.ndarray, source: FaceSource) -> np.ndarray:
     """Points (M, N, 2) of some rows from px of their photographs to px of the images that the source hands out."""
     mapped = (transform_points(source.image_to_stored(int(r)), p) for r, p in zip(rows, points, strict=True))
     return np.stack([m.astype(np.float64) for m in mapped])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,48 +13,38 @@ from typing import Any
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
 from facegraph import checkpoint as folders
-from facegraph.callbacks import BEST, LAST, SyncBatchNorm, TrainingClock
-from facegraph.complexity import count_macs, count_params
+from facegraph.batch_norm import SyncBatchNorm
+from facegraph.callbacks import BEST, LAST, TrainingClock
+from facegraph.complexity import count_macs, count_params, latency_ms
 from facegraph.compose import (
     build_data,
     build_model,
     build_task,
     check_trusted,
-    compose,
     make,
     scoring_sizes,
     training_statistics,
 )
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.source import fingerprint
-from facegraph.errors import ConfigError, FacegraphError, RunError
+from facegraph.errors import ConfigError, RunError
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.metrics.names import NME
+from facegraph.progress import ProgressFile
 from facegraph.records import RESULT_FILE, ProtocolCard, Provenance, RunResult, collect_provenance
 from facegraph.records.provenance import GitState, git_state
 from facegraph.results import frame_of, print_results, test_metrics, thresholds_by_normaliser, write_results
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
+from facegraph.tracking.faces import sample_faces
+from facegraph.tracking.records import describe_run, log_results
 
 CHECKPOINT_RULE = "last: after the final epoch; best: lowest NME on validation faces cut from train by photograph"
 DRAWN_NEIGHBOURS = 3
-
-
-def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
-    """Run an entry point; an error that the user can act on is printed as one message, without a traceback."""
-    try:
-        entry(cfg)
-    except FacegraphError as error:
-        # a loader process passes its traceback on as the message
-        sys.exit(f"error: {str(error).rsplit('facegraph.errors.', 1)[-1]}")
-    except OmegaConfBaseException as error:
-        sys.exit(f"error: {str(error).strip()}")
 
 
 def _no_advertisement(record: logging.LogRecord) -> bool:
@@ -90,6 +79,7 @@ def train(cfg: DictConfig) -> RunResult:
     if not cfg.resume:
         folders.claim(folder, cfg)
     trainer = _trainer(cfg, folder)
+    describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     trainer.fit(task, datamodule=data, ckpt_path=_continue_from(folder, cfg), weights_only=True)
     trained = time.perf_counter()
     validation: dict[str, Any] = {}
@@ -133,7 +123,7 @@ def evaluate(cfg: DictConfig) -> RunResult:
     statistics = folders.saved_statistics(state)
     model = build_model(saved, statistics)
     folders.restore(model, state, path)
-    task = LandmarkTask(model, None, None, None, description={}, **scoring_sizes(data))
+    task = LandmarkTask(model, None, None, None, None, description={}, **scoring_sizes(data))
     folder = _evaluation_folder(cfg, source_folder, data.dataset.name)
     # half precision rounds predictions: score as the run itself did
     precision = saved.trainer.precision if cfg.precision is None else cfg.precision
@@ -171,41 +161,20 @@ def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
         saved.box = saved.data.box = cfg.box
         saved.data.eval_batch_size, saved.data.num_workers = cfg.eval_batch_size, cfg.num_workers
         saved.data.batch_size, saved.data.balancing = 1, None
+        saved.data.corruption = cfg.get("corruption")
         saved.model.backbone.pretrained = False
     return saved
-
-
-def refuse_mistyped(arguments: list[str], config_name: str) -> None:
-    """Compose before Hydra does, because its own message on a mistyped key does not list what exists."""
-    if any(argument.startswith("-") for argument in arguments):
-        return  # --help and the like, or a multirun, whose values are lists
-    try:
-        compose(arguments, config_name)
-    except FacegraphError as error:
-        sys.exit(f"error: {error}")
-
-
-def offer_data_of_run(arguments: list[str]) -> None:
-    """Make data set and boxes of the run named on the command line choices of their groups, so that their settings can
-    be overridden one by one (dataset.root=...) or the whole replaced (dataset=...)."""
-    run = next((a.split("=", 1)[1] for a in arguments if a.startswith("run=")), None)
-    try:
-        saved = folders.read_config(Path(run)) if run else {}
-        for group in ("dataset", "box"):
-            ConfigStore.instance().store(group=group, name="of_the_run", node=saved.get(group, {}))
-    except FacegraphError as error:
-        sys.exit(f"error: {error}")
 
 
 def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
     folder = folders.output_folder(cfg.output_dir, cfg.name)
     with open_dict(cfg):
         cfg.output_dir = str(folder)
-        _make_absolute(cfg.dataset)
+        make_absolute(cfg.dataset)
     return cfg, folder
 
 
-def _make_absolute(dataset: DictConfig) -> None:
+def make_absolute(dataset: DictConfig) -> None:
     """Paths of a data set as they hold from every folder, because the run may be opened from another one."""
     for node, key in ((dataset, "root"), (dataset.get("scheme"), "name_or_path")):
         if node is not None and not OmegaConf.is_missing(node, key) and Path(str(node.get(key))).exists():
@@ -221,8 +190,9 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     check_trusted(saved)
     others = [o for o in _overrides() if o.split("=", 1)[0] not in ("resume", "output_dir")]
     if others:
+        make_absolute(cfg.dataset)
         asked, known = (dict(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
-        where = {"resume", "output_dir", "logger"}
+        where = {"resume", "output_dir", "logger", "sweep", "sweep_dir"}
         differing = sorted(
             str(k) for k in asked.keys() | known.keys() if k not in where and asked.get(k) != known.get(k)
         )
@@ -232,6 +202,7 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
                 f"{', '.join(differing)}. Leave the overrides out, or start a new run with another output_dir."
             )
     with open_dict(saved):
+        saved.sweep = cfg.sweep
         saved.resume = str(folder)
         saved.output_dir = str(folder)
         for name, logger in saved.logger.items():
@@ -251,13 +222,17 @@ def _continue_from(folder: Path, cfg: DictConfig) -> str | None:
 
 
 def _trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
-    callbacks = list(make(cfg.callbacks).values())
+    named, bar = make(cfg.callbacks), {}
+    if cfg.sweep.identity is not None:  # a job has no terminal: who watches reads its folder
+        named, bar = {**named, "progress": ProgressFile(folder)}, {"enable_progress_bar": False}
+    callbacks = list(named.values())
     for callback in callbacks:
         if isinstance(callback, pl.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / folders.CHECKPOINT_FOLDER)
     loggers = list(make(cfg.logger).values())
     plugins = [SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
-    return make(cfg.trainer, callbacks=callbacks, logger=loggers, plugins=plugins, default_root_dir=str(folder))
+    parts = {"callbacks": callbacks, "logger": loggers, "plugins": plugins, "default_root_dir": str(folder)}
+    return make(cfg.trainer, **parts, **bar)
 
 
 def _available(folder: Path) -> list[str]:
@@ -296,6 +271,7 @@ def _card(
         epochs=epochs,
         optimiser_steps=steps,
         seed=cfg.seed,
+        corruption=data.corruption_description,
     )
 
 
@@ -336,6 +312,14 @@ def _finish(
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step=trainer.global_step)
             logger.save()
+    shown = next(iter(frames.values()))
+    log_results(
+        trainer.loggers,
+        folder,
+        result,
+        lambda: sample_faces(shown, data.test_source, data.dataset),
+        trainer.global_step,
+    )
     print_results(result, folder)
 
 
@@ -348,6 +332,8 @@ def _provenance(
     train_seconds: float | None,
     test_seconds: float,
 ) -> Provenance:
+    # before the multiply-adds are counted, which moves the model to the CPU
+    latency = latency_ms(model, cfg.input_size, trainer.strategy.root_device) if cfg.get("measure_latency") else None
     return collect_provenance(
         device=_device_name(trainer),
         overrides=_overrides(),
@@ -356,6 +342,7 @@ def _provenance(
         seed=cfg.seed,
         params=count_params(model),
         macs=count_macs(model.cpu(), cfg.input_size)[0],
+        latency_ms=latency,
         train_seconds=None if train_seconds is None else round(train_seconds, 1),
         test_seconds=round(test_seconds, 1),
     )

@@ -1,10 +1,14 @@
-"""Learning rate schedules in epochs, stepped once per optimiser step.
+"""Learning rates: schedules in epochs, stepped once per optimiser step, and rules for a changed batch.
 
 A schedule is called with the optimiser, the optimiser steps per epoch and in all; torch's schedulers do the rest.
+A rule is called once, before the schedule is made, with the global batch: the faces of one optimiser step, that is
+data.batch_size * processes * trainer.accumulate_grad_batches. Its factor multiplies the optimiser's learning rate, so
+that a schedule's peak and all of its warm-up are scaled alike; lengths in epochs stay.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +23,10 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from facegraph.errors import ConfigError
+
 Schedule = Callable[[Optimizer, int, int], LRScheduler]
+LearningRateRule = Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -67,3 +74,60 @@ class Cosine:
             return falling
         rising = LinearLR(optimizer, start_factor=1.0 / (warmup + 1), total_iters=warmup)
         return SequentialLR(optimizer, [rising, falling], milestones=[warmup])
+
+
+@dataclass(frozen=True)
+class UnchangedRate:
+    """optimizer.lr as it stands, whatever the global batch."""
+
+    def __call__(self, global_batch: int) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True)
+class LinearRate:
+    """lr * batch / reference, as is usual with SGD. Source: Goyal et al. 2017 (Accurate, Large Minibatch SGD).
+
+    Their rule comes with a warm-up of a few epochs, which scheduler=cosine and one_cycle have.
+
+    reference: faces per optimiser step for which optimizer.lr was chosen.
+
+    Raises:
+        ConfigError: reference below 1.
+    """
+
+    reference: int
+
+    def __post_init__(self) -> None:
+        _check_reference(self.reference)
+
+    def __call__(self, global_batch: int) -> float:
+        return global_batch / self.reference
+
+
+@dataclass(frozen=True)
+class SquareRootRate:
+    """lr * sqrt(batch / reference), as is usual with Adam. Source: Malladi et al. 2022 (On the SDEs and Scaling Rules
+    for Adaptive Gradient Algorithms). Deviation: only the learning rate is scaled, betas and epsilon stay.
+
+    reference: faces per optimiser step for which optimizer.lr was chosen.
+
+    Raises:
+        ConfigError: reference below 1.
+    """
+
+    reference: int
+
+    def __post_init__(self) -> None:
+        _check_reference(self.reference)
+
+    def __call__(self, global_batch: int) -> float:
+        return math.sqrt(global_batch / self.reference)
+
+
+def _check_reference(reference: int) -> None:
+    if reference < 1:
+        raise ConfigError(
+            f"lr_rule.reference={reference} is out of range; give the faces per optimiser step that optimizer.lr was "
+            "chosen for, 1 or more, for example 64."
+        )

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from facegraph.geometry.points import map_points
 from facegraph.metrics.functional import nme
 from facegraph.metrics.modules import NME, PredictionRows, PredictionTable
-from facegraph.schedules import Schedule
+from facegraph.schedules import LearningRateRule, Schedule, UnchangedRate
 from facegraph.structures import FaceBatch, LandmarkOutput
 
 TRAIN_LOSS = "train/loss"
@@ -28,6 +29,7 @@ class LandmarkTask(pl.LightningModule):
     Args:
         model: image (B, 3, S, S) -> LandmarkOutput. criterion: (output, batch) -> {"loss": ..., terms}; None where
         nothing is trained. optimizer: parameters -> optimiser. schedule: see facegraph.schedules.
+        lr_rule: global batch -> factor of the optimiser's learning rate, see there; None leaves it.
         num_landmarks, num_normalisers, num_attributes: sizes of what the test split is scored with.
         description: plain values stored in every checkpoint, from which it can be loaded again.
     """
@@ -38,6 +40,7 @@ class LandmarkTask(pl.LightningModule):
         criterion: nn.Module | None,
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None,
         schedule: Schedule | None,
+        lr_rule: LearningRateRule | None,
         num_landmarks: int,
         num_normalisers: int,
         num_attributes: int,
@@ -48,6 +51,7 @@ class LandmarkTask(pl.LightningModule):
         self.criterion = criterion
         self.optimizer_factory = optimizer
         self.schedule = schedule
+        self.lr_rule = lr_rule or UnchangedRate()
         self.description = dict(description)
         self.val_nme = NME()
         self.test_table = PredictionTable(num_landmarks, num_normalisers, num_attributes)
@@ -93,11 +97,28 @@ class LandmarkTask(pl.LightningModule):
         assert self.optimizer_factory is not None
         assert self.schedule is not None
         optimizer = self.optimizer_factory(p for p in self.model.parameters() if p.requires_grad)
+        self._apply_rule(optimizer)
         total = int(self.trainer.estimated_stepping_batches)
         epochs = self.trainer.max_epochs
         steps_per_epoch = math.ceil(total / epochs) if epochs and epochs > 0 else total
         scheduler = self.schedule(optimizer, steps_per_epoch, total)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _apply_rule(self, optimizer: Optimizer) -> None:
+        """Scale the learning rates for the global batch; says once what it did."""
+        if isinstance(self.lr_rule, UnchangedRate):
+            return
+        per_process = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        world, accumulated = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        global_batch = per_process * world * accumulated
+        factor = self.lr_rule(global_batch)
+        before = [group["lr"] for group in optimizer.param_groups]
+        for group in optimizer.param_groups:
+            group["lr"] *= factor
+        rank_zero_info(
+            f"learning rate {before[0]:g} -> {optimizer.param_groups[0]['lr']:g}: {self.lr_rule} for a global batch of "
+            f"{global_batch} = {per_process} per process * {world} processes * {accumulated} accumulated"
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         step, score = self._validated

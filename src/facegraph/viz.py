@@ -141,7 +141,7 @@ def worst_faces(
     if len(set(lengths.values())) != 1 or not len(errors):
         raise DataError(f"the worst faces need at least one face and equal lengths, got {lengths}.")
     worst_first = np.argsort(-np.nan_to_num(errors, nan=np.inf), kind="stable")[:count]
-    tiles = [_face_tile(image_of(int(row)), predictions[row], truths[row], scheme, tile) for row in worst_first]
+    tiles = [face_tile(image_of(int(row)), predictions[row], truths[row], scheme, tile) for row in worst_first]
     captions = [f"{100 * errors[row]:.2f} %  green: truth, red: predicted\n{ids[row]}" for row in worst_first]
     write_png(path, contact_sheet(tiles, columns=4, captions=captions))
     return Path(path)
@@ -177,9 +177,20 @@ def cut_tile(image: np.ndarray, image_to_tile: np.ndarray, size: int, background
     return cv2.warpAffine(image, image_to_tile[:2], (size, size), flags=cv2.INTER_LINEAR, borderValue=background)
 
 
-def _face_tile(
+def face_tile(
     image: np.ndarray, prediction: np.ndarray, truth: np.ndarray, scheme: LandmarkScheme, size: int
 ) -> np.ndarray:
+    """One face as contact sheets show it: truth green, prediction red, cut so that both are seen.
+
+    Args:
+        image: (H, W, 3) uint8 RGB. prediction, truth: (N, 2) image px. size: side of the tile, px.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        DataError: image is no such image, or the points do not fit the scheme.
+    """
     _check_image(image)
     box = landmark_box(truth)
     centre, side = (box[:2] + box[2:]) / 2, max(box[2] - box[0], box[3] - box[1], 1.0)

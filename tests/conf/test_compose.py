@@ -13,11 +13,12 @@ from facegraph import landmarks
 from facegraph.backbones import TimmBackbone
 from facegraph.compose import build_data, build_model, compose, make, statistics_for
 from facegraph.data.datamodule import FaceDataModule
+from facegraph.entry import refuse_mistyped
 from facegraph.errors import ConfigError, DataError
 from facegraph.heads.fc import FullyConnectedHead
 from facegraph.losses.criteria import PointCriterion, Wing
 from facegraph.models.regressor import LandmarkRegressor
-from facegraph.run import refuse_mistyped, train
+from facegraph.run import train
 from facegraph.structures import ShapeStatistics
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, tiny_config

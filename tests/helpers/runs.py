@@ -13,8 +13,9 @@ import torch
 from omegaconf import DictConfig
 
 from facegraph.compose import compose
+from facegraph.entry import offer_data_of_run
 from facegraph.records import RunResult
-from facegraph.run import evaluate, offer_data_of_run, train
+from facegraph.run import evaluate, train
 
 ROOT = Path(__file__).resolve().parents[2]
 

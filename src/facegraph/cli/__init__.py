@@ -22,6 +22,7 @@ COMMANDS = {
         "Contact sheets, figures and one HTML page: annotations, crops, augmentation, odd shapes, poses, boxes.",
     ),
     "bench": ("bench", "Measure speed and memory on this machine."),
+    "dashboard": ("dashboard", "Log a sweep's report to wandb and lay out a dashboard of its rows."),
     "summary": ("models", "Parameters, multiply-adds and latency of the model that these overrides compose."),
     "graph": ("models", "Landmark graph of a file of landmarks or of a data set's training faces."),
 }

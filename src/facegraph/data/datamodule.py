@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from facegraph.data.augment import Augmentation
 from facegraph.data.balancing import PoseBalancing
 from facegraph.data.boxes import BoxPolicy
+from facegraph.data.corruption import NONE, Corruption
 from facegraph.data.faces import Faces, FaceSubset, loaded
 from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import Normalise
@@ -44,6 +45,7 @@ class FaceDataModule(pl.LightningDataModule):
         seed: of the validation cut, the order and the augmentation.
         balancing: how often each training face is drawn per epoch; None for once.
         drop_last: leave the last, smaller batch of an epoch out.
+        corruption: how test faces are made harder; None for as they are. Training and validation never are.
 
     Raises:
         ConfigError: a setting out of range; at setup also a batch larger than the training set with drop_last.
@@ -67,6 +69,7 @@ class FaceDataModule(pl.LightningDataModule):
         seed: int,
         balancing: PoseBalancing | None = None,
         drop_last: bool = True,
+        corruption: Corruption | None = None,
     ) -> None:
         super().__init__()
         _check_settings(input_size, batch_size, eval_batch_size, num_workers)
@@ -80,9 +83,11 @@ class FaceDataModule(pl.LightningDataModule):
         self.seed = seed
         self.balancing = balancing
         self.drop_last = drop_last
+        self.corruption = corruption
         self.normalise = normalise
         self._train_pipeline = FacePipeline(dataset.scheme, input_size, box, augmentation)
         self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box)
+        self._test_pipeline = FacePipeline(dataset.scheme, input_size, box, corruption=corruption)
         self._sources: dict[str, FaceSource] = {}
 
     def setup(self, stage: str) -> None:
@@ -119,6 +124,11 @@ class FaceDataModule(pl.LightningDataModule):
         """The faces of test_table."""
         return self._sources["test"]
 
+    @property
+    def corruption_description(self) -> str:
+        """How test faces are made harder, in words for protocol cards."""
+        return NONE if self.corruption is None else self.corruption.description
+
     def train_repeats(self) -> np.ndarray:
         """(M,) int, draws of each row of train_table per epoch."""
         if self.balancing is None:
@@ -149,13 +159,13 @@ class FaceDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         if len(self.val_table) == 0:
             return []
-        return self._eval_loader("val")
+        return self._eval_loader("val", self._eval_pipeline)
 
     def test_dataloader(self) -> DataLoader:
-        return self._eval_loader("test")
+        return self._eval_loader("test", self._test_pipeline)
 
-    def _eval_loader(self, split: str) -> DataLoader:
-        faces = self._faces(split, self._eval_pipeline, seed=None)
+    def _eval_loader(self, split: str, pipeline: FacePipeline) -> DataLoader:
+        faces = self._faces(split, pipeline, seed=None)
         return DataLoader(
             faces,
             batch_size=self.eval_batch_size,

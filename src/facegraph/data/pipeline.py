@@ -9,6 +9,7 @@ import torch
 
 from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import BoxPolicy
+from facegraph.data.corruption import Corruption
 from facegraph.data.warp import warp
 from facegraph.errors import DataError
 from facegraph.geometry.affine import transform_points
@@ -47,6 +48,7 @@ class FacePipeline:
         input_size: side S of the crop, px.
         box: how a face's box becomes a square, and how it moves in training.
         augmentation: random changes; None for evaluation.
+        corruption: of faces that are tested on, last; None in training.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class FacePipeline:
         input_size: int,
         box: BoxPolicy,
         augmentation: Augmentation | None = None,
+        corruption: Corruption | None = None,
     ) -> None:
         self.scheme = scheme
         self.input_size = input_size
         self.box = box
         self.augmentation = augmentation
+        self.corruption = corruption
         self._flip = np.array(scheme.flip)
 
     def image_to_crop(self, box: np.ndarray) -> np.ndarray:
@@ -100,6 +104,8 @@ class FacePipeline:
         image = warp(sample.image, image_to_crop @ np.linalg.inv(sample.image_to_stored), self.input_size)
         if self.augmentation is not None and rng is not None and painted is not None:
             image = self.augmentation.paint(image, rng, painted)
+        if self.corruption is not None:
+            image = self.corruption(image, sample.id)
         return FaceCrop(image, landmarks, image_to_crop)
 
     def item(

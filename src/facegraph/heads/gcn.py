@@ -83,7 +83,8 @@ class GraphHead(nn.Module):
         statistics: mean shape (and number of landmarks N) and landmark correlation of the training faces.
         levels: backbone levels to fuse, a subset of 2..5. attention: 'semantic', 'self' or 'none'.
         expansion: n, channels per landmark of the node map. width: channels between the two map-to-node blocks.
-        top_k: neighbours per landmark, 1..N-1. symmetric: i and j see each other as soon as one lists the other.
+        top_k: neighbours per landmark, 1..N-1, None for all others. symmetric: i and j see each other as soon as one
+            lists the other.
         edge_weights: 'dynamic', 'static', 'binary' (mean over neighbours) or 'binary_sum' (released form).
         weights_per_layer: 1 (paper) or 2 (released: one for the node, one for its neighbours).
         hidden: features per node. blocks: residual blocks.
@@ -105,7 +106,7 @@ class GraphHead(nn.Module):
         attention: str = "semantic",
         expansion: int = 4,
         width: int = 256,
-        top_k: int = 3,
+        top_k: int | None = 3,
         symmetric: bool = False,
         edge_weights: str = "dynamic",
         weights_per_layer: int = 1,

@@ -26,6 +26,7 @@ class Provenance:
     commit and dirty are None outside a git checkout of facegraph. versions: package -> version. device: name
     of the accelerator or "cpu". overrides: the command's Hydra overrides. started_at: ISO 8601 with offset.
     seed: of the run. params: trainable numbers of the model. macs: multiply-adds of one face, None if not counted.
+    latency_ms: median time of one face on the device, None if not measured (measure_latency=true).
     """
 
     facegraph_version: str
@@ -41,6 +42,7 @@ class Provenance:
     seed: int
     params: int
     macs: int | None = None
+    latency_ms: float | None = None
 
 
 def collect_provenance(
@@ -52,6 +54,7 @@ def collect_provenance(
     seed: int,
     params: int,
     macs: int | None = None,
+    latency_ms: float | None = None,
     train_seconds: float | None = None,
     test_seconds: float | None = None,
 ) -> Provenance:
@@ -73,6 +76,7 @@ def collect_provenance(
         seed=seed,
         params=params,
         macs=macs,
+        latency_ms=latency_ms,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class ProtocolCard:
     crop: policy in words ("landmark box"), crop_margin: side of the crop over the side of that box.
     dataset and split: where the model was tested; test_hash: fingerprint of the faces scored (ids and landmarks);
     trained_on: the data set it was trained on. normaliser: the primary one. thresholds: normaliser -> fractions, of
-    failure rate and AUC. checkpoint_rule: how "last" and "best" were chosen, in words.
+    failure rate and AUC. checkpoint_rule: how "last" and "best" were chosen, in words. corruption: how test
+    faces were made harder, in words; results of before it existed are of faces as they are.
     """
 
     dataset: str
@@ -48,6 +49,7 @@ class ProtocolCard:
     optimiser_steps: int
     seed: int
     test_time_flip: bool = False
+    corruption: str = "none"
 
     def differences(self, other: ProtocolCard) -> dict[str, tuple[Any, Any]]:
         """Field -> (mine, other's) for each field that differs."""
@@ -142,11 +144,13 @@ def _refuse_constant(name: str) -> None:
 
 
 def _check_fields(data: Any, kind: type) -> dict[str, Any]:
-    wanted = {f.name for f in fields(kind)}
+    """The values of a record; fields that came later have a default and may be missing."""
+    known = {f.name for f in fields(kind)}
+    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
     given = set(data) if isinstance(data, dict) else set()
-    if given != wanted:
+    if not needed <= given <= known:
         raise RunError(
-            f"{kind.__name__} lacks the fields {sorted(wanted - given)} and has the unknown ones "
-            f"{sorted(given - wanted)}; use the facegraph version that wrote it or run eval.py again."
+            f"{kind.__name__} lacks the fields {sorted(needed - given)} and has the unknown ones "
+            f"{sorted(given - known)}; use the facegraph version that wrote it or run eval.py again."
         )
     return data

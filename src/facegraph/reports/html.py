@@ -14,8 +14,26 @@ from PIL import Image, UnidentifiedImageError
 
 from facegraph.errors import DataError
 
-Cell = str | int | float | None
 _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to a file beside or below the page. target: relative path with forward slashes.
+
+    Raises:
+        DataError: a target that is absolute or has a scheme: a page shows nothing from elsewhere.
+    """
+
+    text: str
+    target: str
+
+    def __post_init__(self) -> None:
+        if self.target.startswith(("/", "\\")) or ":" in self.target:
+            raise DataError(f"link '{self.target}' leads away from the page's folder; pass a relative path.")
+
+
+Cell = str | int | float | Link | None
 
 
 @dataclass(frozen=True)
@@ -101,6 +119,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.tests["figure"] = lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool)
+    environment.tests["link"] = lambda cell: isinstance(cell, Link)
     environment.filters["inlined"] = _inlined
     return environment.get_template("page.html.j2").render(page=page)
 

@@ -1,0 +1,54 @@
+"""facegraph compare: where one run beats another."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from facegraph.cli.guard import guarded
+from facegraph.errors import ConfigError
+from facegraph.reports.comparison import compare as compare_scores
+from facegraph.reports.comparison import read_scores
+from facegraph.reports.comparison_page import differences_table, verdict, write_comparison
+from facegraph.reports.run_labels import labels_of
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Folder of a finished run, or one that eval.py wrote.")],
+    run_b: Annotated[Path, typer.Argument(help="Folder of the other run, scored on the same faces.")],
+    out: Annotated[
+        Path | None, typer.Option(help="New or empty folder; default: outputs/compare/<A>_<B>, numbered if taken.")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="last or best.")] = "last",
+    norm: Annotated[str | None, typer.Option(help="Distance to divide errors by; default: the runs' own.")] = None,
+) -> None:
+    """Where does run B beat run A: subsets, landmarks, faces, with a paired test. A page, figures and csv."""
+    guarded(lambda: _compare(run_a, run_b, out, checkpoint, norm))
+
+
+def _compare(run_a: Path, run_b: Path, out: Path | None, checkpoint: str, norm: str | None) -> None:
+    if run_a.resolve() == run_b.resolve():
+        raise ConfigError(f"{run_a} is named twice; name two different runs.")
+    labels = labels_of(run_a, run_b)
+    first, second = (read_scores(r, checkpoint, norm, label) for r, label in zip((run_a, run_b), labels, strict=True))
+    comparison = compare_scores(first, second)
+    console = Console()
+    console.print(differences_table(comparison))
+    console.print(verdict(comparison), markup=False, highlight=False)
+    # torch and the data sets take seconds to import, which a refused pair of runs need not wait for
+    from facegraph.cli.faces_of_run import draw_pairs
+    from facegraph.doctor.report import new_folder
+
+    default = Path("outputs/compare") / f"{run_a.resolve().name}_{run_b.resolve().name}"
+    folder = new_folder(out or default)
+    options = [f"--checkpoint={checkpoint}", f"--norm={comparison.a.normaliser}"]
+    command = shlex.join(["facegraph", "compare", str(run_a), str(run_b), *options])
+    with Console(stderr=True).status("drawing") as status:
+        page = write_comparison(
+            comparison, folder, command, lambda path: draw_pairs(comparison, path), lambda p: status.update(f"{p} done")
+        )
+    console.print(f"Page, figures and csv: {page}", soft_wrap=True, markup=False, highlight=False)

@@ -1,0 +1,100 @@
+"""One training as train.py runs it: by itself, or as a job of a sweep, which skips, resumes and keeps why it failed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from facegraph.checkpoint import CONFIG_FILE, is_first_process
+from facegraph.compose import project_root
+from facegraph.entry import guarded
+from facegraph.errors import RunError
+from facegraph.launch.orphan import end_with_parent
+from facegraph.locking import HeldError, held
+from facegraph.records import RESULT_FILE, RunResult
+from facegraph.run import train
+from facegraph.sweeps.failures import failure_of
+from facegraph.sweeps.status import clear_failure, evaluation_folder, missing_evaluations, write_failure
+
+LOCK_FILE = ".lock"
+# what would make a single process take itself for one of several
+PROCESS_VARIABLES = (
+    "LOCAL_RANK", "RANK", "GLOBAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR",
+    "MASTER_PORT", "FACEGRAPH_OUTPUT_DIR",
+)  # fmt: skip
+
+
+def run(cfg: DictConfig) -> None:
+    """What train.py does with its configuration: one training, or one job of a sweep."""
+    guarded(train if cfg.sweep.identity is None else run_job, cfg, keep_raising=_in_process_job())
+
+
+def run_job(cfg: DictConfig) -> RunResult | None:
+    """Train, test and score a job of a sweep as far as its folder lacks it.
+
+    Raises:
+        RunError: another process works on the same job. Whatever training raises; it is kept in failure.json.
+    """
+    end_with_parent()
+    folder = Path(cfg.output_dir)
+    with ExitStack() as stack:
+        if is_first_process():
+            try:
+                stack.enter_context(held(folder / LOCK_FILE))
+            except HeldError as error:
+                raise RunError(f"process {error.holder} works on {folder} already. Wait for it, or end it.") from error
+            clear_failure(folder)
+        try:
+            result = _trained(cfg, folder)
+            if is_first_process() and cfg.sweep.evaluations:
+                evaluations = OmegaConf.to_container(cfg.sweep.evaluations, resolve=True)
+                _evaluate(folder, evaluations)  # type: ignore[arg-type]
+        except BaseException as error:
+            write_failure(folder, failure_of(error))
+            raise
+    return result
+
+
+def _trained(cfg: DictConfig, folder: Path) -> RunResult | None:
+    if (folder / RESULT_FILE).exists():
+        print(f"{folder} is trained and tested already.")
+        return RunResult.read(folder)
+    if (folder / CONFIG_FILE).exists():
+        with open_dict(cfg):
+            cfg.resume = str(folder)
+    return train(cfg)
+
+
+def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
+    """Score the trained model under each condition that has no result yet, in a process each.
+
+    A process of its own, because this one may still be one of several that train together.
+    """
+    environment = {k: v for k, v in os.environ.items() if k not in PROCESS_VARIABLES and not k.startswith("SLURM_")}
+    for name in missing_evaluations(folder, evaluations):
+        print(f"scoring under {name}: {' '.join(evaluations[name])}", flush=True)
+        arguments = [f"run={folder}", f"output_dir={evaluation_folder(folder, name)}", *evaluations[name]]
+        done = subprocess.run(
+            [sys.executable, str(project_root() / "eval.py"), *arguments],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        sys.stderr.write(done.stderr)
+        if done.returncode != 0:
+            said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise RunError(f"scoring under '{name}' failed: {said[0].removeprefix('error: ')}")
+
+
+def _in_process_job() -> bool:
+    """Whether Hydra runs several jobs in this process, or submitit this one: they learn of a failure by its exception."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

@@ -1,0 +1,1 @@
+"""From a table or a grid of settings to jobs, and from jobs to processes."""

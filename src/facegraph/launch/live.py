@@ -1,0 +1,228 @@
+"""Jobs as they are watched: what state each is in, how long the rest takes, and how that is shown."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from facegraph.launch.pool import Outcome, Task
+from facegraph.launch.slots import Slot
+from facegraph.sweeps.failures import OTHER
+from facegraph.sweeps.status import Failure, Progress, read_failure, read_progress
+
+QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
+_COLOURS = {QUEUED: "dim", RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow"}
+# which jobs keep their line when a screen is too low for all
+_IMPORTANCE = (FAILED, RUNNING, STOPPED, QUEUED, DONE)
+_REFRESH_SECONDS = 1.0
+_FRAME_LINES = 8  # of a table besides its jobs: title, head, rules, what is hidden, and the cursor
+
+
+@dataclass
+class Watched:
+    """One job. key: of its task. seconds: how long it ran, once it ended. begun: its progress when it started."""
+
+    key: str
+    label: str
+    folder: Path
+    log: Path
+    state: str = QUEUED
+    slot: str = ""
+    since: float = 0.0
+    seconds: float = 0.0
+    progress: Progress | None = None
+    begun: float = 0.0
+    failure: Failure | None = None
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.since if self.state == RUNNING else self.seconds
+
+    @property
+    def nme(self) -> str:
+        """Validation NME in per cent."""
+        known = self.progress is not None and self.progress.val_nme is not None
+        return f"{100 * self.progress.val_nme:.2f}" if known else ""  # type: ignore[union-attr, operator]
+
+    @property
+    def epoch(self) -> str:
+        return f"{self.progress.epoch}/{self.progress.epochs}" if self.progress else ""
+
+    @property
+    def reason(self) -> str:
+        """Kind and first line of the message, of a job that failed."""
+        return f"{self.failure.kind}: {_first_line(self.failure.message)}" if self.failure else ""
+
+    def whole_seconds(self) -> float | None:
+        """How long the whole job takes, judged by what it did in this run; None: not known yet."""
+        done = (1.0 if self.state == DONE else _fraction(self.progress)) - self.begun
+        return self.elapsed / done if done > 0 and self.state in (DONE, RUNNING) else None
+
+
+@dataclass
+class Board:
+    """What a pool tells, kept per job; `tell` gets every change of a state, `refresh` a call about every second."""
+
+    jobs: Sequence[Watched]
+    slots: int
+    tell: Callable[[Watched], None]
+    refresh: Callable[[Board], None] = lambda board: None
+    began: float = field(default_factory=time.monotonic)
+    _shown: float = 0.0
+
+    def started(self, task: Task, slot: Slot) -> None:
+        job = self._job(task)
+        job.state, job.slot, job.since = RUNNING, slot.label, time.monotonic()
+        job.progress = read_progress(job.folder)
+        job.begun = min(_fraction(job.progress), 0.99)
+        self.tell(job)
+
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        job = self._job(task)
+        job.seconds, job.progress = outcome.seconds, read_progress(job.folder)
+        if outcome.stopped:
+            job.state = STOPPED
+        else:
+            job.failure = read_failure(job.folder)
+            if job.failure is None and outcome.exit_code != 0:
+                job.failure = Failure(OTHER, outcome.error or f"exit code {outcome.exit_code}")
+            job.state = DONE if job.failure is None else FAILED
+        self.tell(job)
+
+    def stopping(self, signum: int) -> None:
+        self._shown = 0.0
+
+    def tick(self) -> None:
+        if time.monotonic() - self._shown < _REFRESH_SECONDS:
+            return
+        self._shown = time.monotonic()
+        for job in self.jobs:
+            if job.state == RUNNING:
+                job.progress = read_progress(job.folder) or job.progress
+        self.refresh(self)
+
+    def count(self) -> Counter[str]:
+        return Counter(job.state for job in self.jobs)
+
+    def seconds_left(self) -> float | None:
+        """Until all jobs have ended, if those to come take as long as the others on average; None: not known yet."""
+        known = [seconds for job in self.jobs if (seconds := job.whole_seconds()) is not None]
+        if not known:
+            return None
+        mean = sum(known) / len(known)
+        running = [self._rest(job, mean) for job in self.jobs if job.state == RUNNING]
+        work = sum(running) + mean * self.count()[QUEUED]
+        return max([work / max(1, min(self.slots, len(self.jobs))), *running])
+
+    def headline(self) -> str:
+        counts = self.count()
+        parts = [f"{counts[state]} {state}" for state in (DONE, FAILED, STOPPED, RUNNING, QUEUED) if counts[state]]
+        left = self.seconds_left() if counts[RUNNING] else None
+        estimate = "" if left is None else f", about {clock(left)} left"
+        return f"{', '.join(parts)}; {clock(time.monotonic() - self.began)}{estimate}"
+
+    def _job(self, task: Task) -> Watched:
+        return next(job for job in self.jobs if job.key == task.key)
+
+    @staticmethod
+    def _rest(job: Watched, mean: float) -> float:
+        """By its own speed, or by that of the others before it has one."""
+        whole = job.whole_seconds()
+        return max(0.0, (mean if whole is None else whole) * (1 - job.begun) - job.elapsed)
+
+
+@contextmanager
+def watching(jobs: Sequence[Watched], slots: int, console: Console) -> Iterator[Board]:
+    """A board of jobs: on a terminal a table that follows them, elsewhere a plain line for each change of a state."""
+    if not console.is_terminal:
+        yield Board(jobs, slots, lambda job: print_line(console, job))
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+
+        def refresh(board: Board) -> None:
+            live.update(job_table(board, console.height), refresh=True)
+
+        yield Board(jobs, slots, lambda job: None, refresh)
+
+
+def print_line(console: Console, job: Watched) -> None:
+    """State of a job as one line of plain text."""
+    parts = {
+        RUNNING: f"on {job.slot}" + (f", from epoch {job.epoch} on" if job.begun else ""),
+        DONE: f"after {clock(job.seconds)}" + (f", val NME {job.nme} %" if job.nme else ""),
+        STOPPED: f"after {clock(job.seconds)}" + (f", epoch {job.epoch}" if job.epoch else ""),
+        FAILED: f"after {clock(job.seconds)}: {job.reason}  [{job.log}]",
+    }
+    text = f"{datetime.now():%H:%M:%S}  {job.state:<8} {job.label}  {parts.get(job.state, '')}"
+    console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+def job_table(board: Board, height: int) -> Table:
+    """Table of the jobs that fit on a screen of `height` lines; the others are counted."""
+    shown, hidden = visible(board.jobs, max(1, height - _FRAME_LINES))
+    caption = "not shown: " + ", ".join(f"{n} {state}" for state, n in hidden.items()) if hidden else None
+    table = Table(title=board.headline(), caption=caption, title_justify="left", caption_justify="left")
+    for name in ("job", "state", "epoch", "val NME %", "on", "time"):
+        right = name in ("epoch", "val NME %", "time")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
+    for job in shown:
+        time_text = clock(job.elapsed) if job.state != QUEUED else ""
+        state = Text(job.state, _COLOURS[job.state])
+        table.add_row(Text(job.label), state, job.epoch, job.nme, job.slot, time_text, Text(job.reason))
+    return table
+
+
+def visible(jobs: Sequence[Watched], limit: int) -> tuple[list[Watched], Counter[str]]:
+    """The jobs to show, in their order, and how many of each state are left out. Done ones go first, oldest first."""
+    order = sorted(range(len(jobs)), key=lambda i: (_IMPORTANCE.index(jobs[i].state), _newest(jobs[i]), i))
+    kept = set(order[:limit])
+    return [jobs[i] for i in sorted(kept)], Counter(jobs[i].state for i in order[limit:])
+
+
+def print_summary(console: Console, board: Board) -> None:
+    """All jobs at the end of a launch; those that failed with the reason and the path of their log."""
+    if console.is_terminal:
+        table = Table(title=board.headline(), title_justify="left")
+        for name in ("job", "state", "time", "val NME %"):
+            table.add_column(name, justify="right" if name in ("time", "val NME %") else "left")
+        table.add_column("why", overflow="fold")
+        for job in board.jobs:
+            why = Text(f"{job.reason}\n{job.log}" if job.failure else "")
+            time_text = clock(job.seconds) if job.state != QUEUED else ""
+            table.add_row(Text(job.label), Text(job.state, _COLOURS[job.state]), time_text, job.nme, why)
+        console.print(table)
+        return
+    console.print(board.headline(), markup=False, highlight=False, soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> clock(3725.4)
+    '1:02:05'
+    """
+    whole = round(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _newest(job: Watched) -> float:
+    return -(job.since + job.seconds) if job.state == DONE else 0.0
+
+
+def _fraction(progress: Progress | None) -> float:
+    return progress.epoch / progress.epochs if progress is not None and progress.epochs > 0 else 0.0
+
+
+def _first_line(message: str) -> str:
+    return next(iter(message.splitlines()), "")

@@ -1,0 +1,135 @@
+"""Places where jobs run at the same time: one or more GPUs each, or some cores. CUDA is not initialised here."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facegraph.errors import ConfigError
+
+AUTO = "auto"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+# one thread per CPU process, because the number of threads changes the last bits of sums
+CPU_THREADS = 1
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one job at a time runs.
+
+    devices: its GPUs as CUDA_VISIBLE_DEVICES names them; None: CPU only. threads: of every process of the job.
+    """
+
+    index: int
+    devices: tuple[str, ...] | None
+    threads: int
+
+    @property
+    def label(self) -> str:
+        return "cpu" if self.devices is None else f"gpu {','.join(self.devices)}"
+
+    def environment(self) -> dict[str, str]:
+        """Variables by which a process sees this slot's devices and threads alone."""
+        own = {name: str(self.threads) for name in _THREAD_VARIABLES}
+        return {**own, VISIBLE: ",".join(self.devices or ())}
+
+
+def make_slots(
+    devices: str | Sequence[int | str] = AUTO,
+    devices_per_job: int = 1,
+    jobs_per_device: int = 1,
+    cpu_jobs: str | int = AUTO,
+    threads: int | None = None,
+    on_cpu: bool = False,
+) -> list[Slot]:
+    """Slots of this machine. The first ones lie on different GPUs.
+
+    Args:
+        devices: auto for all visible GPUs, or those to use, as CUDA_VISIBLE_DEVICES or nvidia-smi names them.
+        devices_per_job: GPUs of each job; on the CPU its processes.
+        jobs_per_device: jobs that share a GPU.
+        cpu_jobs: jobs at once without GPUs; auto: as many as cores suffice for, at least one.
+        threads: of each process; None: one on the CPU, an equal share of the cores beside a GPU.
+        on_cpu: the jobs want no GPU, even where there are some.
+
+    Raises:
+        ConfigError: unknown devices, more devices per job than there are, numbers below 1.
+    """
+    numbers = {"devices_per_job": devices_per_job, "jobs_per_device": jobs_per_device, "threads_per_job": threads or 1}
+    if cpu_jobs != AUTO:
+        numbers["cpu_jobs"] = int(cpu_jobs)
+    for name, number in numbers.items():
+        if number < 1:
+            raise ConfigError(f"hydra.launcher.{name}={number} must be at least 1.")
+    found = [] if on_cpu else visible_gpus()
+    if not on_cpu and devices != AUTO:
+        found = _chosen(devices, found)
+    if not found:
+        each = threads or CPU_THREADS
+        count = max(1, cores() // (each * devices_per_job)) if cpu_jobs == AUTO else int(cpu_jobs)
+        return [Slot(index, None, each) for index in range(count)]
+    groups = [
+        tuple(found[start : start + devices_per_job])
+        for start in range(0, len(found) - devices_per_job + 1, devices_per_job)
+    ]
+    if not groups:
+        raise ConfigError(
+            f"a job wants {devices_per_job} GPUs, but there are {len(found)}: {', '.join(found)}. Lower "
+            "trainer.devices, or give the launcher more with hydra.launcher.devices."
+        )
+    each = threads or max(1, cores() // (len(groups) * jobs_per_device * devices_per_job))
+    return [Slot(index, group, each) for index, group in enumerate(groups * jobs_per_device)]
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them: numbers, or UUIDs of GPUs and MIG parts."""
+    import torch
+
+    allowed = environment.get(VISIBLE)
+    if allowed is None:
+        return [str(index) for index in range(torch.cuda.device_count())]
+    names = [name.strip() for name in allowed.split(",")]
+    if names[0].startswith("MIG-"):
+        # CUDA counts the first part of a GPU alone, but every process may have a part of its own
+        return [name for name in names if name.startswith("MIG-")] if torch.cuda.is_available() else []
+    return names[: torch.cuda.device_count()]  # CUDA's list ends at the first entry that does not exist
+
+
+def cores() -> int:
+    """CPU cores that this process may use, by affinity and by the quota of its control group; at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
+    return max(1, count if quota is None else min(count, math.ceil(quota)))
+
+
+def _quota(path: Path) -> float | None:
+    """Cores that a control group grants on average; None: no limit, or another system."""
+    try:
+        allowed, period = path.read_text(encoding="ascii").split()
+        return int(allowed) / int(period)
+    except (OSError, ValueError):  # "max" is no number
+        return None
+
+
+def _chosen(devices: str | Sequence[int | str], found: Sequence[str]) -> list[str]:
+    if isinstance(devices, str | int):
+        raise ConfigError(
+            f"hydra.launcher.devices={devices} is neither {AUTO} nor a list of GPUs. Give a list, such as [0,1]."
+        )
+    chosen: list[str] = []
+    for device in devices:
+        # a number means one GPU, a UUID may be shortened as CUDA allows
+        names = [name for name in found if name == str(device) or (not name.isdigit() and name.startswith(str(device)))]
+        if len(names) != 1 or names[0] in chosen:
+            raise ConfigError(
+                f"hydra.launcher.devices names {device}, which is no GPU here or not one alone; there are: "
+                f"{', '.join(found) or 'none'}. Choose among these, each once, or give {AUTO}."
+            )
+        chosen.append(names[0])
+    if not chosen:
+        raise ConfigError(f"hydra.launcher.devices is empty; give GPUs, {AUTO}, or trainer=cpu for jobs without.")
+    return chosen

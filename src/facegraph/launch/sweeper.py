@@ -1,0 +1,108 @@
+"""One multirun from its command to its summary, whatever launcher runs the jobs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+from facegraph.checkpoint import make_writable
+from facegraph.errors import ConfigError, FacegraphError
+from facegraph.launch.plan import Command, PlannedJob, parse_command, plan_table, tables_of
+from facegraph.sweeps.manifest import SweptTable, write_table
+from facegraph.sweeps.status import DONE, FAILED, read_failure, state
+
+# launchers that start a process for every task of a job; others run jobs in this process or as threads of one
+_OWN_PROCESSES = ("hydra_plugins.facegraph_sweeper.", "hydra_plugins.hydra_submitit_launcher.submitit_launcher.Slurm")
+
+
+class Sweep:
+    """What Hydra hands over, kept until it says which arguments to sweep over."""
+
+    def __init__(self, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._context, self._task, self._config = hydra_context, task_function, config
+
+    def run(self, arguments: Sequence[str]) -> list[str]:
+        """Run the jobs that are not done; returns the identities of all. Ends the program with 1 where a job failed."""
+        try:
+            command = parse_command(arguments)
+            swept, jobs = _plan(command, self._config)
+            folder = self._folder(command, swept)
+            _refuse_in_process(jobs, str(self._config.hydra.launcher.get("_target_")))
+            make_writable(folder)
+            for table in swept:
+                write_table(folder, table)
+        except FacegraphError as error:
+            sys.exit(f"error: {error}")
+        open_jobs = [job for job in jobs if state(job.job.folder(folder), job.evaluations) != DONE]
+        done = len(jobs) - len(open_jobs)
+        print(f"{len(jobs)} jobs in {folder}" + (f", {done} of them done already" if done else ""), flush=True)
+        if open_jobs:
+            self._launch(folder, open_jobs)
+        failed = _summary(folder, jobs)
+        if failed:
+            sys.exit(1)
+        return [job.job.identity for job in jobs]
+
+    def _folder(self, command: Command, swept: Sequence[SweptTable]) -> Path:
+        if self._config.sweep_dir:
+            return Path(self._config.sweep_dir).absolute()
+        name = command.sweeps[0] if len(command.sweeps) == 1 else "+".join(table.table.name for table in swept)
+        return (Path("outputs/sweeps") / name / command.scale).absolute()
+
+    def _launch(self, folder: Path, jobs: Sequence[PlannedJob]) -> None:
+        with open_dict(self._config):
+            self._config.hydra.sweep.dir = str(folder)
+            self._config.sweep_dir = str(folder)
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self._context, task_function=self._task, config=self._config
+        )
+        launcher.launch([job.overrides(folder) for job in jobs], initial_job_idx=0)
+
+
+def _plan(command: Command, config: DictConfig) -> tuple[list[SweptTable], list[PlannedJob]]:
+    """Tables as they are swept, and their jobs without those that two rows share."""
+    tables, jobs = [], {}
+    for table in tables_of(command, config):
+        if not table.trained and command.rows is None:
+            tables.append(SweptTable(table, command.scale, (), command.typed))
+            continue
+        swept, planned = plan_table(table, command)
+        tables.append(swept)
+        for job in planned:
+            known = jobs.get(job.job.identity)
+            jobs[job.job.identity] = job if known is None else known.scored_too(job)
+    if not jobs:
+        names = ", ".join(table.table.name for table in tables)
+        raise ConfigError(
+            f"facegraph trains no row of {names}: its values are published ones; facegraph report shows them."
+        )
+    return tables, list(jobs.values())
+
+
+def _refuse_in_process(jobs: Sequence[PlannedJob], launcher: str) -> None:
+    several = [job for job in jobs if job.several_processes]
+    if several and not launcher.startswith(_OWN_PROCESSES):
+        raise ConfigError(
+            f"job '{several[0].job.row}' wants trainer.devices={several[0].devices} but {launcher.rsplit('.', 1)[-1]} "
+            "runs jobs inside this process, where the processes of one job would mix with those of the next. Use "
+            "hydra/launcher=local or hydra/launcher=slurm, or trainer.devices=1."
+        )
+
+
+def _summary(folder: Path, jobs: Sequence[PlannedJob]) -> int:
+    """Print what is done and what is not, and why; returns the number of jobs that are not done."""
+    states = [(job, state(job.job.folder(folder), job.evaluations)) for job in jobs]
+    unfinished = [(job, found) for job, found in states if found != DONE]
+    for job, found in unfinished:
+        failure = read_failure(job.job.folder(folder)) if found == FAILED else None
+        why = f"failed ({failure.kind}): {failure.message.splitlines()[0]}" if failure else "not finished"
+        print(f"{job.table} {job.job.row} seed {job.job.seed}: {why}  [{job.job.folder(folder)}]")
+    print(f"{len(jobs) - len(unfinished)} of {len(jobs)} jobs are done. facegraph report {folder} shows the table.")
+    if unfinished:
+        print("The same command again goes on with what is not done.")
+    return len(unfinished)

@@ -1,0 +1,146 @@
+"""How sure a number over test faces is: percentile intervals and paired tests by resampling faces.
+
+Source: Efron and Tibshirani, An Introduction to the Bootstrap (1993), sections 13.3 (percentile interval) and 16.4
+(test of a mean, with the differences shifted to mean zero). Faces are drawn with replacement; where a method has
+several trainings, its per-face numbers are their means, so an interval covers the choice of test faces and not the
+choice of seeds.
+
+Exactness: with 4,000 resamples an end of a 95 % interval repeats to about 4 % of the standard error from one seed of
+the resampling to the next, and a p-value near 0.05 to 0.0034. The seed is fixed: the same numbers give the same
+interval. p is at least 1 / 4,001. The interval treats faces as independent; faces of one photograph are not quite.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from facegraph.errors import ConfigError, DataError
+
+RESAMPLES = 4000
+LEVEL = 0.95
+SEED = 20200
+_REMEMBERED = 8
+_BLOCK = 500
+
+
+class Interval(NamedTuple):
+    """Ends of an interval, in the unit of the scores."""
+
+    low: float
+    high: float
+
+
+class Paired(NamedTuple):
+    """Difference of two methods on the same faces: mean(first - second), its interval, two-sided p, number of faces."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    faces: int
+
+
+def resampled_means(scores: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
+    """Means over resampled faces.
+
+    Columns are resampled together, so that differences between columns are paired.
+
+    Args:
+        scores: (M,) or (M, K) numbers of M faces. resamples: R. seed: of the drawing.
+
+    Returns:
+        (R,) or (R, K) float64 means, each over M faces drawn with replacement. A column that holds NaN gives NaN.
+
+    Raises:
+        DataError: no face, or more than two dimensions. ConfigError: resamples below 1.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim not in (1, 2) or scores.shape[0] == 0:
+        raise DataError(f"scores have shape {scores.shape}; pass one number per face, (M,) or (M, K) with M above zero.")
+    if resamples < 1:
+        raise ConfigError(f"resamples is {resamples}; it must be at least 1. {RESAMPLES} is the default.")
+    count = len(scores)
+    weights = _draws(count, resamples, seed)
+    # the weights as floating-point numbers only by blocks: eight times the memory
+    blocks = (weights[start : start + _BLOCK].astype(np.float64) for start in range(0, resamples, _BLOCK))
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([block @ scores for block in blocks]) / count
+
+
+def intervals(scores: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
+    """Percentile intervals (K, 2) of the means of scores (M, K); NaN for a column that holds NaN.
+
+    Raises:
+        DataError: as `resampled_means`. ConfigError: a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ConfigError(f"level is {level}; it must lie between 0 and 1, such as 0.95.")
+    means = resampled_means(np.asarray(scores, dtype=np.float64).reshape(len(scores), -1), resamples, seed)
+    ends = np.array([(1 - level) / 2, (1 + level) / 2])
+    return np.quantile(means, ends, axis=0).T
+
+
+def interval(scores: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
+    """Percentile interval of the mean of scores (M,). Raises as `intervals`."""
+    low, high = intervals(scores, level, resamples, seed)[0]
+    return Interval(float(low), float(high))
+
+
+def paired_tests(
+    first: np.ndarray, second: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
+) -> list[Paired]:
+    """Compare methods on the same faces.
+
+    p is the share of resamples whose mean difference, shifted to zero on average, lies as far from zero as the one
+    observed; under equal methods it is uniform. Methods that agree on every face have p = 1.
+
+    Args:
+        first: (M, K) scores of K methods. second: (M,) scores of the method they are compared with, the same faces in
+            the same order.
+
+    Returns:
+        K comparisons; all numbers but faces are NaN for a column that holds NaN.
+
+    Raises:
+        DataError: different numbers of faces, no face. ConfigError: as `intervals`.
+    """
+    first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if first.ndim != 2 or second.shape != first.shape[:1]:
+        raise DataError(
+            f"scores have shapes {first.shape} and {second.shape}; the same faces are needed, (M, K) and (M,). Match "
+            "them by the id of the face."
+        )
+    if not 0 < level < 1:
+        raise ConfigError(f"level is {level}; it must lie between 0 and 1, such as 0.95.")
+    means = resampled_means(first - second[:, None], resamples, seed)
+    observed = (first - second[:, None]).mean(axis=0)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    # rounding must not decide whether a resample is as far away as what was observed
+    far = (np.abs(means - observed) >= np.abs(observed) * (1 - 1e-9) - 1e-15).sum(axis=0)
+    p = np.where(np.isnan(observed), np.nan, (far + 1) / (resamples + 1))
+    return [
+        Paired(float(d), float(a), float(b), float(q), len(second))
+        for d, a, b, q in zip(observed, low, high, p, strict=True)
+    ]
+
+
+def paired_test(
+    first: np.ndarray, second: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED
+) -> Paired:
+    """`paired_tests` of one method with another; scores (M,) each, the same faces in the same order."""
+    return paired_tests(np.asarray(first)[:, None], second, level, resamples, seed)[0]
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _draws(count: int, resamples: int, seed: int) -> np.ndarray:
+    """(R, M) uint8, how often a resample drew a face; kept, because a report asks for the same faces again and again."""
+    rng = np.random.default_rng([seed, count])
+    weights = np.empty((resamples, count), dtype=np.uint8)
+    for row in weights:
+        # a byte is enough: a face is drawn once on average, 256 times never
+        row[:] = np.bincount(rng.integers(0, count, count), minlength=count)
+    weights.flags.writeable = False
+    return weights

@@ -1,0 +1,138 @@
+"""Trainings as a report reads them: state, result and per-face errors of a run folder and of its evaluations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from facegraph.errors import ConfigError, RunError
+from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult
+from facegraph.sweeps.manifest import Job
+from facegraph.sweeps.status import (
+    DONE,
+    Failure,
+    Progress,
+    evaluation_folder,
+    read_failure,
+    read_progress,
+    state,
+)
+
+CHECKPOINTS = ("last", "best")
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Errors of a test set, sorted by id.
+
+    ids: (M,) names. errors: normaliser -> (M,) per-face NME as fractions. attributes: name -> (M,) bool.
+    """
+
+    ids: np.ndarray
+    errors: dict[str, np.ndarray]
+    attributes: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a row with one seed.
+
+    folder: its run folder. state: of facegraph.sweeps.status, its evaluations included. overrides: of train.py.
+    progress, failure: what a job left; None for a run without a sweep.
+    """
+
+    row: str
+    seed: int
+    folder: Path
+    state: str
+    overrides: tuple[str, ...] = ()
+    identity: str = ""
+    progress: Progress | None = None
+    failure: Failure | None = None
+
+    def place(self, evaluation: str | None = None) -> Path:
+        """Folder of a condition's result; of the run's own test for None."""
+        return self.folder if evaluation is None else evaluation_folder(self.folder, evaluation)
+
+    def state_of(self, evaluation: str | None = None) -> str:
+        """DONE where that result is there, otherwise the state of the whole training."""
+        return DONE if (self.place(evaluation) / RESULT_FILE).is_file() else self.state
+
+    def result(self, evaluation: str | None = None) -> RunResult | None:
+        """None where the training or the condition has no result yet. Raises RunError: a damaged result."""
+        path = self.place(evaluation) / RESULT_FILE
+        return _result(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+    def faces(self, checkpoint: str, evaluation: str | None = None) -> Faces | None:
+        """Per-face errors; None without predictions of that checkpoint. Raises RunError: a damaged file."""
+        path = self.place(evaluation) / PREDICTIONS_FILE
+        if self.state_of(evaluation) != DONE or not path.is_file():
+            return None
+        return _faces(path, checkpoint, path.stat().st_mtime_ns)
+
+
+def training_of(job: Job, sweep: Path) -> Training:
+    """A job of a sweep as its folder shows it now."""
+    folder = job.folder(sweep)
+    return Training(
+        row=job.row,
+        seed=job.seed,
+        folder=folder,
+        state=state(folder, job.scored),
+        overrides=job.overrides,
+        identity=job.identity,
+        progress=read_progress(folder),
+        failure=read_failure(folder),
+    )
+
+
+def read_faces(path: Path, checkpoint: str) -> Faces | None:
+    """Ids, errors and attributes from predictions.parquet without its points; None without that checkpoint.
+
+    Raises:
+        RunError: no readable predictions.
+    """
+    try:
+        names = pq.read_schema(path).names
+        wanted = [n for n in names if n in ("id", "checkpoint") or n.startswith(("nme_", "attr_"))]
+        frame = pq.read_table(path, columns=wanted).to_pandas()
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"cannot read predictions from {path}: {error}. Run eval.py on the run to write them.") from None
+    if missing := {"id", "checkpoint"} - set(names):
+        raise RunError(f"{path} lacks the columns {sorted(missing)}; run eval.py on the run to write predictions again.")
+    frame = frame[frame["checkpoint"] == checkpoint]
+    return None if frame.empty else faces_of(frame)
+
+
+def faces_of(frame: pd.DataFrame) -> Faces:
+    """Faces of one checkpoint's prediction frame."""
+    frame = frame.sort_values("id", kind="stable")
+
+    def columns(prefix: str) -> dict[str, np.ndarray]:
+        return {str(c)[len(prefix) :]: frame[c].to_numpy() for c in frame.columns if str(c).startswith(prefix)}
+
+    return Faces(frame["id"].to_numpy(dtype=str), columns("nme_"), columns("attr_"))
+
+
+def check_checkpoint(checkpoint: str) -> str:
+    """Raises ConfigError: neither last nor best."""
+    if checkpoint not in CHECKPOINTS:
+        raise ConfigError(f"checkpoint is '{checkpoint}'; choose {' or '.join(CHECKPOINTS)}.")
+    return checkpoint
+
+
+# the time of writing is a part of the key: a report made again in one process must see what changed
+@lru_cache(maxsize=512)
+def _result(path: Path, written: int) -> RunResult:
+    return RunResult.read(path)
+
+
+@lru_cache(maxsize=512)
+def _faces(path: Path, checkpoint: str, written: int) -> Faces | None:
+    return read_faces(path, checkpoint)

@@ -1,0 +1,188 @@
+"""Point clouds: accuracy against cost of several models, errors of one run against another's.
+
+Both write <path>.png and <path>.svg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.transforms import Bbox
+
+from facegraph.errors import DataError
+from facegraph.reports.drawing import COLOURS, PUBLISHED, new_figure, of_normaliser, style_of, write_figure
+
+_LARGEST = 900.0  # area of a mark, square points
+_SMALLEST = 30.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A mark of the cost figure: cost and score in the units to print; params in M, None if unknown."""
+
+    label: str
+    cost: float
+    score: float
+    params: float | None = None
+    low: float | None = None
+    high: float | None = None
+    published: bool = False
+
+
+def plot_costs(models: Sequence[Model], cost_label: str, score_label: str, path: Path, title: str = "") -> Path:
+    """Score against cost, a mark per model whose area grows with the number of parameters; better is lower left.
+
+    Args:
+        models: with a finite cost above zero and a finite score. path: without suffix.
+
+    Returns:
+        path of the PNG.
+
+    Raises:
+        DataError: no model.
+    """
+    if not models:
+        raise DataError(f"there is nothing to draw: no model with {cost_label}. Pass at least one with a result.")
+    figure = new_figure(7.6, 5.0)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    largest = max((m.params for m in models if m.params), default=1.0)
+    areas = [_area(m.params, largest) for m in models]
+    for i, (model, area) in enumerate(zip(models, areas, strict=True)):
+        colour = PUBLISHED if model.published else style_of(i).colour
+        face = "white" if model.published else colour
+        axes.scatter(model.cost, model.score, s=area, facecolor=face, edgecolor=colour, alpha=0.75, zorder=3)
+        if model.low is not None and model.high is not None:
+            axes.vlines(model.cost, model.low, model.high, color=colour, linewidth=1.0, zorder=2)
+    costs = np.array([m.cost for m in models])
+    if costs.min() > 0 and costs.max() / costs.min() > 10:
+        axes.set_xscale("log")
+    axes.margins(x=0.18, y=0.18)
+    axes.grid(color="0.9")
+    axes.set(xlabel=cost_label, ylabel=score_label)
+    sized = f"area: parameters, the largest {largest:.1f} M" if any(m.params for m in models) else ""
+    axes.set_title("\n".join(filter(None, (title, sized))), fontsize=11)
+    names = [f"{m.label} (published)" if m.published else m.label for m in models]
+    _label_apart(axes, costs, np.array([m.score for m in models]), np.sqrt(areas) / 2, names)
+    return write_figure(figure, path)
+
+
+def _area(params: float | None, largest: float) -> float:
+    return max(_SMALLEST, _LARGEST * params / largest) if params else _SMALLEST
+
+
+def _label_apart(axes: Axes, x: np.ndarray, y: np.ndarray, radii: np.ndarray, labels: Sequence[str]) -> None:
+    """Write each label at the nearest place beside its mark that no mark, no label and no edge of the axes takes."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # places in px hold only as long as the axes stay where they are
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    points = axes.transData.transform(np.stack([x, y], axis=-1))
+    pixels = figure.dpi / 72
+    taken = [_square(p, r * pixels) for p, r in zip(points, radii, strict=True)]
+    frame = axes.get_window_extent(renderer)
+    for i in np.argsort(-points[:, 1]):
+        text = axes.annotate(labels[i], (x[i], y[i]), (0, 0), fontsize=8, textcoords="offset points", va="center")
+        size = text.get_window_extent(renderer)
+        best: tuple[float, tuple[float, float], Bbox] | None = None
+        for dx, dy in _places(radii[i], size.width / pixels, size.height / pixels):
+            left, bottom = points[i][0] + dx * pixels, points[i][1] + dy * pixels - size.height / 2
+            box = Bbox.from_bounds(left, bottom, size.width, size.height)
+            hidden = sum(_overlap(box, other) for other in taken) + 2 * (
+                size.width * size.height - _overlap(box, frame)
+            )
+            if best is None or hidden < best[0]:
+                best = (hidden, (dx, dy), box)
+            if hidden <= 1e-6:
+                break
+        assert best is not None
+        text.set_position(best[1])
+        taken.append(best[2])
+        _leader(axes, (x[i], y[i]), best, radii[i], pixels, points[i])
+
+
+def _places(radius: float, width: float, height: float) -> list[tuple[float, float]]:
+    """Offsets in points of a label's left middle from its mark, the nearest first."""
+    places = []
+    for gap in (2.0, 10.0, 20.0, 32.0, 46.0, 62.0, 80.0):
+        reach = radius + gap
+        across, up = reach, reach + height / 2
+        places += [(across, 0.0), (-across - width, 0.0), (-width / 2, up), (-width / 2, -up)]
+        places += [(across * 0.7, up * 0.7), (across * 0.7, -up * 0.7)]
+        places += [(-across * 0.7 - width, up * 0.7), (-across * 0.7 - width, -up * 0.7)]
+    return places
+
+
+def _leader(
+    axes: Axes,
+    mark: tuple[float, float],
+    place: tuple[float, tuple[float, float], Bbox],
+    radius: float,
+    pixels: float,
+    point: np.ndarray,
+) -> None:
+    """A thin line to a label that is not next to its mark."""
+    box = place[2]
+    nearest = np.array([np.clip(point[0], box.x0, box.x1), np.clip(point[1], box.y0, box.y1)])
+    if np.linalg.norm(nearest - point) > (radius + 8) * pixels:
+        end = axes.transData.inverted().transform(nearest)
+        axes.plot([mark[0], end[0]], [mark[1], end[1]], color="0.6", linewidth=0.7, zorder=1)
+
+
+def _square(centre: np.ndarray, radius: float) -> Bbox:
+    return Bbox.from_bounds(centre[0] - radius, centre[1] - radius, 2 * radius, 2 * radius)
+
+
+def _overlap(a: Bbox, b: Bbox) -> float:
+    width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+    return float(width * height) if width > 0 and height > 0 else 0.0
+
+
+def plot_pairs(a: np.ndarray, b: np.ndarray, names: tuple[str, str], normaliser: str, path: Path) -> Path:
+    """Each face's error under A against that under B on logarithmic axes; below the diagonal B is better.
+
+    Args:
+        a, b: (M,) errors of the same faces as fractions; faces that are not finite in both are left out and counted.
+        names: of A and B. path: without suffix.
+
+    Returns:
+        path of the PNG.
+
+    Raises:
+        DataError: no face.
+    """
+    known = np.isfinite(a) & np.isfinite(b)
+    if not known.any():
+        raise DataError("there is no face with an error under both runs; compare runs of the same faces.")
+    x, y = (100 * np.maximum(e[known], 1e-6) for e in (a, b))
+    figure = new_figure(6.0, 5.8)
+    axes = figure.add_subplot()
+    better, worse = y < x, y > x
+    for chosen, colour, who in ((better, COLOURS[0], names[1]), (worse, COLOURS[1], names[0])):
+        share = 100 * chosen.mean()
+        axes.scatter(
+            x[chosen], y[chosen], s=7, color=colour, alpha=0.45, linewidths=0, label=f"{who} better: {share:.0f} %"
+        )
+    ends = np.array([min(x.min(), y.min()) * 0.9, max(x.max(), y.max()) * 1.1])
+    axes.plot(ends, ends, color="0.3", linewidth=0.9)
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(lambda value, _: f"{value:g}" if _leading(value) in (2, 5) else "")
+    unit = of_normaliser(normaliser)
+    axes.set(xlabel=f"Error of {names[0]} [{unit}]", ylabel=f"Error of {names[1]} [{unit}]")
+    left_out = f", {np.count_nonzero(~known)} without an error left out" if not known.all() else ""
+    axes.set_title(f"{np.count_nonzero(known)} faces{left_out}", fontsize=11)
+    axes.legend(loc="upper left", fontsize="small", markerscale=2.5)
+    axes.grid(color="0.93", which="both")
+    return write_figure(figure, path)
+
+
+def _leading(value: float) -> int:
+    return int(f"{value:e}"[0]) if value > 0 else 0

@@ -1,0 +1,73 @@
+"""How a measure is printed: unit, decimals, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from facegraph.errors import ConfigError
+from facegraph.metrics.face_scores import AUC, FAILURE_RATE, split_metric
+from facegraph.metrics.names import NME
+from facegraph.sweeps.table import Column
+
+
+@dataclass(frozen=True)
+class Unit:
+    """symbol: after a header. factor: printed = stored * factor. lower: whether lower is better."""
+
+    symbol: str
+    factor: float
+    decimals: int
+    lower: bool = True
+
+    def text(self, value: float | None) -> str:
+        """A value in the printed unit; a dash where there is none."""
+        return "-" if value is None else f"{value:.{self.decimals}f}"
+
+    def signed(self, value: float | None) -> str:
+        """A difference in the printed unit, with its sign."""
+        if value is None:
+            return "-"
+        text = f"{value:+.{self.decimals}f}"
+        return text if float(text) != 0 else text.replace("-", "+")
+
+
+_ERROR = {
+    NME: Unit("%", 100, 2),
+    FAILURE_RATE: Unit("%", 100, 2),
+    AUC: Unit("%", 100, 2, lower=False),
+}
+COSTS = {"params": Unit("M", 1e-6, 2), "macs": Unit("G", 1e-9, 3), "latency_ms": Unit("ms", 1, 1)}
+"""Measures of a model instead of faces, as provenance names them."""
+
+
+def unit_of(metric: str) -> Unit:
+    """Unit that a column's metric prints in.
+
+    Raises:
+        ConfigError: an unknown metric.
+    """
+    if metric in COSTS:
+        return COSTS[metric]
+    if metric == NME:
+        return _ERROR[NME]
+    try:
+        return _ERROR[split_metric(metric)[0]]
+    except ConfigError as error:
+        raise ConfigError(f"{str(error)[:-1]}; or one of {', '.join(COSTS)}.") from None
+
+
+def measure_text(metric: str) -> str:
+    """A metric as tables head it.
+
+    >>> measure_text("fr@0.10"), measure_text("params")
+    ('FR@10', 'params')
+    """
+    if metric in COSTS or metric == NME:
+        return metric.replace("_ms", "") if metric in COSTS else metric.upper()
+    kind, threshold = split_metric(metric)
+    return f"{kind.upper()}@{100 * threshold:g}"
+
+
+def heading(column: Column) -> str:
+    """Label of a column with its unit."""
+    return f"{column.label} [{unit_of(column.metric).symbol}]"

@@ -1,0 +1,88 @@
+"""How far a job is, read from its run folder alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from facegraph.records import RESULT_FILE
+from facegraph.records.files import write_atomically
+
+FAILURE_FILE = "failure.json"
+PROGRESS_FILE = "progress.json"
+LOG_FILE = "job.log"
+EVALUATIONS = "eval"
+
+DONE, FAILED, PARTIAL, NEW = "done", "failed", "partial", "new"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job ended. kind: one of facegraph.sweeps.failures.KINDS. message: for the user, one paragraph."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """epoch: finished ones, of epochs. val_nme: the latest as a fraction, None before the first validation."""
+
+    epoch: int
+    epochs: int
+    val_nme: float | None
+
+
+def evaluation_folder(folder: Path, name: str) -> Path:
+    """Where a job scores its model under a condition."""
+    return Path(folder) / EVALUATIONS / name
+
+
+def missing_evaluations(folder: Path, names: Iterable[str]) -> list[str]:
+    return [name for name in names if not (evaluation_folder(folder, name) / RESULT_FILE).is_file()]
+
+
+def state(folder: Path, evaluations: Iterable[str] = ()) -> str:
+    """DONE: trained, tested and scored under all conditions. FAILED: ended with an error. PARTIAL: begun. NEW: not yet."""
+    folder = Path(folder)
+    if (folder / RESULT_FILE).is_file() and not missing_evaluations(folder, evaluations):
+        return DONE
+    if (folder / FAILURE_FILE).is_file():
+        return FAILED
+    return PARTIAL if (folder / "config.yaml").is_file() else NEW
+
+
+def write_failure(folder: Path, failure: Failure) -> None:
+    """Keep the reason of a job's end; the first process that fails says it."""
+    path = Path(folder) / FAILURE_FILE
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {**asdict(failure), "at": datetime.now().astimezone().isoformat(timespec="seconds")}
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_failure(folder: Path) -> Failure | None:
+    try:
+        content = json.loads((Path(folder) / FAILURE_FILE).read_text(encoding="utf-8"))
+        return Failure(str(content["kind"]), str(content["message"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def clear_failure(folder: Path) -> None:
+    """A job that is tried again has not failed yet; its log keeps the earlier message."""
+    (Path(folder) / FAILURE_FILE).unlink(missing_ok=True)
+
+
+def write_progress(folder: Path, progress: Progress) -> None:
+    write_atomically(Path(folder) / PROGRESS_FILE, (json.dumps(asdict(progress)) + "\n").encode())
+
+
+def read_progress(folder: Path) -> Progress | None:
+    try:
+        return Progress(**json.loads((Path(folder) / PROGRESS_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None

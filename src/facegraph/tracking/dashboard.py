@@ -1,0 +1,136 @@
+"""The report and the dashboard of a sweep on wandb."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from facegraph.errors import RunError
+from facegraph.records.files import write_atomically
+from facegraph.sweeps.manifest import SweptTable, read_sweep
+from facegraph.tracking.names import REPORT
+from facegraph.tracking.session import LONGEST_TAG, group_of, quiet, staged_in
+
+if TYPE_CHECKING:
+    import wandb
+
+VIEW_FILE = "dashboard.url"
+_OFFLINE = ("offline", "dryrun")
+
+
+def publish(
+    sweep: Path, report: Path, project: str, entity: str | None, offline: bool, say: Callable[[str], None]
+) -> None:
+    """Log a sweep's report as an artifact, page and tables of a run of the sweep's group; online, lay out a dashboard.
+
+    Offline, everything lies below <sweep>/wandb until `wandb sync` sends it. The dashboard is a saved view, made once:
+    its address is kept in <sweep>/dashboard.url, and what was changed in it by hand stays.
+
+    Args:
+        report: folder that facegraph report wrote. project, entity: as the runs were logged with.
+        say: told what was done and what was left out, line by line.
+
+    Raises:
+        RunError: no sweep or no report lies there, or wandb cannot be reached.
+    """
+    import wandb
+
+    swept, sweep = read_sweep(sweep), Path(os.path.abspath(sweep))
+    files = _files(report)
+    offline = offline or os.environ.get("WANDB_MODE") in _OFFLINE
+    try:
+        run = _start(sweep, [entry.table.name for entry in swept], project, entity, offline)
+        with run, staged_in(sweep):
+            _log(run, report, files)
+        if offline:
+            say(f"Logged {len(files)} files of the report. To send them: wandb sync {Path(run.dir).parent}")
+            say("Left the dashboard out, because it needs wandb's server; run this again without --offline.")
+        else:
+            say(f"Logged {len(files)} files of the report: {run.url}")
+            _lay_out(sweep, swept, run.entity, project, say)
+    except (wandb.errors.Error, OSError) as error:
+        raise RunError(
+            f"wandb did not take the report of {sweep}: {error}. Log in (wandb login), check --project and --entity, or "
+            "give --offline."
+        ) from error
+
+
+def _start(sweep: Path, tables: Sequence[str], project: str, entity: str | None, offline: bool) -> wandb.Run:
+    import wandb
+
+    group = group_of(sweep)
+    return wandb.init(
+        project=project,
+        entity=entity,
+        id=f"{REPORT}.{group}",
+        name=f"{REPORT} {group}",
+        group=group,
+        job_type=REPORT,
+        tags=[name[:LONGEST_TAG] for name in tables],
+        dir=sweep,
+        mode="offline" if offline else "online",
+        resume="allow",
+        settings=quiet(offline),
+    )
+
+
+def _log(run: wandb.Run, report: Path, files: Sequence[Path]) -> None:
+    import wandb
+
+    artifact = wandb.Artifact(f"{REPORT}-{run.group}", type=REPORT)
+    media: dict[str, object] = {}
+    for path in files:
+        artifact.add_file(str(path), name=str(path.relative_to(report)))
+    pages = [path for path in files if path.suffix == ".html"]
+    tables = [path for path in files if path.suffix == ".csv"]
+    for name, found in (("page", pages), ("table", tables)):
+        for number, path in enumerate(found):
+            # the first has the plain name, which the dashboard shows
+            key = f"{REPORT}/{name}" if number == 0 else f"{REPORT}/{path.stem}"
+            media[key] = _MEDIA[path.suffix](path)
+    run.log_artifact(artifact)
+    run.log(media)
+
+
+def _page(path: Path) -> object:
+    import wandb
+
+    return wandb.Html(str(path), inject=False)
+
+
+def _table(path: Path) -> object:
+    import wandb
+
+    return wandb.Table(dataframe=pd.read_csv(path))
+
+
+_MEDIA: dict[str, Callable[[Path], object]] = {".html": _page, ".csv": _table}
+
+
+def _files(report: Path) -> list[Path]:
+    """The files of a report, those at the top first."""
+    found = sorted((path for path in Path(report).rglob("*") if path.is_file()), key=lambda p: (len(p.parts), p))
+    if not any(path.suffix == ".html" for path in found):
+        raise RunError(
+            f"{report} holds no report: no .html lies there. Write it first: facegraph report <sweep folder>."
+        )
+    return found
+
+
+def _lay_out(sweep: Path, swept: Sequence[SweptTable], entity: str, project: str, say: Callable[[str], None]) -> None:
+    known = sweep / VIEW_FILE
+    if known.exists():
+        say(f"The dashboard is at {known.read_text().strip()}. For a new one delete {known}.")
+        return
+    try:
+        from facegraph.tracking.layout import workspace
+    except ImportError:
+        say("Left the dashboard out: it needs wandb-workspaces. pip install 'facegraph[dashboards]'")
+        return
+    view = workspace(group_of(sweep), swept, entity, project).save()
+    write_atomically(known, f"{view.url}\n".encode())
+    say(f"Laid out the dashboard: {view.url}")

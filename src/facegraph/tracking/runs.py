@@ -1,0 +1,63 @@
+"""Which run on wandb a training is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+
+from facegraph.tracking.session import LONGEST_TAG, group_of, quiet
+
+TRAINING = "train"
+_RUN_FOLDER = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(?P<id>.+)")
+
+
+def wandb_logger(
+    save_dir: str | Path,
+    project: str,
+    name: str,
+    sweep: Mapping[str, Any],
+    seed: int,
+    offline: bool = True,
+    entity: str | None = None,
+    tags: Sequence[str] = (),
+) -> WandbLogger:
+    """Lightning's logger for one training.
+
+    A job of a sweep has the hash of its settings as id, the sweep folder's name as group, its row as job type, and
+    table, row and seed as tags. A run outside of a sweep has the id that wandb gives it, job type "train" and the seed
+    as tag. What continues a run folder continues its wandb run.
+
+    Args:
+        save_dir: the run folder. name: shown where the run is no job of a sweep.
+        sweep: identity, dir, table and row of the job, None outside of a sweep.
+        offline: write files only, `wandb sync` uploads them later.
+        entity: user or team; None: the account's own. tags: further ones.
+    """
+    import wandb
+
+    if wandb.run is not None:  # left by an earlier training of this process that failed; the logger would go on with it
+        wandb.finish(exit_code=1)
+    table, row = sweep["table"], sweep["row"]
+    return WandbLogger(
+        save_dir=save_dir,
+        project=project,
+        name=name if row is None else f"{row} seed {seed}",
+        id=sweep["identity"] or earlier_id(Path(save_dir)),
+        offline=offline,
+        entity=entity,
+        group=None if sweep["dir"] is None else group_of(Path(sweep["dir"])),
+        job_type=row or TRAINING,
+        tags=[str(tag)[:LONGEST_TAG] for tag in (table, row, f"seed {seed}", *tags) if tag],
+        settings=quiet(offline),
+    )
+
+
+def earlier_id(folder: Path) -> str | None:
+    """Id of the latest wandb run that a run folder holds; None where there is none."""
+    found = sorted(path.name.removeprefix("offline-") for path in (folder / "wandb").glob("*run-*") if path.is_dir())
+    matches = [match for name in found if (match := _RUN_FOLDER.fullmatch(name))]
+    return matches[-1]["id"] if matches else None

@@ -1,0 +1,1 @@
+"""facegraph's plugins for Hydra, which accepts them from the package hydra_plugins alone."""
