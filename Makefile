@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SOURCES := src tests train.py eval.py
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: install train test test-slow lint format constraints clean
+.PHONY: install train test test-slow test-slurm lint format constraints clean
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
@@ -27,7 +27,15 @@ train: install
 	$(BIN)/python train.py
 
 test: dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm"
+
+# a real Slurm on this machine; without root and apt it skips and says why
+test-slurm: $(VENV)/.installed-slurm
+	$(BIN)/python -m pytest -m slurm -rs tests/cluster
+
+$(VENV)/.installed-slurm: $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[slurm]'
+	@touch $@
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
@@ -44,7 +52,7 @@ format: dev
 
 constraints:
 	$(PYTHON) -m venv $(VENV)-pins && $(VENV)-pins/bin/pip install -q uv
-	$(VENV)-pins/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard \
+	$(VENV)-pins/bin/uv pip compile --universal --python-version 3.10 --extra dev --extra tensorboard --extra slurm \
 	  --no-header --no-annotate --no-emit-index-url -c constraints.in pyproject.toml -o constraints.txt
 
 clean:

@@ -6,11 +6,15 @@ from pathlib import Path
 
 os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 
-import hydra
-from omegaconf import DictConfig
+from facegraph.launch.orphan import end_with_parent
 
-from facegraph.entry import refuse_mistyped
-from facegraph.job import run
+end_with_parent()  # before the imports that take seconds: the launcher of this job may be gone by then
+
+import hydra  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from facegraph.entry import refuse_mistyped  # noqa: E402
+from facegraph.job import run  # noqa: E402
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

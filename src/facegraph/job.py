@@ -22,9 +22,8 @@ from facegraph.locking import HeldError, held
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.run import train
 from facegraph.sweeps.failures import failure_of
-from facegraph.sweeps.status import clear_failure, evaluation_folder, missing_evaluations, write_failure
+from facegraph.sweeps.status import LOCK_FILE, clear_failure, evaluation_folder, missing_evaluations, write_failure
 
-LOCK_FILE = ".lock"
 # what would make a single process take itself for one of several
 PROCESS_VARIABLES = (
     "LOCAL_RANK", "RANK", "GLOBAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR",
@@ -96,5 +95,5 @@ def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
 
 
 def _in_process_job() -> bool:
-    """Whether Hydra runs several jobs in this process, or submitit this one: they learn of a failure by its exception."""
+    """Whether Hydra runs several jobs here, or submitit this one: they learn of a failure by its exception."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

@@ -38,6 +38,17 @@ def held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock now."""
+    try:
+        with held(path):
+            return False
+    except HeldError:
+        return True
+    except OSError:
+        return False
+
+
 def _acquire(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from facegraph import checkpoint as folders
 from facegraph.batch_norm import SyncBatchNorm
@@ -55,6 +56,8 @@ def _quieten() -> None:
     """Keep Lightning's advertisements and what only its authors can act on off the screen."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").addFilter(_no_advertisement)
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    # on a machine with Slurm, whose jobs facegraph starts itself
+    warnings.filterwarnings("ignore", message=".*`srun` command is available")
 
 
 def train(cfg: DictConfig) -> RunResult:
@@ -202,7 +205,8 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
                 f"{', '.join(differing)}. Leave the overrides out, or start a new run with another output_dir."
             )
     with open_dict(saved):
-        saved.sweep = cfg.sweep
+        if cfg.sweep.identity is not None:
+            saved.sweep = cfg.sweep  # a sweep may ask for other conditions than it did before
         saved.resume = str(folder)
         saved.output_dir = str(folder)
         for name, logger in saved.logger.items():
@@ -230,7 +234,9 @@ def _trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
         if isinstance(callback, pl.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / folders.CHECKPOINT_FOLDER)
     loggers = list(make(cfg.logger).values())
-    plugins = [SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
+    plugins: list[Any] = [SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
+    if SLURMEnvironment.detect():  # whoever submitted the job requeues it, and it goes on from last.ckpt
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     parts = {"callbacks": callbacks, "logger": loggers, "plugins": plugins, "default_root_dir": str(folder)}
     return make(cfg.trainer, **parts, **bar)
 

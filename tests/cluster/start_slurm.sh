@@ -17,7 +17,7 @@ unavailable() {
 }
 
 install_packages() {
-  command -v apt-get >/dev/null || unavailable "$* missing, and apt-get to install slurm-wlm and munge too"
+  command -v apt-get >/dev/null || unavailable "$(missing_parts | xargs) missing, and there is no apt-get to install slurm-wlm and munge with"
   export DEBIAN_FRONTEND=noninteractive
   local -a quiet=(-qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=60)
   if ! timeout 60 apt-get "${quiet[@]}" update >&2; then
@@ -33,6 +33,7 @@ missing_parts() {
 }
 
 write_configuration() {
+  rm -rf "$FOLDER"/{state,spool,log}
   mkdir -p "$FOLDER"/{state,spool,log}
   local host
   host=$(hostname -s)
@@ -108,11 +109,12 @@ if ! { running "$FOLDER/slurmctld.pid" && running "$FOLDER/slurmd.pid" && idle; 
   write_configuration
   start_munge
   wait_until 10 bash -c 'munge -n </dev/null >/dev/null 2>&1' || { echo "munged does not answer" >&2; exit 1; }
-  slurmctld >&2
+  slurmctld -c >&2 # -c: what an earlier start queued is nobody's any more
   slurmd >&2
   if ! wait_until 30 idle; then
     echo "slurmd did not come up; the ends of its logs:" >&2
-    tail -n 20 "$FOLDER"/log/*.log >&2
+    sinfo -R >&2 || true
+    grep -h error: "$FOLDER"/log/*.log | grep -v pmix | tail -n 20 >&2
     exit 1
   fi
 fi

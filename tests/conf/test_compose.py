@@ -24,8 +24,9 @@ from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, tiny_config
 
 CONF = ROOT / "conf"
-OPTIONS = sorted(p.relative_to(CONF).with_suffix("") for p in CONF.glob("*/*.yaml"))
+OPTIONS = sorted(p.relative_to(CONF).with_suffix("") for p in CONF.glob("*/*.yaml") if p.parent.name != "corruption")
 EXPERIMENTS = sorted(p.stem for p in (CONF / "experiment").glob("*.yaml"))
+GLOBAL = ("debug", "experiment", "scale")
 NEEDS = {"crops": ["dataset.scheme.name_or_path=ibug68"]}
 
 
@@ -39,9 +40,9 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rounds() -> list[list[Path]]:
-    """Options so that each occurs once and no group twice in a list; experiments and debug settings alone."""
+    """Options so that each occurs once and no group twice in a list; those that reach into many groups alone."""
     by_group: dict[str, list[Path]] = {}
-    alone = [option for option in OPTIONS if option.parent.name in ("experiment", "debug")]
+    alone = [option for option in OPTIONS if option.parent.name in GLOBAL]
     for option in OPTIONS:
         if option not in alone:
             by_group.setdefault(str(option.parent), []).append(option)
@@ -56,7 +57,7 @@ def test_every_option_composes(options: list[Path]) -> None:
     for option in options:
         own = OmegaConf.load(CONF / option.with_suffix(".yaml"))
         assert isinstance(own, DictConfig)
-        if option.parent.name not in ("debug", "experiment"):
+        if option.parent.name not in GLOBAL:
             assert set(own) - {"defaults"} <= set(cfg[option.parent.name])
 
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 WORLD = 2
 
 
-def on_two_processes(function: Callable[[int], Any], folder: Path, timeout: float = 120) -> list[Any]:
+def on_two_processes(function: Callable[[int], Any], folder: Path, timeout: float = 200) -> list[Any]:
     """What `function(rank)`, tensors in lists and dicts, returns on each rank; it must be importable by name.
 
     Raises:
@@ -40,7 +40,7 @@ def _rank(function: Callable[[int], Any], rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     store = f"file://{folder / 'store'}"
-    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD, timeout=timedelta(seconds=200))
     try:
         torch.save(function(rank), folder / f"rank_{rank}.pt")
     finally:

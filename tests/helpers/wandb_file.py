@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import wandb
 from wandb.proto.wandb_internal_pb2 import Record
 
 _HEADER, _BLOCK, _CHUNK = 7, 32768, struct.Struct("<IHB")
@@ -40,6 +41,12 @@ class OfflineRun:
 def offline_files(folder: Path) -> list[Path]:
     """Transaction logs below a folder, the oldest first."""
     return sorted(Path(folder).glob("wandb/offline-run-*/run-*.wandb"))
+
+
+def finished_files(folder: Path) -> list[Path]:
+    """The same once wandb's background process has ended; a run's finish may return before all is written."""
+    wandb.teardown()
+    return offline_files(folder)
 
 
 def read_offline_run(path: Path) -> OfflineRun:

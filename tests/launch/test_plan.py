@@ -64,7 +64,7 @@ def test_rows_that_are_no_jobs_are_refused() -> None:
         plan("rows=[other]")
     with pytest.raises(ConfigError, match="no row of test/table named 'c'; choose from a, b, other"):
         plan("rows=[c]")
-    with pytest.raises(ConfigError, match="row 'a' of test/table: .*no setting 'optimizer.speed'"):
+    with pytest.raises(ConfigError, match=r"row 'a' of test/table: .*no setting 'optimizer\.speed'"):
         plan("optimizer.speed=1")
 
 

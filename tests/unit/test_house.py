@@ -33,10 +33,12 @@ ALLOWED = {
     "data": {"geometry", "locking", *BASE},
     "records": {"metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {
-        "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "errors", "landmarks", "viz",
+        "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores", "errors",
+        "landmarks", "viz",
     },
     "viz": {"errors", "landmarks", "geometry.affine"},
     "viz_numbers": {"viz", "errors", "landmarks"},
+    "viz_pairs": {"viz", "errors", "landmarks", "geometry.affine"},
     "complexity": {"errors"},
     "schedules": {"errors"},
     "task": {"metrics", "geometry", "structures", "schedules", "errors"},
@@ -58,14 +60,15 @@ ALLOWED = {
         "task", "tracking", *BASE,
     },
     "job": {"checkpoint", "compose", "entry", "launch.orphan", "locking", "records", "run", "sweeps", *BASE},
-    "launch": {"checkpoint", "compose", "records", "run", "sweeps", *BASE},
+    "launch": {"checkpoint", "compose", "locking", "records", "run", "sweeps", *BASE},
     "prepare": {"data", "geometry", *BASE},
     "doctor": {"data", "geometry", "viz", *BASE},
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {"data", "geometry", *BASE},
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "data", "doctor", "geometry", "graph", "inspection", "metrics",
-        "prepare", "records", "reports", "sweeps", "tracking", "viz", *BASE,
+        "prepare", "records", "reports", "sweeps", "tracking", "viz", "viz_pairs",
+        *BASE,
     },
 }  # fmt: skip
 # library -> the only units that may import it
@@ -87,11 +90,13 @@ WITHOUT_TORCH = (
     "sweeps",
     "viz",
     "viz_numbers",
+    "viz_pairs",
     "landmarks",
     "errors",
     "metrics.functional",
     "metrics.names",
     "metrics.bootstrap",
+    "metrics.face_scores",
 )
 
 

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import types
 import warnings
 
 import pytest
 import torch
 
-from facegraph.schedules import Constant, Cosine, MultiStep, OneCycle, Schedule
+from facegraph.errors import ConfigError
+from facegraph.schedules import (
+    Constant,
+    Cosine,
+    LearningRateRule,
+    LinearRate,
+    MultiStep,
+    OneCycle,
+    Schedule,
+    SquareRootRate,
+    UnchangedRate,
+)
+from facegraph.task import LandmarkTask
 
 
 def rates(schedule: Schedule, steps_per_epoch: int, epochs: int, lr: float = 0.01) -> list[float]:
@@ -69,3 +82,67 @@ def test_one_cycle_works_for_any_number_of_steps(total: int) -> None:
         optimizer.step()
         schedule.step()
     assert 0 <= optimizer.param_groups[0]["lr"] <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("rule", "factors"),
+    [
+        (UnchangedRate(), {16: 1.0, 64: 1.0, 256: 1.0}),
+        (LinearRate(64), {16: 0.25, 64: 1.0, 96: 1.5, 256: 4.0}),
+        (SquareRootRate(64), {16: 0.5, 64: 1.0, 144: 1.5, 256: 2.0}),
+    ],
+)
+def test_rules(rule: LearningRateRule, factors: dict[int, float]) -> None:
+    assert {batch: rule(batch) for batch in factors} == factors
+
+
+@pytest.mark.parametrize("rule", [LinearRate, SquareRootRate])
+def test_a_rule_needs_a_batch_to_compare_with(rule: type) -> None:
+    with pytest.raises(ConfigError, match=r"lr_rule.reference=0 is out of range.*for example 64"):
+        rule(0)
+
+
+def configured(rule: LearningRateRule | None, schedule: Schedule) -> list[list[float]]:
+    """Rates by step and parameter group of a task with batches of 8 on 2 processes, 3 accumulated: 2 epochs of 10 steps."""
+
+    def optimizer(parameters: object) -> torch.optim.Optimizer:
+        weight, bias = parameters  # type: ignore[misc]
+        return torch.optim.SGD([{"params": [weight]}, {"params": [bias], "lr": 0.001}], lr=0.01)
+
+    task = LandmarkTask(torch.nn.Linear(1, 1), None, optimizer, schedule, rule, 1, 1, 0, {})
+    task._trainer = types.SimpleNamespace(  # type: ignore[assignment]
+        datamodule=types.SimpleNamespace(batch_size=8),
+        world_size=2,
+        accumulate_grad_batches=3,
+        estimated_stepping_batches=20,
+        max_epochs=2,
+        _results=None,
+    )
+    made = task.configure_optimizers()
+    found = []
+    for _ in range(20):
+        found.append([group["lr"] for group in made["optimizer"].param_groups])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    return found
+
+
+@pytest.mark.parametrize("schedule", [Constant(), MultiStep([1], 0.2), OneCycle(0.2), Cosine(1.0)])
+@pytest.mark.parametrize(
+    ("rule", "factor"), [(LinearRate(64), 0.75), (SquareRootRate(12), 2.0), (UnchangedRate(), 1), (None, 1)]
+)
+def test_a_rule_scales_the_whole_schedule_and_every_group(
+    rule: LearningRateRule | None, factor: float, schedule: Schedule
+) -> None:
+    scaled = configured(rule, schedule)
+    for group, lr in enumerate((0.01, 0.001)):
+        expected = rates(schedule, 10, 2, lr=lr * factor)
+        assert [at_step[group] for at_step in scaled] == pytest.approx(expected)
+
+
+def test_warm_up_of_a_scaled_rate() -> None:
+    """Cosine with one warm-up epoch of ten steps: from a tenth of the way up to the scaled peak after the epoch."""
+    found = [at_step[0] for at_step in configured(LinearRate(12), Cosine(1.0))]
+    assert found[0] == pytest.approx(0.04 / 11)
+    assert found[10] == pytest.approx(0.04)
+    assert max(found) == pytest.approx(0.04)

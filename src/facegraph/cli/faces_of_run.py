@@ -4,39 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from facegraph import checkpoint as folders
-from facegraph.compose import check_trusted, make
+from facegraph.compose import check_trusted, compose, make
 from facegraph.data.source import FaceSource, fingerprint
 from facegraph.errors import FacegraphError
 from facegraph.geometry.affine import transform_points
-from facegraph.reports.comparison import Comparison
+from facegraph.reports.comparison import Comparison, Scores
 from facegraph.reports.comparison_page import captions_of, scheme_of
 from facegraph.reports.run_labels import run_of
 from facegraph.viz_pairs import write_pair_sheet
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 SHOWN = 16
 _CLEAN = "none"
 
 
-def open_source(folder: Path, test_hash: str) -> tuple[FaceSource | None, str]:
-    """The test faces of a run and an empty text, or None and why they cannot be shown.
+def open_source(scores: Scores) -> tuple[FaceSource | None, str]:
+    """The faces that a run was scored on and an empty text, or None and why they cannot be shown.
 
-    Folders that eval.py wrote on another data set name none that could be opened; other faces than those scored
-    (test_hash) are refused.
+    Other faces than those scored (test_hash) are refused.
     """
+    wanted = scores.result.protocol.test_hash
     try:
-        saved = folders.read_config(run_of(folder))
-        check_trusted(saved)
-        source = make(saved.dataset).test()
+        dataset = _dataset(scores)
+        if dataset is None:
+            return None, f"{run_of(scores.folder) / folders.CONFIG_FILE} names no data set."
+        check_trusted(dataset)
+        source = make(dataset).test()
         found = fingerprint(source.table)
     except (FacegraphError, OSError, ImportError) as error:
         return None, str(error)
-    if found != test_hash:
-        return None, f"the data set that the run was trained on now holds other test faces (test_hash {found})."
+    if found != wanted:
+        return None, f"the data set at hand has other test faces (test_hash {found}) than were scored ({wanted})."
     return source, ""
+
+
+def _dataset(scores: Scores) -> DictConfig | None:
+    """Configuration of the data set scored: of the run, or the one that eval.py was told to use instead."""
+    chosen = [o for o in scores.result.provenance.overrides if o.split("=", 1)[0].split(".")[0] == "dataset"]
+    run = run_of(scores.folder)
+    if run != scores.folder.resolve() and any(o.startswith("dataset=") for o in chosen):
+        return compose([*chosen, "box=landmarks"], "eval").dataset
+    return folders.read_config(run).get("dataset")
 
 
 def draw_pairs(comparison: Comparison, path: Path, count: int = SHOWN) -> tuple[Path, str]:
@@ -50,7 +65,7 @@ def draw_pairs(comparison: Comparison, path: Path, count: int = SHOWN) -> tuple[
     first, second, truth = (part[rows].astype(np.float64) for part in parts)
     source, reasons = None, []
     for scores, at in ((a, a.faces.row), (b, b.faces.row)):
-        source, reason = open_source(scores.folder, scores.result.protocol.test_hash)
+        source, reason = open_source(scores)
         if source is not None:
             stored = at[rows]
             break

@@ -175,11 +175,11 @@ def job_table(board: Board, height: int) -> Table:
     for name in ("job", "state", "epoch", "val NME %", "on", "time"):
         right = name in ("epoch", "val NME %", "time")
         table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
-    table.add_column("why", no_wrap=True, overflow="ellipsis", ratio=1)
     for job in shown:
         time_text = clock(job.elapsed) if job.state != QUEUED else ""
-        state = Text(job.state, _COLOURS[job.state])
-        table.add_row(Text(job.label), state, job.epoch, job.nme, job.slot, time_text, Text(job.reason))
+        # the message would leave no room for the rest; the summary has it
+        state = Text(f"{job.state}: {job.failure.kind}" if job.failure else job.state, _COLOURS[job.state])
+        table.add_row(Text(job.label), state, job.epoch, job.nme, job.slot, time_text)
     return table
 
 

@@ -17,11 +17,21 @@ from rich.console import Console
 
 from facegraph.compose import compose, project_root
 from facegraph.errors import ConfigError, RunError
-from facegraph.launch.live import QUEUED, Board, Watched, print_summary, watching
+from facegraph.launch.live import QUEUED, STOPPED, Board, Watched, print_summary, watching
 from facegraph.launch.pool import ATTEMPT, GRACE_SECONDS, Outcome, Pool, Task
 from facegraph.launch.slots import AUTO, Slot, make_slots
+from facegraph.locking import is_held
 from facegraph.sweeps.failures import OTHER, failure_of_exit
-from facegraph.sweeps.status import DONE, LOG_FILE, Failure, clear_failure, read_failure, state, write_failure
+from facegraph.sweeps.status import (
+    DONE,
+    LOCK_FILE,
+    LOG_FILE,
+    Failure,
+    clear_failure,
+    read_failure,
+    state,
+    write_failure,
+)
 
 _ERROR_LINE = "error: "
 _TAIL_BYTES = 1 << 16
@@ -164,8 +174,8 @@ class LocalLauncher:
         assert self.stopped_by is not None
         counts = board.count()
         self._say(
-            f"Stopped by {signal.Signals(self.stopped_by).name}: {counts['stopped']} jobs were under way and "
-            f"{counts[QUEUED]} had not begun. To go on: {shlex.join(['python', *sys.argv])}"
+            f"Stopped by {signal.Signals(self.stopped_by).name}; under way: {counts[STOPPED]}, not begun: "
+            f"{counts[QUEUED]}. To go on: {shlex.join(['python', *sys.argv])}"
         )
 
     def _say(self, text: str) -> None:
@@ -188,6 +198,8 @@ class _Keeper:
         with suppress(OSError):
             if outcome.stopped:
                 clear_failure(task.folder)  # that it was stopped is no reason to mend anything
+            elif is_held(task.folder / LOCK_FILE):
+                pass  # another sweep works on the same job, whose failure this is not
             elif outcome.exit_code != 0:
                 write_failure(task.folder, _failure(task, outcome))
             elif state(task.folder, self._conditions[task.key]) != DONE:

@@ -196,8 +196,8 @@ def _refuse_conflicts(table: Table, row: Row, command: Command) -> None:
     both = sorted(given & {_key(override) for override in row.overrides or ()})
     if both:
         raise ConfigError(
-            f"{', '.join(both)} is what row '{row.name}' of {table.name} sets itself; leave it out, or choose other rows "
-            "with rows=[...]."
+            f"{', '.join(both)} is what row '{row.name}' of {table.name} sets itself; leave it out, or choose "
+            "other rows with rows=[...]."
         )
 
 

@@ -24,8 +24,8 @@ _POLL_SECONDS = 0.1
 ATTEMPT = "===== attempt "
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# By these Lightning takes a process for one of several, facegraph joins another process's folder, or a seed is set. A
-# launcher that itself runs in an allocation of a cluster or under torchrun has them; its jobs are programs of their own.
+# By these Lightning takes a process for one of several, facegraph joins another process's folder, or a seed is set.
+# A launcher within an allocation of a cluster or under torchrun has them; its jobs are programs of their own.
 _PROCESS_VARIABLES = (
     "LOCAL_RANK", "RANK", "GLOBAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
     "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "STANDALONE_PORT",
@@ -84,8 +84,8 @@ class Pool:
 
     stopped_by: the signal that ended the last run before all tasks were through, else None. On SIGINT (Ctrl-C), SIGTERM
     or SIGHUP nothing more is started and every task gets a SIGTERM; what has not ended after the grace, or when a
-    second signal comes, is killed. A task's further processes (of data loaders, of distributed training) are in its process
-    group and are killed when it has ended: a signal to them at once would look like a failure to the first one.
+    second signal comes, is killed. A task's further processes (of data loaders, of distributed training) are
+    in its process group and are killed when it has ended: a signal to them first would look like a failure to it.
 
     grace: seconds from SIGTERM to SIGKILL.
     """

@@ -62,11 +62,15 @@ class Sweep:
             hydra_context=self._context, task_function=self._task, config=self._config
         )
         launcher.launch([job.overrides(folder) for job in jobs], initial_job_idx=0)
+        stopped_by = getattr(launcher, "stopped_by", None)
+        if stopped_by is not None:  # the launcher has said how to go on
+            sys.exit(128 + stopped_by)
 
 
 def _plan(command: Command, config: DictConfig) -> tuple[list[SweptTable], list[PlannedJob]]:
     """Tables as they are swept, and their jobs without those that two rows share."""
-    tables, jobs = [], {}
+    tables: list[SweptTable] = []
+    jobs: dict[str, PlannedJob] = {}
     for table in tables_of(command, config):
         if not table.trained and command.rows is None:
             tables.append(SweptTable(table, command.scale, (), command.typed))

@@ -59,7 +59,9 @@ def resampled_means(scores: np.ndarray, resamples: int = RESAMPLES, seed: int = 
     """
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim not in (1, 2) or scores.shape[0] == 0:
-        raise DataError(f"scores have shape {scores.shape}; pass one number per face, (M,) or (M, K) with M above zero.")
+        raise DataError(
+            f"scores have shape {scores.shape}; pass one number per face, (M,) or (M, K) with M above zero."
+        )
     if resamples < 1:
         raise ConfigError(f"resamples is {resamples}; it must be at least 1. {RESAMPLES} is the default.")
     count = len(scores)
@@ -78,9 +80,9 @@ def intervals(scores: np.ndarray, level: float = LEVEL, resamples: int = RESAMPL
     """
     if not 0 < level < 1:
         raise ConfigError(f"level is {level}; it must lie between 0 and 1, such as 0.95.")
-    means = resampled_means(np.asarray(scores, dtype=np.float64).reshape(len(scores), -1), resamples, seed)
+    means = resampled_means(scores, resamples, seed)
     ends = np.array([(1 - level) / 2, (1 + level) / 2])
-    return np.quantile(means, ends, axis=0).T
+    return np.quantile(means.reshape(resamples, -1), ends, axis=0).T
 
 
 def interval(scores: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
@@ -136,7 +138,7 @@ def paired_test(
 
 @lru_cache(maxsize=_REMEMBERED)
 def _draws(count: int, resamples: int, seed: int) -> np.ndarray:
-    """(R, M) uint8, how often a resample drew a face; kept, because a report asks for the same faces again and again."""
+    """(R, M) uint8, how often each resample drew each face; kept, because a report asks for the same faces again."""
     rng = np.random.default_rng([seed, count])
     weights = np.empty((resamples, count), dtype=np.uint8)
     for row in weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,11 +114,21 @@ class Report:
         return unit_of(column.metric)
 
     def best(self, column: Column) -> str | None:
-        """Name of the trained row with the best mean; None with fewer than two to choose from."""
-        means = {r.row.name: m for r in self.trained if (m := r.cells[column.name].mean) is not None and m == m}
-        if len(means) < 2:
+        """Name of the trained row with the best mean, the first of equal ones; None where there is nothing to choose:
+        fewer than two values, or all of them printed alike."""
+        found = self._means(column)
+        if len({self.unit(column).text(mean) for mean in found.values()}) < 2:
             return None
-        return (min if self.unit(column).lower else max)(means, key=lambda name: means[name])
+        return (min if self.unit(column).lower else max)(found, key=lambda name: found[name])
+
+    def is_best(self, row: str, column: Column) -> bool:
+        """Whether a row prints the same mean as the best one."""
+        best, found, unit = self.best(column), self._means(column), self.unit(column)
+        return best is not None and row in found and unit.text(found[row]) == unit.text(found[best])
+
+    def _means(self, column: Column) -> dict[str, float]:
+        means = {r.row.name: r.cells[column.name].mean for r in self.trained}
+        return {name: mean for name, mean in means.items() if mean is not None and not math.isnan(mean)}
 
 
 def _missing(name: str) -> ReportRow:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from facegraph.reports.curves import plot_ceds
 from facegraph.reports.drawing import mean_face, of_normaliser
 from facegraph.reports.html import Cell, HtmlTable, Page, Picture, Section, write_page
 from facegraph.reports.landmark_maps import plot_landmark_maps
+from facegraph.reports.layout import p_text
 from facegraph.reports.scatter import plot_pairs
 
 PAGE = "compare.html"
@@ -61,33 +63,42 @@ def verdict(comparison: Comparison) -> str:
     )
 
 
-def p_text(p: float) -> str:
-    """A p-value to print; the resampling cannot tell one below 0.001 from another well."""
-    return "-" if not np.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def differences_table(comparison: Comparison) -> Table:
-    """Subsets for the terminal, errors in per cent."""
+    """Subsets for the terminal, errors in per cent; fits 80 columns."""
     table = Table(
         title=f"A: {escape(comparison.a.label)}   B: {escape(comparison.b.label)}",
-        caption=f"errors in {of_normaliser(comparison.a.normaliser)}; a negative difference is in B's favour",
+        caption=f"errors in {of_normaliser(comparison.a.normaliser)}; a negative difference is in B's favour; "
+        "B/tie/A: faces on which B wins, neither, A wins",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
-    header, rows = _subset_rows(comparison)
-    for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right")
-    for d, row in zip(comparison.differences, rows, strict=True):
+    table.add_column("faces", overflow="fold")
+    for name in ("count", "A", "B", "B - A, 95 % interval", "p", "B/tie/A"):
+        table.add_column(name, justify="right", no_wrap=True)
+    _, rows = _subset_rows(comparison)
+    for d, (name, count, a, b, change, interval, p, *wins) in zip(comparison.differences, rows, strict=True):
         style = "" if not d.p < 0.05 else "green" if d.difference < 0 else "red"
-        table.add_row(*row, style=style)
+        table.add_row(name, count, a, b, f"{change} {interval}", p, "/".join(wins), style=style)
     return table
 
 
 def _subset_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    header = ["faces", "count", "A", "B", "B - A", "95 % interval", "p", "B better", "tie", "A better"]
+    header = ["faces", "count", "A", "B", "B - A", "95 % interval", "p", "B wins", "tie", "A wins"]
 
     def row(d: Difference) -> list[str]:
         numbers = [f"{100 * d.a:.2f}", f"{100 * d.b:.2f}", f"{100 * d.difference:+.2f}"]
         interval = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
-        return [d.name, str(d.count), *numbers, interval, p_text(d.p), str(d.b_better), str(d.ties), str(d.a_better)]
+        return [
+            d.name,
+            str(d.count),
+            *numbers,
+            interval,
+            p_text(d.p if np.isfinite(d.p) else None),
+            str(d.b_better),
+            str(d.ties),
+            str(d.a_better),
+        ]
 
     return header, [row(d) for d in comparison.differences]
 

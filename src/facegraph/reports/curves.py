@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from facegraph.errors import DataError
 from facegraph.metrics.functional import auc, failure_rate
@@ -182,6 +182,7 @@ def plot_training(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
         axes.yaxis.set_major_formatter(ScalarFormatter())
         axes.yaxis.set_minor_formatter(ScalarFormatter())
         axes.tick_params(axis="y", which="minor", labelsize=7)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
     axes.set(xlabel="Finished epochs", ylabel="NME on validation faces [%]")
     axes.set_title("Training: NME on validation faces cut from the training split", fontsize=11)
     axes.grid(color="0.9", which="both")

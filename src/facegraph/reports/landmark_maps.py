@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.colors import Normalize, TwoSlopeNorm
@@ -46,16 +47,7 @@ def plot_landmark_maps(
             f"errors by landmark of {list(values)} with baseline {baseline} cannot be drawn on a face of {len(shape)} "
             f"landmarks (other shapes: {wrong}); pass at least one row, each with one error per landmark."
         )
-    if baseline is not None and len(values) > 1:
-        values = {label: v - values[baseline] for label, v in values.items() if label != baseline}
-        reach = max(float(np.nanmax(np.abs(v))) for v in values.values()) or 1.0
-        norm: Normalize = TwoSlopeNorm(0.0, -reach, reach)
-        colours, form, text = "RdBu_r", "+.2f", f"Mean error less that of {baseline}\n[{of_normaliser(normaliser)}]"
-    else:
-        norm = Normalize(
-            min(float(np.nanmin(v)) for v in values.values()), max(float(np.nanmax(v)) for v in values.values())
-        )
-        colours, form, text = "viridis", ".2f", f"Mean error [{of_normaliser(normaliser)}]"
+    values, scale = _scale(values, baseline, of_normaliser(normaliser))
     columns = min(_COLUMNS, len(values))
     rows = -(-len(values) // columns)
     figure = new_figure(max(2.9 * columns + 1.2, 5.2), 3.1 * rows + (0.4 if rows == 1 else 0.0))
@@ -64,14 +56,31 @@ def plot_landmark_maps(
         axes = figure.add_subplot(rows, columns, i + 1)
         panels.append(axes)
         draw_face(axes, shape, scheme)
-        dots = axes.scatter(
-            shape[:, 0], shape[:, 1], c=v, norm=norm, cmap=colours, s=26, edgecolors="0.25", linewidths=0.4, zorder=3
-        )
+        x, y = shape.T
+        dots = axes.scatter(x, y, c=v, norm=scale.norm, cmap=scale.colours, s=26, edgecolors="0.25", lw=0.4, zorder=3)
         for landmark in np.argsort(-np.abs(np.nan_to_num(v)), kind="stable")[:worst]:
-            axes.annotate(
-                f"{landmark}: {v[landmark]:.2f}" if len(values) == 1 else str(landmark),
-                shape[landmark], xytext=(4, 4), textcoords="offset points", fontsize=7, color="0.15",
-            )  # fmt: skip
-        axes.set_title(f"{label}\nmean {np.nanmean(v):{form}}", fontsize=9)
-    figure.colorbar(dots, ax=panels, label=text, shrink=0.85, aspect=30)
+            text = f"{landmark}: {v[landmark]:.2f}" if len(values) == 1 else str(landmark)
+            axes.annotate(text, shape[landmark], (4, 4), textcoords="offset points", fontsize=7, color="0.15")
+        axes.set_title(f"{label}\nmean {np.nanmean(v):{scale.form}}", fontsize=9)
+    figure.colorbar(dots, ax=panels, label=scale.label, shrink=0.85, aspect=30)
     return write_figure(figure, path)
+
+
+class _Scale(NamedTuple):
+    """How numbers become colours. form: of the mean in a title."""
+
+    norm: Normalize
+    colours: str
+    form: str
+    label: str
+
+
+def _scale(values: dict[str, np.ndarray], baseline: str | None, unit: str) -> tuple[dict[str, np.ndarray], _Scale]:
+    """What the panels show, in per cent, and one scale for all of them."""
+    if baseline is not None and len(values) > 1:
+        shown = {label: v - values[baseline] for label, v in values.items() if label != baseline}
+        reach = max(float(np.nanmax(np.abs(v))) for v in shown.values()) or 1.0
+        label = f"Mean error less that of {baseline}\n[{unit}]"
+        return shown, _Scale(TwoSlopeNorm(0.0, -reach, reach), "RdBu_r", "+.2f", label)
+    low, high = (float(end([end(v) for v in values.values()])) for end in (np.nanmin, np.nanmax))
+    return values, _Scale(Normalize(low, high), "viridis", ".2f", f"Mean error [{unit}]")

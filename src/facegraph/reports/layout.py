@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from facegraph.sweeps.table import Column
 
 MOST_COLUMNS = 9
 _FULL_UP_TO = 2
+INDENT = "  "
 _SMALLEST_P = 0.001
 _WITHOUT_VALUE = {ABSENT: "-", FAILED: "failed", NEW: "not run", PARTIAL: "begun"}
 
@@ -35,22 +37,54 @@ class Block:
     header: tuple[str, ...]
     rows: tuple[tuple[Words, ...], ...]
 
+    def starts_row(self, line: int) -> bool:
+        """Whether a line is the first of a row of the report; the others say more about the row above."""
+        return line >= len(self.rows) or not self.rows[line][0].text.startswith(INDENT)
 
-def blocks(report: Report, most: int = MOST_COLUMNS) -> tuple[Block, ...]:
+    def divides(self, line: int) -> bool:
+        """Whether a rule below a line helps to read: between rows of the report of which one takes several lines."""
+        above, below = not self.starts_row(line), not self.starts_row(line + 2)
+        return line + 1 < len(self.rows) and self.starts_row(line + 1) and (above or below)
+
+
+def blocks(report: Report, width: int | None = None) -> tuple[Block, ...]:
     """One or two columns: all numbers in a line. More: the value in a line, the paper's, interval and p below it;
-    blocks by measure where there are more than `most` columns."""
-    if len(report.columns) <= min(_FULL_UP_TO, most):
-        return (_full(report),)
-    parts = _split(report.columns, most)
-    return tuple(_stacked(report, part, _title(part) if len(parts) > 1 else "") for part in parts)
+    blocks by measure where there are more than MOST_COLUMNS.
+
+    Args:
+        width: characters there are; None for a page that takes MOST_COLUMNS side by side.
+    """
+    if len(report.columns) <= _FULL_UP_TO:
+        full = _full(report)
+        if width is None or sum(widths(full)) <= width:
+            return (full,)
+    groups = _by_measure(report.columns) if len(report.columns) > MOST_COLUMNS else [list(report.columns)]
+    return tuple(block for group in groups for block in _fitting(report, group, len(groups) > 1, width))
 
 
-def unfinished(report: Report) -> list[tuple[str, int, str]]:
-    """(label of the row, seed, why) of each training that is not done."""
-    found = []
+def widths(block: Block) -> list[int]:
+    """Characters that each column of a block takes in a terminal, with two blanks between."""
+    lines = [block.header, *([words.text for words in row] for row in block.rows)]
+    return [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
+
+
+def _fitting(report: Report, columns: Sequence[Column], titled: bool, width: int | None) -> list[Block]:
+    """As few blocks of equal numbers of columns as fit."""
+    for number in range(1, len(columns) + 1):
+        size = math.ceil(len(columns) / number)
+        parts = [columns[start : start + size] for start in range(0, len(columns), size)]
+        found = [_stacked(report, part, _title(report, part) if titled else "") for part in parts]
+        if size <= MOST_COLUMNS and (width is None or all(sum(widths(block)) <= width for block in found)):
+            break
+    return found
+
+
+def unfinished(report: Report) -> list[tuple[str, int | None, str]]:
+    """(label of the row, seed, why) of each training that is not done; of a row that the sweep left out without seed."""
+    found: list[tuple[str, int | None, str]] = []
     for row in report.trained:
         if not row.trainings:
-            found.append((row.row.label, 0, "not planned yet: run the sweep again"))
+            found.append((row.row.label, None, "not a part of this sweep yet"))
         for training in row.trainings:
             if training.state == NEW:
                 found.append((row.row.label, training.seed, "not run yet"))
@@ -70,7 +104,8 @@ def value_text(cell: Cell, unit: Unit) -> str:
     if cell.mean is None:
         words = cell.remark.replace(" of ", "/") if cell.state == PARTIAL else ""
         return words or _WITHOUT_VALUE.get(cell.state, cell.state)
-    spread = "" if cell.std is None else f" ± {unit.text(cell.std)}"
+    # a cost that every seed has exactly, such as params, has no spread to speak of
+    spread = "" if not cell.std else f" ± {unit.text(cell.std)}"
     return unit.text(cell.mean) + spread + ("" if cell.whole else f" ({len(cell.values)} of {len(cell.states)})")
 
 
@@ -88,18 +123,23 @@ def p_text(p: float | None) -> str:
     return f"<{_SMALLEST_P}" if p < _SMALLEST_P else f"{p:.3f}"
 
 
-def _split(columns: Sequence[Column], most: int) -> list[list[Column]]:
-    if len(columns) <= most:
-        return [list(columns)]
+def _by_measure(columns: Sequence[Column]) -> list[list[Column]]:
     groups: dict[tuple[str, str | None], list[Column]] = {}
     for column in columns:
         groups.setdefault((column.metric, column.normaliser), []).append(column)
-    return [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
+    return list(groups.values())
 
 
-def _title(columns: Sequence[Column]) -> str:
+def _title(report: Report, columns: Sequence[Column]) -> str:
     first = columns[0]
-    return measure_text(first.metric) + (f", {first.normaliser}" if first.normaliser else "")
+    normaliser = f", {first.normaliser}" if first.normaliser else ""
+    return f"{measure_text(first.metric)} [{report.unit(first).symbol}]{normaliser}"
+
+
+def _short_label(column: Column) -> str:
+    """Label of a column below a title that names its measure: `NME pose` is pose."""
+    kind = measure_text(column.metric).split("@")[0]
+    return column.label.removeprefix(f"{kind} ")
 
 
 def _label(row: ReportRow) -> Words:
@@ -108,7 +148,7 @@ def _label(row: ReportRow) -> Words:
 
 def _value(report: Report, row: ReportRow, column: Column) -> Words:
     cell = row.cells[column.name]
-    best = report.best(column) == row.row.name
+    best = report.is_best(row.row.name, column)
     return Words(value_text(cell, report.unit(column)), best=best, faint=cell.state != DONE)
 
 
@@ -146,7 +186,8 @@ def _stacked(report: Report, columns: Sequence[Column], title: str) -> Block:
         lines.append((_label(row), *(_value(report, row, column) for column in columns)))
         if row.row.overrides is not None:
             lines += _below(report, row, columns)
-    return Block(title, ("", *(heading(column) for column in columns)), tuple(lines))
+    header = (_short_label(column) if title else heading(column) for column in columns)
+    return Block(title, ("", *header), tuple(lines))
 
 
 def _below(report: Report, row: ReportRow, columns: Sequence[Column]) -> Iterator[tuple[Words, ...]]:
@@ -162,4 +203,4 @@ def _below(report: Report, row: ReportRow, columns: Sequence[Column]) -> Iterato
     }
     for name, texts in parts.items():
         if any(text != "-" for text in texts):
-            yield tuple(Words(text, faint=True) for text in (f"  {name}", *texts))
+            yield tuple(Words(text, faint=True) for text in (f"{INDENT}{name}", *texts))

@@ -46,7 +46,9 @@ def cells_of(table: Table, trainings: Trainings, column: Column, checkpoint: str
     for name, s in scores.items():
         cells[name] = replace(
             cells[name],
-            interval=Interval(*(factor * float(end) for end in found[name])) if not np.isnan(found[name]).any() else None,
+            interval=Interval(*(factor * float(end) for end in found[name]))
+            if not np.isnan(found[name]).any()
+            else None,
             against=_scaled(against[name], factor) if name in against else None,
             faces=len(s.ids),
         )
@@ -184,7 +186,8 @@ def _against(scores: Mapping[str, _Scores], baseline: str | None) -> dict[str, P
     """Comparisons with the baseline row, on the faces that both have."""
     if baseline is None or baseline not in scores:
         return {}
-    base, found = scores[baseline], {}
+    base = scores[baseline]
+    found: dict[str, Paired] = {}
     others = {name: s for name, s in scores.items() if name != baseline}
     same = [name for name, s in others.items() if np.array_equal(s.ids, base.ids)]
     if same:
@@ -198,6 +201,4 @@ def _against(scores: Mapping[str, _Scores], baseline: str | None) -> dict[str, P
 
 
 def _scaled(paired: Paired, factor: float) -> Paired:
-    return paired._replace(
-        difference=factor * paired.difference, low=factor * paired.low, high=factor * paired.high
-    )
+    return paired._replace(difference=factor * paired.difference, low=factor * paired.low, high=factor * paired.high)

@@ -13,6 +13,10 @@ from facegraph.sweeps.status import DONE
 from facegraph.sweeps.table import Table
 
 _SHORT = 9
+_NO_FAILURES = (
+    "Resampling cannot widen a failure rate of 0: with none of M faces failed, rates of up to 3 / M are compatible at "
+    "95 %."
+)
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -23,11 +27,17 @@ def notes_of(
     checkpoint: str,
     mixed: Sequence[Deviation],
     meant: Sequence[Deviation],
+    without_failures: bool = False,
 ) -> tuple[Note, ...]:
-    """All footnotes, those of single rows first. mixed: rows of another protocol, printed because it was asked for."""
+    """All footnotes, those of single rows first.
+
+    mixed: rows of another protocol, printed because it was asked for. meant: what rows vary on purpose.
+    without_failures: whether a failure rate of the table is 0.
+    """
     labels = {row.name: row.label for row in table.rows}
     general = [
         _statistics(table, trainings, checkpoint),
+        *([_NO_FAILURES] if without_failures else []),
         *_scale(table, scale),
         *(f"varies on purpose: {deviation.text(labels)}." for deviation in meant),
         *_origins(labels, trainings),
@@ -52,7 +62,9 @@ def _mixed(mixed: Sequence[Deviation], labels: Mapping[str, str]) -> list[Note]:
 
 def _statistics(table: Table, trainings: Mapping[str, Sequence[Training]], checkpoint: str) -> str:
     most = max((len(found) for found in trainings.values()), default=0)
-    spread = "+- is the standard deviation over seeds (n - 1). " if most > 1 else "One seed: no spread over seeds is known. "
+    spread = (
+        "± is the standard deviation over seeds (n - 1). " if most > 1 else "One seed: no spread over seeds is known. "
+    )
     text = (
         f"Checkpoint {checkpoint}. {spread}Intervals cover the choice of test faces (95 %, {RESAMPLES:,} resamples of "
         "faces, seeds averaged per face), not the choice of seeds."
@@ -60,8 +72,8 @@ def _statistics(table: Table, trainings: Mapping[str, Sequence[Training]], check
     if table.baseline is None:
         return text
     return (
-        f"{text} p: two-sided paired bootstrap test on the same faces against {table.row(table.baseline).label}; it "
-        "too says nothing about other seeds."
+        f"{text} p: two-sided paired bootstrap test on the same faces against {table.row(table.baseline).label}, not "
+        "corrected for the number of rows; it too says nothing about other seeds."
     )
 
 

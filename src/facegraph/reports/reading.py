@@ -16,7 +16,7 @@ from facegraph.reports.measured import cells_of
 from facegraph.reports.notes import marks_of, notes_of
 from facegraph.reports.protocol import deviations, refuse
 from facegraph.reports.runs import Training, check_checkpoint, training_of
-from facegraph.reports.units import measure_text
+from facegraph.reports.units import is_rate, measure_text
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.manifest import SweptTable, read_sweep
 from facegraph.sweeps.status import DONE
@@ -48,9 +48,7 @@ def sweep_reports(
     return [sweep_report(swept, folder, checkpoint, mix_protocols) for swept in found]
 
 
-def sweep_report(
-    swept: SweptTable, folder: Path, checkpoint: str | None = None, mix_protocols: bool = False
-) -> Report:
+def sweep_report(swept: SweptTable, folder: Path, checkpoint: str | None = None, mix_protocols: bool = False) -> Report:
     """Report of one swept table. Raises as `sweep_reports`."""
     trainings = {
         row.name: tuple(training_of(job, folder) for job in swept.jobs_of(row.name)) for row in swept.table.trained
@@ -118,7 +116,9 @@ def _report(
         )
         for row in table.rows
     )
-    notes = notes_of(table, trainings, scale, shown, unexplained, meant)
+    rates = [cell for column in table.columns if is_rate(column.metric) for cell in columns[column.name].values()]
+    without_failures = any(cell.mean == 0 for cell in rates)
+    notes = notes_of(table, trainings, scale, shown, unexplained, meant, without_failures)
     return Report(table, scale, shown, folder, command, rows, notes)
 
 

@@ -105,7 +105,9 @@ def read_faces(path: Path, checkpoint: str) -> Faces | None:
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"cannot read predictions from {path}: {error}. Run eval.py on the run to write them.") from None
     if missing := {"id", "checkpoint"} - set(names):
-        raise RunError(f"{path} lacks the columns {sorted(missing)}; run eval.py on the run to write predictions again.")
+        raise RunError(
+            f"{path} lacks the columns {sorted(missing)}; run eval.py on the run to write predictions again."
+        )
     frame = frame[frame["checkpoint"] == checkpoint]
     return None if frame.empty else faces_of(frame)
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from facegraph.errors import DataError
@@ -62,6 +64,7 @@ def plot_costs(models: Sequence[Model], cost_label: str, score_label: str, path:
     costs = np.array([m.cost for m in models])
     if costs.min() > 0 and costs.max() / costs.min() > 10:
         axes.set_xscale("log")
+        _plain_numbers(axes.xaxis)
     axes.margins(x=0.18, y=0.18)
     axes.grid(color="0.9")
     axes.set(xlabel=cost_label, ylabel=score_label)
@@ -132,7 +135,8 @@ def _leader(
     nearest = np.array([np.clip(point[0], box.x0, box.x1), np.clip(point[1], box.y0, box.y1)])
     if np.linalg.norm(nearest - point) > (radius + 8) * pixels:
         end = axes.transData.inverted().transform(nearest)
-        axes.plot([mark[0], end[0]], [mark[1], end[1]], color="0.6", linewidth=0.7, zorder=1)
+        line = Line2D([mark[0], end[0]], [mark[1], end[1]], color="0.6", linewidth=0.7, zorder=1)
+        axes.add_artist(line)  # unlike plot, this leaves the limits of the axes alone
 
 
 def _square(centre: np.ndarray, radius: float) -> Bbox:
@@ -173,8 +177,7 @@ def plot_pairs(a: np.ndarray, b: np.ndarray, names: tuple[str, str], normaliser:
     axes.plot(ends, ends, color="0.3", linewidth=0.9)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.set_minor_formatter(lambda value, _: f"{value:g}" if _leading(value) in (2, 5) else "")
+        _plain_numbers(axis)
     unit = of_normaliser(normaliser)
     axes.set(xlabel=f"Error of {names[0]} [{unit}]", ylabel=f"Error of {names[1]} [{unit}]")
     left_out = f", {np.count_nonzero(~known)} without an error left out" if not known.all() else ""
@@ -184,5 +187,7 @@ def plot_pairs(a: np.ndarray, b: np.ndarray, names: tuple[str, str], normaliser:
     return write_figure(figure, path)
 
 
-def _leading(value: float) -> int:
-    return int(f"{value:e}"[0]) if value > 0 else 0
+def _plain_numbers(axis: Axis) -> None:
+    """Numbers of a logarithmic axis as people write them, at 1, 2 and 5 of each decade."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")

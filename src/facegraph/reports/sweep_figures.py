@@ -25,7 +25,7 @@ from facegraph.sweeps.table import Column
 _SHORTEST_AXIS = 0.10
 _WORTH_A_FIGURE = 1.02  # costs of rows that differ by less make no figure
 _OVER_SEEDS = "bars: one standard deviation over seeds"
-_OVER_FACES = "bars: 95 % interval over test faces, of one seed"
+_OVER_FACES = "bars: 95 % interval over test faces"
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
 from facegraph.metrics.bootstrap import LEVEL, RESAMPLES
 from facegraph.records import ProtocolCard, RunResult
-from facegraph.reports.cells import Cell as Value
 from facegraph.reports.cells import Report, ReportRow
 from facegraph.reports.html import Cell, HtmlTable, Link, Page, Picture, Section, write_page
+from facegraph.reports.layout import Words, blocks, interval_text, p_text, value_text
 from facegraph.reports.sweep_figures import Drawn, draw_figures
 from facegraph.reports.units import heading
 from facegraph.sweeps.status import DONE, FAILED, LOG_FILE
 from facegraph.sweeps.table import Column
 
 PAGE, INDEX = "report.html", "index.html"
-_WIDEST = 9
 COVERAGE = (
     f"Intervals are {100 * LEVEL:g} % percentile intervals over {RESAMPLES:,} resamples of the test faces, of the mean "
     "over seeds; p is the paired two-sided bootstrap test of the difference to the baseline row on the same faces. "
@@ -81,7 +78,9 @@ def write_index(pages: Sequence[tuple[Report, Path]], folder: Path) -> Path:
                 report.table.name,
                 report.scale or "-",
                 _progress(report),
-                f"{report.row(best).row.label}: {_text(report, column, cell)}" if best and column and cell else None,
+                f"{report.row(best).row.label}: {value_text(cell, report.unit(column))}"
+                if best and column and cell
+                else None,
                 report.table.source,
             ]
         )
@@ -112,47 +111,21 @@ def _overview(report: Report) -> Section:
 
 
 def _values_text(report: Report) -> str:
-    text = "Mean and standard deviation over seeds; below a row what was published. * marks the best trained row."
+    text = "Mean and standard deviation (n - 1) over seeds. * marks the best trained row."
     if report.scale not in ("", "paper"):
         text += f" At scale={report.scale} another recipe was trained: published values are shown, not reproduced."
     return text
 
 
 def _value_tables(report: Report) -> list[HtmlTable]:
-    """Blocks of at most nine columns, by metric where there are more."""
-    columns = list(report.columns)
-    blocks = [columns]
-    if len(columns) > _WIDEST:
-        by_metric: dict[str, list[Column]] = {}
-        for column in columns:
-            by_metric.setdefault(column.metric, []).append(column)
-        blocks = [c[i : i + _WIDEST] for c in by_metric.values() for i in range(0, len(c), _WIDEST)]
-    return [_value_table(report, block) for block in blocks]
+    """As the terminal has them; no-break spaces keep the indent of lines that belong to the row above."""
 
+    def text(words: Words) -> str:
+        indent = len(words.text) - len(words.text.lstrip())
+        mark = f" [{words.mark}]" if words.mark else ""
+        return "\N{NO-BREAK SPACE}" * 2 * indent + words.text.lstrip() + (" *" if words.best else "") + mark
 
-def _value_table(report: Report, columns: Sequence[Column]) -> HtmlTable:
-    rows: list[list[Cell]] = []
-    for row in report.rows:
-        label = f"{row.row.label}{f' [{row.mark}]' if row.mark else ''}"
-        cells = [row.cells[c.name] for c in columns]
-        if row.row.overrides is not None:
-            best = [" *" if report.best(c) == row.row.name else "" for c in columns]
-            ours = (_text(report, c, v) + star for c, v, star in zip(columns, cells, best, strict=True))
-            rows.append([label, *ours])
-            label = "\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}published"
-        if any(v.paper is not None for v in cells):
-            rows.append([label, *(report.unit(c).text(v.paper) for c, v in zip(columns, cells, strict=True))])
-    return HtmlTable("", ["", *(heading(c) for c in columns)], rows)
-
-
-def _text(report: Report, column: Column, value: Value) -> str:
-    """A cell: mean and spread, or why there is none."""
-    unit = report.unit(column)
-    if value.mean is None:
-        return value.remark or ("-" if value.state == DONE else value.state)
-    spread = f" ± {unit.text(value.std)}" if value.std is not None else ""
-    part = "" if value.whole else f" ({len(value.values)} of {len(value.states)} seeds)"
-    return f"{unit.text(value.mean)}{spread}{part}"
+    return [HtmlTable(b.title, b.header, [[text(words) for words in row] for row in b.rows]) for b in blocks(report)]
 
 
 def _measured(report: Report, column: Column) -> bool:
@@ -174,12 +147,12 @@ def _statistics(report: Report, column: Column) -> HtmlTable:
                 unit.text(v.mean),
                 unit.text(v.std),
                 ", ".join(f"{seed}: {unit.text(value)}" for seed, value in sorted(v.values.items())),
-                f"[{unit.text(v.interval.low)}, {unit.text(v.interval.high)}]" if v.interval else None,
+                interval_text(v.interval, unit),
                 unit.text(v.paper),
                 unit.signed(v.difference),
                 unit.signed(against.difference) if against else None,
                 f"[{unit.signed(against.low)}, {unit.signed(against.high)}]" if against else None,
-                _p(against.p) if against else None,
+                p_text(against.p) if against else None,
                 v.faces,
             ]
         )
@@ -188,10 +161,6 @@ def _statistics(report: Report, column: Column) -> HtmlTable:
         "difference to the baseline", "its 95 % interval", "p", "faces",
     ]  # fmt: skip
     return HtmlTable(heading(column), header, rows)
-
-
-def _p(p: float) -> str:
-    return "-" if not np.isfinite(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _figures(figures: Sequence[Drawn]) -> Section:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from rich.box import HORIZONTALS
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
@@ -11,13 +12,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from facegraph.reports.cells import Report
-from facegraph.reports.layout import MOST_COLUMNS, Block, Words, blocks, unfinished
+from facegraph.reports.layout import INDENT, Block, Words, blocks, unfinished
 
-_CELL_WIDTH = 17
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$",
-    "×": r"$\times$", "ε": r"$\epsilon$", "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\rightarrow$",
+    "\u00d7": r"$\times$", "ε": r"$\epsilon$", "≥": r"$\geq$", "≤": r"$\leq$", "→": r"$\rightarrow$",
 }  # fmt: skip
 
 
@@ -29,10 +29,8 @@ def subtitle(report: Report) -> str:
 
 def to_rich(report: Report, width: int = 120) -> RenderableType:
     """For a terminal of a width in characters: as many columns side by side as fit it."""
-    label = max((len(row.row.label) for row in report.rows), default=0)
-    most = max(1, min(MOST_COLUMNS, (width - min(label, 30) - 4) // _CELL_WIDTH))
     parts: list[RenderableType] = [Text(report.table.title, style="bold"), Text(subtitle(report), style="dim")]
-    parts += [_rich_block(block) for block in blocks(report, most)]
+    parts += [_rich_block(block) for block in blocks(report, width)]
     open_ones = unfinished(report)
     if open_ones:
         parts.append(Text("Not done:", style="bold"))
@@ -72,7 +70,8 @@ def to_latex(report: Report) -> str:
         lines += [rf"\caption{{{latex(caption)}. {latex(subtitle(report))}.}}", rf"\label{{tab:{name}{suffix}}}"]
         lines += [rf"\begin{{tabular}}{{l{'r' * (len(block.header) - 1)}}}", r"\toprule"]
         lines += [_latex_row(map(latex, block.header)), r"\midrule"]
-        lines += [_latex_row(map(_latex_cell, row)) for row in block.rows]
+        for line, row in enumerate(block.rows):
+            lines.append(_latex_row(map(_latex_cell, row)) + (r"\addlinespace" if block.divides(line) else ""))
         lines += [r"\bottomrule", r"\end{tabular}"]
         if number == len(found) - 1:
             lines += _latex_notes(report)
@@ -86,16 +85,18 @@ def latex(text: str) -> str:
     >>> latex("LAB & co_1: 5 %")
     'LAB \\\\& co\\\\_1: 5 \\\\%'
     """
-    indent = r"\quad " if text.startswith("  ") else ""
+    indent = r"\quad " if text.startswith(INDENT) else ""
     return indent + "".join(_LATEX.get(character, character) for character in text.strip())
 
 
 def _rich_block(block: Block) -> RichTable:
-    table = RichTable(title=block.title or None, title_justify="left")
+    table = RichTable(
+        title=block.title or None, title_justify="left", box=HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for i, header in enumerate(block.header):
         table.add_column(escape(header), justify="right" if i else "left", overflow="fold", no_wrap=bool(i))
-    for row in block.rows:
-        table.add_row(*(_rich_cell(words) for words in row))
+    for line, row in enumerate(block.rows):
+        table.add_row(*(_rich_cell(words) for words in row), end_section=block.divides(line))
     return table
 
 
@@ -105,9 +106,9 @@ def _rich_cell(words: Words) -> Text:
 
 
 def _markdown_cell(words: Words) -> str:
-    indent = "&nbsp;&nbsp;" if words.text.startswith("  ") else ""
+    indent = "&nbsp;&nbsp;" if words.text.startswith(INDENT) else ""
     text = _markdown(words.text.strip())
-    text = f"**{text}**" if words.best else f"*{text}*" if words.faint and text not in ("\\-", "-") else text
+    text = f"**{text}**" if words.best else f"*{text}*" if words.faint and text != "-" else text
     return indent + text + (f"<sup>{words.mark}</sup>" if words.mark else "")
 
 
@@ -121,7 +122,7 @@ def _plain_line(text: str) -> str:
 
 def _latex_cell(words: Words) -> str:
     text = latex(words.text)
-    text = rf"\textbf{{{text}}}" if words.best else rf"\textit{{{text}}}" if words.faint else text
+    text = rf"\textbf{{{text}}}" if words.best else rf"\textit{{{text}}}" if words.faint and text != "-" else text
     return text + (rf"\textsuperscript{{{words.mark}}}" if words.mark else "")
 
 
@@ -144,9 +145,9 @@ def _paragraphs(texts: Sequence[str]) -> list[str]:
     return [text + (r"\par" if i < len(texts) - 1 else "") for i, text in enumerate(texts)]
 
 
-def _unfinished_text(entry: tuple[str, int, str]) -> str:
+def _unfinished_text(entry: tuple[str, int | None, str]) -> str:
     label, seed, words = entry
-    return f"{label}, seed {seed}: {_plain_line(words)}"
+    return f"{label}{'' if seed is None else f', seed {seed}'}: {_plain_line(words)}"
 
 
 def _note_text(mark: str, text: str) -> str:

@@ -56,6 +56,11 @@ def unit_of(metric: str) -> Unit:
         raise ConfigError(f"{str(error)[:-1]}; or one of {', '.join(COSTS)}.") from None
 
 
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a failure rate."""
+    return metric.startswith(f"{FAILURE_RATE}@")
+
+
 def measure_text(metric: str) -> str:
     """A metric as tables head it.
 

@@ -1,1 +1,1 @@
-"""What a sweep is: tables, jobs and their identity, states and failures. Plain files and values; neither torch nor Hydra."""
+"""What a sweep is: tables, jobs and their identity, states, failures. Plain files; neither torch nor Hydra."""

@@ -42,6 +42,8 @@ def failure_of(error: BaseException) -> Failure:
             return Failure(OUT_OF_MEMORY, f"{message.splitlines()[0]} {advice}")
         message = f"{type(error).__name__}: {message}"
     kind = next((kind for known, kind in _BY_TYPE if isinstance(error, known)), OTHER)
+    if type(error).__name__ == "SIGTERMException":  # how Lightning hands on a request to end
+        kind, message = INTERRUPTED, "asked to end by SIGTERM; run the sweep again to go on with it."
     return Failure(kind, message)
 
 

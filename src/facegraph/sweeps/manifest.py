@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +52,19 @@ def write_table(sweep: Path, swept: SweptTable) -> Path:
     """Write a table's file; rows and seeds of an earlier call stay, those planned again are replaced."""
     path = _path(sweep, swept.table.name)
     planned = {(job.row, job.seed) for job in swept.jobs}
-    earlier = read_table(path).jobs if path.exists() else ()
-    known = {row.name for row in swept.table.rows}
-    kept = [job for job in earlier if (job.row, job.seed) not in planned and job.row in known]
-    jobs = sorted([*kept, *swept.jobs], key=lambda job: ([r.name for r in swept.table.rows].index(job.row), job.seed))
+    earlier = read_table(path) if path.exists() else replace(swept, jobs=())
+    kept = [job for job in earlier.jobs if (job.row, job.seed) not in planned]
+    named = [row.name for row in swept.table.rows]
+    # rows that only an earlier call had, such as other values of a plain multirun
+    rows = (*swept.table.rows, *(r for r in earlier.table.rows if r.name not in named and earlier.jobs_of(r.name)))
+    order = {row.name: i for i, row in enumerate(rows)}
+    jobs = sorted([*kept, *swept.jobs], key=lambda job: (order[job.row], job.seed))
+    table = replace(swept.table, rows=rows)
     content = {
         "schema_version": SCHEMA_VERSION,
         "scale": swept.scale,
         "command": list(swept.command),
-        "table": swept.table.to_dict(),
+        "table": table.to_dict(),
         "jobs": [asdict(job) for job in jobs],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +81,7 @@ def read_sweep(sweep: Path) -> list[SweptTable]:
     paths = sorted((Path(sweep) / TABLES_FOLDER).glob("*.json"))
     if not paths:
         raise RunError(
-            f"{sweep} holds no sweep: {TABLES_FOLDER}/*.json is missing. Give the folder that train.py sweeps=... named."
+            f"{sweep} holds no sweep: {TABLES_FOLDER}/*.json is missing. Give the folder that the sweep printed."
         )
     return [read_table(path) for path in paths]
 
@@ -92,7 +96,8 @@ def read_table(path: Path) -> SweptTable:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["schema_version"] != SCHEMA_VERSION:
             raise RunError(
-                f"{path} has version {content['schema_version']}, this facegraph reads {SCHEMA_VERSION}; run the sweep again."
+                f"{path} has version {content['schema_version']}, this facegraph reads {SCHEMA_VERSION}; "
+                "run the sweep again."
             )
         return SweptTable(
             table=table_from(content["table"]),

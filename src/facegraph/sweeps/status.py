@@ -14,6 +14,7 @@ from facegraph.records.files import write_atomically
 FAILURE_FILE = "failure.json"
 PROGRESS_FILE = "progress.json"
 LOG_FILE = "job.log"
+LOCK_FILE = ".lock"
 EVALUATIONS = "eval"
 
 DONE, FAILED, PARTIAL, NEW = "done", "failed", "partial", "new"
@@ -46,7 +47,7 @@ def missing_evaluations(folder: Path, names: Iterable[str]) -> list[str]:
 
 
 def state(folder: Path, evaluations: Iterable[str] = ()) -> str:
-    """DONE: trained, tested and scored under all conditions. FAILED: ended with an error. PARTIAL: begun. NEW: not yet."""
+    """DONE: trained, tested, scored under all conditions. FAILED: ended with an error. PARTIAL: begun. NEW: not yet."""
     folder = Path(folder)
     if (folder / RESULT_FILE).is_file() and not missing_evaluations(folder, evaluations):
         return DONE

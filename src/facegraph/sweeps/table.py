@@ -176,7 +176,8 @@ def _check(table: Table) -> None:
     for column in table.columns:
         if column.evaluation is not None:
             table.evaluation(column.evaluation)
-    for part in (table, *table.rows, *table.evaluations):
+    parts: tuple[Table | Row | Evaluation, ...] = (table, *table.rows, *table.evaluations)
+    for part in parts:
         strange = sorted(set(part.at_scale) - set(SCALES))
         if strange:
             raise ConfigError(f"table {table.name} names the scales {strange}; there are {', '.join(SCALES)}.")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from facegraph.errors import RunError
 from facegraph.records.files import write_atomically
-from facegraph.sweeps.manifest import SweptTable, read_sweep
+from facegraph.sweeps.manifest import read_sweep
+from facegraph.sweeps.table import Table
 from facegraph.tracking.names import REPORT
 from facegraph.tracking.session import LONGEST_TAG, group_of, quiet, staged_in
 
@@ -39,23 +41,24 @@ def publish(
     """
     import wandb
 
-    swept, sweep = read_sweep(sweep), Path(os.path.abspath(sweep))
+    tables, sweep = [entry.table for entry in read_sweep(sweep)], Path(os.path.abspath(sweep))
     files = _files(report)
+    shown = {_key(path, report): path for path in files if path.suffix in _SHOWN}
     offline = offline or os.environ.get("WANDB_MODE") in _OFFLINE
     try:
-        run = _start(sweep, [entry.table.name for entry in swept], project, entity, offline)
+        run = _start(sweep, [table.name for table in tables], project, entity, offline)
         with run, staged_in(sweep):
-            _log(run, report, files)
+            _log(run, report, files, shown)
         if offline:
             say(f"Logged {len(files)} files of the report. To send them: wandb sync {Path(run.dir).parent}")
             say("Left the dashboard out, because it needs wandb's server; run this again without --offline.")
         else:
             say(f"Logged {len(files)} files of the report: {run.url}")
-            _lay_out(sweep, swept, run.entity, project, say)
+            _lay_out(sweep, shown, run, tables, say)
     except (wandb.errors.Error, OSError) as error:
         raise RunError(
-            f"wandb did not take the report of {sweep}: {error}. Log in (wandb login), check --project and --entity, or "
-            "give --offline."
+            f"wandb did not take the report of {sweep}: {str(error).rstrip('.')}. Log in (wandb login), check "
+            "--project and --entity, or give --offline."
         ) from error
 
 
@@ -78,22 +81,14 @@ def _start(sweep: Path, tables: Sequence[str], project: str, entity: str | None,
     )
 
 
-def _log(run: wandb.Run, report: Path, files: Sequence[Path]) -> None:
+def _log(run: wandb.Run, report: Path, files: Sequence[Path], shown: Mapping[str, Path]) -> None:
     import wandb
 
     artifact = wandb.Artifact(f"{REPORT}-{run.group}", type=REPORT)
-    media: dict[str, object] = {}
     for path in files:
-        artifact.add_file(str(path), name=str(path.relative_to(report)))
-    pages = [path for path in files if path.suffix == ".html"]
-    tables = [path for path in files if path.suffix == ".csv"]
-    for name, found in (("page", pages), ("table", tables)):
-        for number, path in enumerate(found):
-            # the first has the plain name, which the dashboard shows
-            key = f"{REPORT}/{name}" if number == 0 else f"{REPORT}/{path.stem}"
-            media[key] = _MEDIA[path.suffix](path)
+        artifact.add_file(str(path), name=path.relative_to(report).as_posix())
     run.log_artifact(artifact)
-    run.log(media)
+    run.log({key: _SHOWN[path.suffix](path) for key, path in shown.items()})
 
 
 def _page(path: Path) -> object:
@@ -105,10 +100,17 @@ def _page(path: Path) -> object:
 def _table(path: Path) -> object:
     import wandb
 
-    return wandb.Table(dataframe=pd.read_csv(path))
+    frame = pd.read_csv(path).astype(object)
+    rows: list[Iterable[Any]] = [*frame.where(frame.notna(), None).values.tolist()]
+    return wandb.Table(columns=list(frame.columns), data=rows)
 
 
-_MEDIA: dict[str, Callable[[Path], object]] = {".html": _page, ".csv": _table}
+_SHOWN: dict[str, Callable[[Path], object]] = {".html": _page, ".csv": _table}
+
+
+def _key(path: Path, report: Path) -> str:
+    """Name under which a file of the report is shown; a dot would make a panel look for a nested value."""
+    return f"{REPORT}/" + re.sub(r"[^\w/-]", "_", path.relative_to(report).as_posix())
 
 
 def _files(report: Path) -> list[Path]:
@@ -121,7 +123,9 @@ def _files(report: Path) -> list[Path]:
     return found
 
 
-def _lay_out(sweep: Path, swept: Sequence[SweptTable], entity: str, project: str, say: Callable[[str], None]) -> None:
+def _lay_out(
+    sweep: Path, shown: Mapping[str, Path], run: wandb.Run, tables: Sequence[Table], say: Callable[[str], None]
+) -> None:
     known = sweep / VIEW_FILE
     if known.exists():
         say(f"The dashboard is at {known.read_text().strip()}. For a new one delete {known}.")
@@ -131,6 +135,6 @@ def _lay_out(sweep: Path, swept: Sequence[SweptTable], entity: str, project: str
     except ImportError:
         say("Left the dashboard out: it needs wandb-workspaces. pip install 'facegraph[dashboards]'")
         return
-    view = workspace(group_of(sweep), swept, entity, project).save()
+    view = workspace(group_of(sweep), tables, list(shown), run.entity, run.project).save()
     write_atomically(known, f"{view.url}\n".encode())
     say(f"Laid out the dashboard: {view.url}")

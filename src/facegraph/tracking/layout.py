@@ -9,10 +9,9 @@ import wandb_workspaces.workspaces as views
 from wandb_workspaces import expr
 
 from facegraph.metrics.names import NME
-from facegraph.sweeps.manifest import SweptTable
 from facegraph.sweeps.table import Column, Table
 from facegraph.task import TRAIN_LOSS, VAL_NME
-from facegraph.tracking.names import FACES, OF_PROVENANCE, PICTURES, REPORT, STEP, score_name
+from facegraph.tracking.names import FACES, OF_PROVENANCE, PICTURES, STEP, score_name
 from facegraph.tracking.throughput import THROUGHPUT
 
 ROW = "JobType"  # a job's type is its row
@@ -20,20 +19,23 @@ _SHOWN = ("ced", "per_landmark", "graph", "samples", "worst")
 _RUNS = 60  # shown in one panel
 
 
-def workspace(group: str, swept: Sequence[SweptTable], entity: str, project: str) -> views.Workspace:
+def workspace(
+    group: str, tables: Sequence[Table], reported: Sequence[str], entity: str, project: str
+) -> views.Workspace:
     """A saved view of the project that shows one sweep; nothing is sent before its `save`.
 
     Curves by row, bars of every column per table, pictures and sample faces of every run, the report.
 
     Args:
-        group: of the sweep's runs. swept: its tables. entity, project: where the runs are.
+        group: of the sweep's runs. tables: its tables, at least one. reported: names under which pages (..._html) and
+        tables (..._csv) of the report are logged. entity, project: where the runs are.
     """
-    best = score_name(NME, swept[0].table.checkpoint)
+    best = score_name(NME, tables[0].checkpoint)
     return views.Workspace(
         entity=entity,
         project=project,
         name=f"Sweep {group}",
-        sections=[_report(), *(_columns(entry.table) for entry in swept), _curves(), _pictures()],
+        sections=[_report(reported), *(_columns(table) for table in tables), _curves(), _pictures()],
         settings=views.WorkspaceSettings(x_axis=STEP, max_runs=_RUNS),
         runset_settings=views.RunsetSettings(
             filters=[expr.Metric("Group") == group],
@@ -103,8 +105,11 @@ def _pictures() -> views.Section:
     return views.Section(name="Faces", panels=[*browsers, panels.WeavePanelSummaryTable(table_name=FACES)])
 
 
-def _report() -> views.Section:
-    page = panels.MediaBrowser(title="Report", media_keys=[f"{REPORT}/page"], num_columns=1)
-    return views.Section(
-        name="Report", panels=[page, panels.WeavePanelSummaryTable(table_name=f"{REPORT}/table")], is_open=True
-    )
+def _report(reported: Sequence[str]) -> views.Section:
+    pages = [panels.MediaBrowser(title=name, media_keys=[name], num_columns=1) for name in _ending(reported, "_html")]
+    tables = [panels.WeavePanelSummaryTable(table_name=name) for name in _ending(reported, "_csv")]
+    return views.Section(name="Report", panels=[*pages, *tables], is_open=True)
+
+
+def _ending(names: Sequence[str], end: str) -> list[str]:
+    return [name for name in names if name.endswith(end)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from pytorch_lightning.loggers import WandbLogger
 from facegraph.tracking.session import LONGEST_TAG, group_of, quiet
 
 TRAINING = "train"
-_RUN_FOLDER = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(?P<id>.+)")
 
 
 def wandb_logger(
@@ -41,12 +40,15 @@ def wandb_logger(
 
     if wandb.run is not None:  # left by an earlier training of this process that failed; the logger would go on with it
         wandb.finish(exit_code=1)
+    # wandb writes to the working directory where this does not exist yet
+    folder = Path(os.path.abspath(save_dir))
+    folder.mkdir(parents=True, exist_ok=True)
     table, row = sweep["table"], sweep["row"]
     return WandbLogger(
-        save_dir=save_dir,
+        save_dir=folder,
         project=project,
         name=name if row is None else f"{row} seed {seed}",
-        id=sweep["identity"] or earlier_id(Path(save_dir)),
+        id=sweep["identity"] or earlier_id(folder),
         offline=offline,
         entity=entity,
         group=None if sweep["dir"] is None else group_of(Path(sweep["dir"])),
@@ -58,6 +60,6 @@ def wandb_logger(
 
 def earlier_id(folder: Path) -> str | None:
     """Id of the latest wandb run that a run folder holds; None where there is none."""
-    found = sorted(path.name.removeprefix("offline-") for path in (folder / "wandb").glob("*run-*") if path.is_dir())
-    matches = [match for name in found if (match := _RUN_FOLDER.fullmatch(name))]
-    return matches[-1]["id"] if matches else None
+    # run-<date>_<time>-<id>/run-<id>.wandb; the folder's name has a number behind the id where it was taken
+    logs = sorted(folder.glob("wandb/*run-*/run-*.wandb"), key=lambda log: log.parent.name.removeprefix("offline-"))
+    return logs[-1].stem.removeprefix("run-") if logs else None

@@ -24,6 +24,8 @@ def quiet(offline: bool) -> wandb.Settings:
     """
     # read when wandb's background process starts, which a setting of the run comes too late for
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    if offline:  # Lightning passes an outdated option on, of which wandb warns before it reads the settings
+        os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     return wandb.Settings(

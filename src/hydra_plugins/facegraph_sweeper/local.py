@@ -26,6 +26,7 @@ class LocalLauncher(Launcher):
         threads_per_job: int | None = None,
         grace_seconds: float = 15.0,
     ) -> None:
+        self.stopped_by: int | None = None
         self._settings: dict[str, Any] = {
             "devices": devices if isinstance(devices, str | int) else list(devices),
             "devices_per_job": devices_per_job,
@@ -43,7 +44,10 @@ class LocalLauncher(Launcher):
         from facegraph.errors import FacegraphError
         from facegraph.launch import local
 
+        launcher = local.LocalLauncher(**self._settings)
         try:
-            return local.LocalLauncher(**self._settings).launch(job_overrides, initial_job_idx)
+            return launcher.launch(job_overrides, initial_job_idx)
         except FacegraphError as error:
             sys.exit(f"error: {error}")
+        finally:
+            self.stopped_by = launcher.stopped_by

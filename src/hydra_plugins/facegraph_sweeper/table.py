@@ -1,4 +1,4 @@
-"""hydra/sweeper=table: tables and combinations as jobs. Hydra imports this in every program: nothing heavy at the top."""
+"""hydra/sweeper=table: tables and combinations as jobs. Hydra imports this in every program: keep it light."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TableSweeper(Sweeper):
-    """Plans the jobs of a command, hands those that are not done to the launcher, sums up; see facegraph.launch.sweeper."""
+    """Plans the jobs of a command, hands the open ones to the launcher, sums up; see facegraph.launch.sweeper."""
 
     def __init__(self) -> None:
         self._sweep: Any = None

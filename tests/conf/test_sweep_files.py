@@ -1,0 +1,278 @@
+"""Every file under sweeps/: it is a table, its rows compose at every scale, and it has the numbers of its paper."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from facegraph.compose import compose, make
+from facegraph.data.corruption import NONE, Corruption
+from facegraph.entry import offer_data_of_run
+from facegraph.landmarks import LandmarkScheme
+from facegraph.metrics.names import NME, auc_name, failure_rate_name
+from facegraph.sweeps.identity import identity
+from facegraph.sweeps.table import Row, Table, table_from
+from tests.helpers.runs import ROOT, TinyRun, evaluate_run
+
+SWEEPS = ROOT / "sweeps"
+FILES = sorted(p.relative_to(SWEEPS).with_suffix("").as_posix() for p in SWEEPS.glob("*/*.yaml"))
+MEASURES = {NME, failure_rate_name(0.1), auc_name(0.1), auc_name(0.07), "params", "macs", "latency_ms"}
+
+
+@functools.cache
+def table(name: str) -> Table:
+    return table_from(OmegaConf.to_container(OmegaConf.load(SWEEPS / f"{name}.yaml").table))  # type: ignore[arg-type]
+
+
+@functools.cache
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    return compose(overrides)
+
+
+@functools.cache
+def condition_config(overrides: tuple[str, ...]) -> DictConfig:
+    offer_data_of_run([])
+    return compose(overrides, "eval")
+
+
+def config(name: str, row: Row, scale: str) -> DictConfig:
+    """A row's configuration; tables that only differ in what they time share it."""
+    own = table(name)
+    given = (*own.base, f"scale={scale}", *own.at_scale.get(scale, ()), *(row.overrides or ()))
+    given = (*given, *row.at_scale.get(scale, ()))
+    return composed(tuple(override for override in given if not override.startswith("measure_latency=")))
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    values: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
+    return values
+
+
+TRAINED = [(name, row) for name in FILES for row in table(name).trained]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_file_says_what_it_is(name: str) -> None:
+    text = (SWEEPS / f"{name}.yaml").read_text(encoding="utf-8")
+    header = text.split("\nhydra:")[0].splitlines()
+    assert header[0] == "# @package _global_"
+    assert all(line.startswith("# ") for line in header)
+    assert f"python train.py sweeps={name}" in "\n".join(header[:3])
+    assert any(line.startswith("# Cost") for line in header)
+    assert any(line.startswith("# Source") for line in header)
+    own = table(name)
+    assert own.name == name
+    assert own.title
+    assert own.source
+    assert "not measured" in own.cost
+    through_hydra = compose([f"sweeps={name}"])
+    assert table_from(OmegaConf.to_container(through_hydra.table, resolve=True)) == own  # type: ignore[arg-type]
+    assert OmegaConf.load(SWEEPS / f"{name}.yaml").hydra.mode == "MULTIRUN"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_columns_and_values_make_sense(name: str) -> None:
+    own = table(name)
+    assert {column.metric for column in own.columns} <= MEASURES
+    assert len({(c.metric, c.subset, c.normaliser, c.evaluation) for c in own.columns}) == len(own.columns)
+    metrics = {column.name: column.metric for column in own.columns}
+    for row in own.rows:
+        assert row.overrides is not None or row.paper, row.name
+        for column, value in row.paper.items():  # a fraction where per cent is printed would show here
+            low, high = {"nme": (2, 13), "macs": (0.005, 30), "params": (0.5, 200)}.get(metrics[column], (0, 400))
+            assert low <= value <= high, (row.name, column, value)
+            assert not metrics[column].startswith("auc") or 10 <= value <= 100, (row.name, column, value)
+    swept = [p for p in (*own.trained, *own.evaluations) if p.value is not None]
+    assert bool(swept) <= (own.axis is not None)
+    assert own.trained == () or len(own.trained) == 1 or own.baseline is not None or own.evaluations
+
+
+def test_the_pool_of_all_tables_names_every_file() -> None:
+    assert sorted(compose(["sweeps=all"]).tables) == FILES
+
+
+@pytest.mark.parametrize(("name", "row"), TRAINED, ids=lambda p: p if isinstance(p, str) else p.name)
+def test_rows_compose_at_smoke(name: str, row: Row) -> None:
+    cfg = config(name, row, "smoke")
+    assert (cfg.dataset.name, cfg.input_size, cfg.trainer.accelerator) == ("synthetic", 64, "cpu")
+    assert cfg.trainer.max_epochs * cfg.dataset.train_size <= 100
+    assert (cfg.data.num_workers, cfg.data.balancing, cfg.trainer.precision) == (0, None, "32-true")
+    assert cfg.backbone.name == "test_resnet"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_rows_differ(name: str) -> None:
+    rows = table(name).trained
+    assert len({identity(plain(config(name, row, "smoke"))) for row in rows}) == len(rows)
+
+
+# Hydra takes a quarter of a second for each: the quick suite has the first row of each table, and those of Table 2
+LARGER = [
+    pytest.param(name, row, id=f"{name}-{row.name}", marks=() if first else pytest.mark.slow)
+    for name, row in TRAINED
+    for first in [row == table(name).trained[0] or name == "scc/table2_cofw"]
+]
+
+
+@pytest.mark.parametrize(("name", "row"), LARGER)
+def test_rows_are_the_paper_recipe(name: str, row: Row) -> None:
+    cfg = config(name, row, "paper")
+    assert (cfg.backbone.name, cfg.input_size, cfg.trainer.max_epochs) == ("resnet34", 256, 500)
+    assert cfg.data.balancing is not None
+    drawn, full = (make(c.dataset.scheme) for c in (config(name, row, "smoke"), cfg))
+    assert isinstance(full, LandmarkScheme)
+    assert drawn.num_landmarks == full.num_landmarks
+
+
+@pytest.mark.parametrize(("name", "row"), LARGER)
+def test_rows_keep_their_faces_when_small(name: str, row: Row) -> None:
+    cfg, paper = config(name, row, "small"), config(name, row, "paper")
+    assert (cfg.backbone.name, cfg.input_size, cfg.trainer.max_epochs) == ("resnet18", 128, 54)
+    assert (cfg.dataset, cfg.loss, cfg.box) == (paper.dataset, paper.loss, paper.box)
+    assert cfg.head == paper.head
+    assert (cfg.optimizer._target_, cfg.optimizer.lr) == ("torch.optim.AdamW", 2e-3)
+    assert set(cfg.scheduler) == {"_target_", "warmup"}, "settings of another schedule do not fit OneCycle"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if table(name).evaluations])
+def test_conditions_compose(name: str) -> None:
+    own = table(name)
+    shown = {column.evaluation for column in own.columns}
+    assert shown == {condition.name for condition in own.evaluations}
+    for condition in own.evaluations:
+        for scale in ("paper", "smoke"):
+            cfg = condition_config((*condition.overrides, *condition.at_scale.get(scale, ())))
+            if "corruption" in cfg:
+                corruption = make(cfg.corruption)
+                assert isinstance(corruption, Corruption)
+                assert (corruption.description == NONE) <= (condition.value == 0)
+
+
+@pytest.mark.parametrize("option", [p.stem for p in sorted((ROOT / "conf" / "corruption").glob("*.yaml"))])
+def test_corruptions_build_and_default_to_none(option: str) -> None:
+    assert isinstance(make(condition_config((f"corruption={option}",)).corruption), Corruption)
+    assert "corruption" not in condition_config(())
+
+
+CURVES = {
+    "robustness/occlusion": ("corruption.share", [0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+    "robustness/blur": ("corruption.sigma", [0, 1, 2, 4, 8]),
+    "robustness/resolution": ("corruption.side", [256, 128, 64, 32, 16]),
+    "robustness/box_jitter": ("box.shift", [0, 0.05, 0.1, 0.15, 0.2, 0.3]),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_curves_say_the_value_that_they_set(name: str) -> None:
+    key, values = CURVES[name]
+    for condition, value in zip(table(name).evaluations, values, strict=True):
+        cfg = condition_config(condition.overrides)
+        assert OmegaConf.select(cfg, key) == value == condition.value
+        if key == "box.shift":
+            assert list(cfg.box.width) == list(cfg.box.height) == pytest.approx([1 - value, 1 + value])
+            assert cfg.box.around == "landmarks"
+    heads = [config(name, row, "paper").head._target_.rsplit(".", 1)[-1] for row in table(name).trained]
+    assert heads == ["FullyConnectedHead", "GraphHead"]
+    assert table(name).baseline == "fc"
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_curves_start_at_the_clean_test(name: str, tiny_run: TinyRun, tmp_path: Path, no_pictures: None) -> None:
+    """The first condition changes nothing, and the strongest one does."""
+    conditions = table(name).evaluations
+    first, strongest = (
+        evaluate_run(tiny_run.folder, f"output_dir={tmp_path}/{c.name}", *c.overrides).metrics["test"]["last"]["nme"]
+        for c in (conditions[0], conditions[-1])
+    )
+    clean = tiny_run.result.metrics["test"]["last"]["nme"]
+    assert first == pytest.approx(clean, rel=1e-5)
+    assert abs(strongest - clean) > 1e-5 * clean
+
+
+def values(name: str, column: str = "nme") -> dict[str, float]:
+    return {row.name: row.paper[column] for row in table(name).rows if column in row.paper}
+
+
+def test_known_cells() -> None:
+    assert values("scc/table7_topk") == dict(
+        zip(
+            ("k1", "k2", "k3", "k4", "k5", "k10", "k20", "k40", "k97"),
+            (4.44, 4.43, 4.40, 4.46, 4.50, 4.59, 4.69, 4.71, 4.75),
+            strict=True,
+        )
+    )
+    assert list(values("scc/table5_components").values()) == [5.95, 4.64, 4.53, 4.52, 4.47, 4.40]
+    assert values("scc/table6_features") == {"f5": 4.64, "f45": 4.57, "f345": 4.53, "f2345": 4.56}
+    assert values("scc/table6_attention") == {"self": 4.61, "semantic": 4.53}
+    assert values("scc/table1_wflw", "fr")["scc"] == 2.88
+    assert values("scc/table1_wflw", "nme_pose")["decafa"] == 8.11
+    assert values("scc/table2_cofw", "cofw68_nme")["ours_300w_cofw68"] == 4.18
+    assert values("scc/table4_efficiency", "macs")["scc"] == 5.165
+    assert values("fan/ablation", "w300")["4.1"] == 68.3
+    assert values("dpr/stages", "auc")["both"] == 51.36
+    assert values("musica/patches_and_iterations", "macs")["m49_n98_i3"] == pytest.approx(0.06996)
+
+
+def test_the_best_cells_are_those_that_the_papers_print_bold() -> None:
+    lowest = {
+        ("scc/table1_wflw", "nme"): "scc",
+        ("scc/table2_cofw", "cofw_nme"): "ours_cofw",
+        ("scc/table3_300w", "common"): "hrnet",
+        ("scc/table3_300w", "full"): "scc",
+        ("scc/table7_topk", "nme"): "k3",
+        ("scc/table8_loss", "nme"): "softwing_0.2",
+        ("scc/table6_features", "nme"): "f345",
+        ("scc/table4_efficiency", "params"): "scc",
+    }
+    for (name, column), row in lowest.items():
+        cells = values(name, column)
+        assert min(cells, key=cells.__getitem__) == row, (name, column)
+
+
+def test_tables_share_the_cells_of_shared_rows() -> None:
+    """The full model is one number, whichever table prints it, and so are the rows that two tables have."""
+    full = [values("scc/table1_wflw")["scc"], values("scc/table5_components")["full"], values("scc/table7_topk")["k3"]]
+    assert {*full, values("scc/table4_efficiency")["scc"], values("cross/all_systems")["scc"]} == {4.40}
+    shared = {
+        "scc/table1_wflw": "scc",
+        "scc/table5_components": "full",
+        "scc/table7_topk": "k3",
+        "cross/all_systems": "scc",
+        "robustness/blur": "gcn",
+    }
+    assert len({identity(plain(config(name, table(name).row(row), "smoke"))) for name, row in shared.items()}) == 1
+    pairs = (("gcn_l1", "f5"), ("gcn_attention_l1", "f345"))
+    for component, level in pairs:
+        assert values("scc/table5_components")[component] == values("scc/table6_features")[level]
+        rows = table("scc/table5_components").row(component), table("scc/table6_features").row(level)
+        first, second = (
+            config("scc/table5_components", rows[0], "smoke"),
+            config("scc/table6_features", rows[1], "smoke"),
+        )
+        assert identity(plain(first)) == identity(plain(second))
+
+
+def test_table_2_scores_each_model_where_it_belongs() -> None:
+    cofw = table("scc/table2_cofw")
+    scored = {row.name: [condition.name for condition in cofw.evaluations_of(row)] for row in cofw.trained}
+    assert scored == {"ours_cofw": ["cofw"], "ours_300w_cofw68": ["cofw68"]}
+    assert {row.name: config(cofw.name, row, "paper").dataset.name for row in cofw.trained} == {
+        "ours_cofw": "cofw",
+        "ours_300w_cofw68": "300w",
+    }
+
+
+def test_loss_rows_set_what_their_labels_say() -> None:
+    for row in table("scc/table8_loss").trained:
+        loss = config("scc/table8_loss", row, "smoke").loss
+        assert loss._target_.rsplit(".", 1)[-1].lower() == (row.series or row.label).lower()
+        assert row.value is None or loss.epsilon == row.value
+
+
+def test_no_folder_is_left_out() -> None:
+    assert [Path(p).name for p in SWEEPS.glob("*.yaml")] == ["all.yaml"]
+    assert {p.parent.parent for p in SWEEPS.rglob("*/*.yaml")} == {SWEEPS}

@@ -1,0 +1,145 @@
+"""Processes on slots, with tiny programs as jobs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from facegraph.launch.pool import Outcome, Pool, Task
+from facegraph.launch.slots import Slot
+from tests.helpers.processes import alive, wait_for
+
+TIMED = """
+import json, os, sys, time
+began = time.monotonic()
+time.sleep(0.8)
+print(json.dumps([began, time.monotonic(), os.environ["CUDA_VISIBLE_DEVICES"]]))
+"""
+
+
+class Events:
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def started(self, task: Task, slot: Slot) -> None:
+        self.seen.append(("started", task.key))
+
+    def ended(self, task: Task, outcome: Outcome) -> None:
+        self.seen.append(("ended", task.key))
+
+    def stopping(self, signum: int) -> None:
+        self.seen.append(("stopping", str(signum)))
+
+    def tick(self) -> None: ...
+
+
+def python(folder: Path, key: str, code: str, env: Mapping[str, str] | None = None) -> Task:
+    return Task(key, [sys.executable, "-c", code], folder / key, folder / key / "job.log", env or {})
+
+
+def printed(task: Task) -> list[str]:
+    """What the last attempt printed."""
+    lines = task.log.read_text().splitlines()
+    return lines[max(i for i, line in enumerate(lines) if line.startswith("$ ")) + 1 : -1]
+
+
+def slots(count: int) -> list[Slot]:
+    return [Slot(index, (str(index),), 1) for index in range(count)]
+
+
+def test_as_many_jobs_at_once_as_slots_each_with_its_own_gpu(tmp_path: Path) -> None:
+    tasks = [python(tmp_path, f"job{number}", TIMED) for number in range(5)]
+    events = Events()
+    outcomes = Pool(slots(2)).run(tasks, events)
+    assert {key: outcome.exit_code for key, outcome in outcomes.items()} == {task.key: 0 for task in tasks}
+    spans = [json.loads(task.log.read_text().splitlines()[-2]) for task in tasks]
+    overlaps = [(a, b) for i, a in enumerate(spans) for b in spans[i + 1 :] if a[0] < b[1] and b[0] < a[1]]
+    assert overlaps, "nothing ran at the same time"
+    assert all(a[2] != b[2] for a, b in overlaps), "two jobs were on one GPU at once"
+    assert max(sum(a[0] <= b[0] < a[1] for a in spans) for b in spans) == 2
+    assert [key for event, key in events.seen if event == "started"] == [task.key for task in tasks]
+
+
+def test_a_failing_job_stops_no_other(tmp_path: Path) -> None:
+    tasks = [
+        python(tmp_path, "fails", "raise SystemExit(3)"),
+        Task("absent", [str(tmp_path / "no program")], tmp_path / "absent", tmp_path / "absent/job.log"),
+        python(tmp_path, "killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
+        python(tmp_path, "works", "print('fine')"),
+    ]
+    outcomes = Pool(slots(1)).run(tasks, Events())
+    assert [outcomes[task.key].exit_code for task in tasks] == [3, None, -9, 0]
+    assert "no program" in outcomes["absent"].error
+    assert printed(tasks[3]) == ["fine"]
+    assert not any(outcome.stopped for outcome in outcomes.values())
+
+
+def test_every_attempt_is_added_to_the_log_with_a_header(tmp_path: Path) -> None:
+    task = python(tmp_path, "job", "import sys; sys.stdout.write('half a line'); sys.stderr.write(' and more')")
+    for _ in range(2):
+        Pool(slots(1)).run([task], Events())
+    text = task.log.read_text()
+    headers = [line for line in text.splitlines() if line.startswith("===== attempt ")]
+    assert [header.split(",")[0] for header in headers] == ["===== attempt 1", "===== attempt 2"]
+    assert all("gpu 0" in header for header in headers)
+    assert text.count("half a line and more") == 2
+    assert text.count(f"$ {sys.executable} -c ") == 2
+    assert text.count("exit code 0 after") == 2
+
+
+def test_a_job_is_a_program_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = {
+        "LOCAL_RANK", "RANK", "WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_NTASKS",
+        "SLURM_JOB_ID", "TORCHELASTIC_RUN_ID", "FACEGRAPH_OUTPUT_DIR", "PL_GLOBAL_SEED", "PL_SEED_WORKERS",
+    }  # fmt: skip
+    for name in foreign:
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    monkeypatch.setenv("KEPT", "yes")
+    code = "import json, os, sys; print(json.dumps([dict(os.environ), sys.stdin.read(), os.getpgrp() == os.getpid()]))"
+    task = python(tmp_path, "job", code, env={"ADDED": "too"})
+    Pool([Slot(0, None, 3)]).run([task], Events())
+    environment, stdin, leads_its_group = json.loads(printed(task)[0])
+    assert not foreign & set(environment)
+    assert environment["KEPT"] == "yes"
+    assert environment["ADDED"] == "too"
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert environment["OMP_NUM_THREADS"] == "3"
+    assert stdin == ""
+    assert leads_its_group
+
+
+def test_processes_that_a_job_leaves_behind_end_with_it(tmp_path: Path) -> None:
+    code = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid)
+raise SystemExit(1)
+"""
+    task = python(tmp_path, "job", code)
+    began = time.monotonic()
+    Pool(slots(1)).run([task], Events())
+    lines = task.log.read_text().splitlines()
+    child = int(next(line for line in lines if line.isdigit()))
+    assert wait_for(lambda: not alive(child), 2)
+    assert time.monotonic() - began < 20
+
+
+def test_an_error_of_the_observer_leaves_no_job_behind(tmp_path: Path) -> None:
+    task = python(tmp_path, "job", "import os, time; print(os.getpid()); time.sleep(60)")
+
+    class Broken(Events):
+        def tick(self) -> None:
+            if len(task.log.read_text().splitlines()) > 2:
+                raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        Pool(slots(1)).run([task], Broken())
+    assert not alive(int(printed(task)[0]))

@@ -1,0 +1,124 @@
+"""Whole sweeps as a user runs them: killed, continued, extended, with a row that cannot work."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from facegraph.records import RunResult, read_predictions
+from facegraph.sweeps.manifest import read_sweep
+from facegraph.sweeps.status import FAILED, read_failure, state
+from tests.helpers.runs import ROOT, environment, python
+
+SMALL = ("scale=smoke", "dataset.train_size=16", "dataset.test_size=4", "trainer.max_epochs=3")
+
+
+def sweep(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return python(ROOT / "train.py", "-m", *SMALL, f"sweep_dir={folder}", *overrides, folder=folder.parent)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def alive(folder: Path) -> list[int]:
+    """Processes that were told to write into a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_a_row_that_cannot_work_stops_no_other_and_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    done = sweep(folder, "head.top_k=3,99,1", "trainer.max_epochs=1")
+    assert done.returncode == 1
+    (swept,) = read_sweep(folder)
+    by_row = {job.row: job for job in swept.jobs}
+    failure = read_failure(by_row["head.top_k=99"].folder(folder))
+    assert state(by_row["head.top_k=99"].folder(folder)) == FAILED
+    assert failure is not None
+    assert failure.kind == "settings"
+    assert "top_k=99 is out of range" in done.stdout
+    for row in ("head.top_k=3", "head.top_k=1"):
+        assert RunResult.read(by_row[row].folder(folder)).protocol.epochs == 1
+    assert "2 of 3 jobs are done" in done.stdout
+
+
+def test_again_skips_what_is_done_and_adds_rows_and_seeds(tmp_path: Path) -> None:
+    folder = tmp_path / "sweep"
+    assert sweep(folder, "head.top_k=1,2", "seed=0", "trainer.max_epochs=1").returncode == 0
+    (before,) = read_sweep(folder)
+    results = {job.identity: (job.folder(folder) / "result.json").stat().st_mtime_ns for job in before.jobs}
+    more = sweep(folder, "head.top_k=1,3", "seed=0,1", "trainer.max_epochs=1")
+    assert more.returncode == 0
+    assert "4 jobs in" in more.stdout
+    assert "1 of them done already" in more.stdout
+    (after,) = read_sweep(folder)
+    assert {(job.row, job.seed) for job in after.jobs} == {
+        ("head.top_k=1", 0), ("head.top_k=1", 1), ("head.top_k=2", 0), ("head.top_k=3", 0), ("head.top_k=3", 1),
+    }  # fmt: skip
+    for name, written in results.items():
+        assert (folder / "jobs" / name / "result.json").stat().st_mtime_ns == written
+
+
+def test_several_devices_in_one_process_are_refused(tmp_path: Path) -> None:
+    done = sweep(tmp_path / "sweep", "head.top_k=1,3", "trainer=ddp", "trainer.devices=2", "hydra/launcher=basic")
+    assert done.returncode != 0
+    assert "Use hydra/launcher=local or hydra/launcher=slurm, or trainer.devices=1" in done.stderr
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to look for processes left over")
+@pytest.mark.timeout(900)
+def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
+    """At random moments: while it plans, while jobs start, train, test and write."""
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    rows = ("head.top_k=1,3", "seed=0,1", "trainer.max_epochs=12", "dataset.train_size=40")
+    started = time.monotonic()
+    assert sweep(quiet, *rows).returncode == 0
+    whole = time.monotonic() - started
+    chance, epochs = random.Random(5), 0
+    command = [sys.executable, ROOT / "train.py", "-m", *SMALL, *rows, f"sweep_dir={killed}"]
+    for _ in range(5):
+        process = subprocess.Popen(list(map(str, command)), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0.25, 0.75) * whole)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 5
+        while alive(killed) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not alive(killed), "jobs outlived their launcher"
+    assert sweep(killed, *rows).returncode == 0
+    (expected,), (found,) = read_sweep(quiet), read_sweep(killed)
+    assert found.jobs == expected.jobs
+    for job in expected.jobs:
+        ours, theirs = job.folder(killed), job.folder(quiet)
+        for name, value in weights(theirs).items():
+            assert torch.equal(value, weights(ours)[name]), (job, name)
+        assert read_predictions(theirs).equals(read_predictions(ours))
+        assert RunResult.read(theirs).metrics == RunResult.read(ours).metrics
+        epochs += sum(trained_epochs(log) for log in ours.glob("log*/metrics.csv"))
+    # an epoch that a kill cut short is trained again, no other: at most one per job at work and kill
+    assert 4 * 12 <= epochs <= 4 * 12 + 5 * 2
+
+
+def trained_epochs(log: Path) -> int:
+    """Epochs that one process finished, from the curve that it logged."""
+    import pandas as pd
+
+    table = pd.read_csv(log)
+    return int(table["val/nme"].notna().sum()) if "val/nme" in table else 0

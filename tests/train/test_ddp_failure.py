@@ -1,0 +1,163 @@
+"""Processes of one run end together: when one dies, the others do within seconds, and what it said is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facegraph import ddp
+from facegraph.ddp import WatchedDDP, WatchingLauncher
+from facegraph.errors import ConfigError, ProcessError
+from facegraph.sweeps.failures import KILLED, OTHER
+from facegraph.sweeps.status import read_failure
+from tests.helpers.runs import ROOT, environment, tiny_overrides
+
+
+class Cluster:
+    """As Lightning's, where something else has started the processes."""
+
+    creates_processes_externally = True
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        assert (num_devices, num_nodes) == (2, 1)
+
+
+@pytest.fixture
+def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchingLauncher]:
+    monkeypatch.setattr(ddp, "_LAST_WORDS", 0.5)
+    monkeypatch.setattr(ddp, "_STUCK", 0.2)
+    monkeypatch.setattr(ddp, "_POLL", 0.02)
+    launcher = WatchingLauncher(Cluster(), num_processes=2, num_nodes=1)  # type: ignore[arg-type]
+    launcher.procs = [subprocess.Popen(["sleep", "60"])]
+    yield launcher
+    for process in launcher.procs:
+        process.kill()
+        process.wait()
+
+
+def lose_connection() -> None:
+    raise RuntimeError("Connection closed by peer")
+
+
+def test_a_lost_connection_is_explained_by_the_process_that_died(launcher: WatchingLauncher) -> None:
+    launcher.procs[0].kill()
+    with pytest.raises(ProcessError, match=r"rank 1 was ended by SIGKILL.*memory.*resume=") as caught:
+        launcher.launch(lose_connection)
+    assert "Connection closed" in str(caught.value.__cause__)
+    launcher.procs = [subprocess.Popen(["false"])]
+    with pytest.raises(ProcessError, match=r"rank 1 ended with exit code 1.*what it said is above"):
+        launcher.launch(lose_connection)
+
+
+def test_other_errors_stay_what_they_are(launcher: WatchingLauncher) -> None:
+    with pytest.raises(RuntimeError, match="Connection closed by peer"):
+        launcher.launch(lose_connection)  # nobody died
+    launcher.procs[0].kill()
+    with pytest.raises(ZeroDivisionError):
+        launcher.launch(lambda: 1 / 0)
+    assert launcher.launch(lambda: 5) == 5
+
+
+def test_a_process_that_hangs_leaves_as_the_dead_one_did(
+    launcher: WatchingLauncher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(ddp, "_leave_after", lambda seconds, code: left.append(code))
+    other = subprocess.Popen(["sleep", "60"])
+    launcher.procs[0].kill()
+    ddp._leave_with([launcher.procs[0], other])
+    assert left == [-9]
+    assert other.wait(5) == -9
+    assert "rank 1 was ended by SIGKILL" in capsys.readouterr().err
+    ddp._leave_with([subprocess.Popen(["true"])])
+    assert left == [-9]
+
+
+def test_nothing_is_left_running(launcher: WatchingLauncher) -> None:
+    launcher._end_children()
+    assert launcher.procs[0].poll() == -9
+
+
+def test_a_process_leaves_after_the_one_that_started_it(
+    launcher: WatchingLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(ddp, "_leave_after", lambda seconds, code: left.append(code))
+    with ddp._named_as_parent():
+        monkeypatch.setattr(os, "getppid", lambda: os.getpid() + 1)
+        ddp._leave_with_parent()
+        os.environ[ddp._STARTED_BY] = ""
+    assert left == [1]
+    assert ddp._STARTED_BY not in os.environ
+
+
+def test_no_time_to_wait_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"timeout_minutes=0 must be above 0"):
+        WatchedDDP(timeout_minutes=0)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of living processes that name a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder) in line:
+            found.append(line)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes under /proc")
+@pytest.mark.parametrize(
+    ("dies", "said", "code", "kept"),
+    [
+        ("1:fail", "this rank fails on purpose", 1, (OTHER, "RuntimeError: this rank fails on purpose")),
+        ("1:kill", "rank 1 was ended by SIGKILL", 1, (KILLED, "rank 1 was ended by SIGKILL")),
+        ("0:fail", "this rank fails on purpose", 1, (OTHER, "RuntimeError: this rank fails on purpose")),
+        ("0:kill", "dies at", -9, None),
+    ],
+)
+def test_a_run_of_which_one_process_dies(
+    dies: str, said: str, code: int, kept: tuple[str, str] | None, tmp_path: Path
+) -> None:
+    """As a job of a sweep, which keeps why it failed."""
+    folder = tmp_path / "run"
+    overrides = tiny_overrides(
+        folder, "trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=4", "sweep.identity=of_a_test"
+    )
+    script = ROOT / "tests" / "helpers" / "dying_train.py"
+    output = tmp_path / "output"
+    with open(output, "w") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(script), *overrides],
+            cwd=tmp_path,
+            env=environment() | {"DIES": dies, "PYTHONPATH": str(ROOT)},
+            stdout=file,
+            stderr=file,
+        )
+        assert process.wait(240) == code, output.read_text()[-3000:]
+    ended = time.time()
+    text = output.read_text()
+    died = re.search(r"dies at ([\d.]+)", text)
+    assert died is not None, text[-3000:]
+    assert ended - float(died.group(1)) < 30
+    assert said in text
+    if kept is None:
+        while processes_of(tmp_path) and time.time() < ended + 20:
+            time.sleep(0.1)
+    else:
+        failure = read_failure(folder)
+        assert failure is not None
+        assert failure.kind == kept[0]
+        assert kept[1] in failure.message
+    assert processes_of(tmp_path) == []
