@@ -20,10 +20,11 @@ DRAWN = tuple(f"dataset.{size}" for size in ("train_size=12", "test_size=5", "im
 
 # dataset.root is filled in where crops are used
 RUNS = {
-    "plain": "head=gcn loss=l1 augment=none optimizer=sgd scheduler=constant logger=tensorboard trainer=cpu",
+    "plain": "head=gcn loss=l1 augment=none optimizer=sgd scheduler=constant logger=tensorboard trainer=cpu "
+    "lr_rule=linear lr_rule.reference=8",
     "released": "head=gcn_released loss=l2 augment=paper scheduler=cosine callbacks=ema logger=wandb "
-    "backbone=mobilenetv3_small",
-    "fc": "head=fc loss=smooth_l1 augment=light optimizer=adamw scheduler=one_cycle logger=csv callbacks=default "
+    "backbone=mobilenetv3_small lr_rule=sqrt lr_rule.reference=8",
+    "fc": "head=fc loss=smooth_l1 augment=light optimizer=adamw lr_rule=none scheduler=one_cycle logger=csv callbacks=default "
     "backbone=resnet50 model=regressor dataset=synthetic trainer=default",
     "own faces": "dataset=crops loss=wing loss.relative_weight=1 scheduler=multistep backbone=resnet34 "
     "dataset.scheme.name_or_path=ibug68",
@@ -36,6 +37,8 @@ RUNS = {
     "own boxes": "dataset=cofw box=official-or-landmarks",
     "wflw": "dataset=wflw box=official",
     "300w prepared": "dataset=300w",
+    "small": "scale=small head=fc",
+    "smoke": "scale=smoke scheduler=multistep_released",
 } | {
     # one experiment runs at its own backbone, the others are deltas that a smaller one serves as well
     p.stem: f"experiment={p.stem}"
@@ -49,6 +52,10 @@ ELSEWHERE = {
     "debug/fast": "all runs here",
     "backbone/tiny": "default, run 'plain'",
     "dataset/cofw68": "test_cross_data_set",
+    "scale/paper": "default",
+    "corruption/occlusion": "tests/data/test_corruption.py",
+    "corruption/blur": "tests/conf/test_sweep_files.py",
+    "corruption/resolution": "tests/conf/test_sweep_files.py",
 }
 
 

@@ -44,7 +44,9 @@ def main() -> None:
         return step(self, batch, batch_idx)
 
     LandmarkTask.training_step = dying  # type: ignore[method-assign]
-    runpy.run_path(str(Path(__file__).resolve().parents[2] / "train.py"), run_name="__main__")
+    script = Path(__file__).resolve().parents[2] / "train.py"
+    # unlike runpy.run_path this leaves sys.argv[0] alone, by which the further processes are started
+    exec(compile(script.read_text(), str(script), "exec"), {"__name__": "__main__", "__file__": str(script)})
 
 
 if __name__ == "__main__":

@@ -258,3 +258,20 @@ def test_a_sweep_that_has_just_begun_has_no_figures_but_the_published_curve(tmp_
 
 def test_write_figure_makes_folders(tmp_path: Path) -> None:
     assert write_figure(new_figure(), tmp_path / "a" / "b").is_file()
+
+
+def test_the_swept_column_is_the_one_that_rows_have(tmp_path: Path) -> None:
+    rows = topk_table().to_dict()["rows"]
+    for k, row in enumerate(("k1", "k3", "k5")):
+        rows[row] |= {"paper": {"occlusion": 5.0 + k}, "overrides": None}
+    table = topk_table(rows={**rows, "own": {"label": "own", "overrides": ["x=1"]}}, baseline="own")
+    write_sweep(tmp_path, table, seeds=(0,))
+    report = sweep_reports(tmp_path)[0]
+    column = sweep_figures._most_known(report)
+    assert column is not None
+    assert column.name == "occlusion"
+    del rows["k3"], rows["k5"]  # one value makes no curve
+    write_sweep(
+        tmp_path / "one", topk_table(rows={**rows, "own": {"label": "own", "overrides": ["x=1"]}}, baseline="own")
+    )
+    assert sweep_figures._swept(sweep_reports(tmp_path / "one")[0], tmp_path / "out") == []

@@ -33,8 +33,8 @@ ALLOWED = {
     "data": {"geometry", "locking", *BASE},
     "records": {"metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {
-        "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores", "errors",
-        "landmarks", "viz",
+        "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores",
+        "errors", "landmarks", "viz",
     },
     "viz": {"errors", "landmarks", "geometry.affine"},
     "viz_numbers": {"viz", "errors", "landmarks"},

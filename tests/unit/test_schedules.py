@@ -103,7 +103,7 @@ def test_a_rule_needs_a_batch_to_compare_with(rule: type) -> None:
 
 
 def configured(rule: LearningRateRule | None, schedule: Schedule) -> list[list[float]]:
-    """Rates by step and parameter group of a task with batches of 8 on 2 processes, 3 accumulated: 2 epochs of 10 steps."""
+    """Rates by step and group in 2 epochs of 10 steps, with batches of 8 on 2 processes, 3 accumulated."""
 
     def optimizer(parameters: object) -> torch.optim.Optimizer:
         weight, bias = parameters  # type: ignore[misc]

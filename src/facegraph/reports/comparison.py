@@ -121,10 +121,14 @@ def compare(a: Scores, b: Scores) -> Comparison:
     if "test_hash" in cards or set(a.faces.ids) != set(b.faces.ids):
         where = [f"{s.result.protocol.dataset} {s.result.protocol.split} ({len(s.faces.ids)} faces)" for s in (a, b)]
         hashes = [s.result.protocol.test_hash for s in (a, b)]
+        why = (
+            f"test_hash {hashes[0]} and {hashes[1]}, so these are not the same faces or not the same annotations"
+            if hashes[0] != hashes[1]
+            else "of one test set, of which one run scored a part only, as debug=fast does"
+        )
         raise DataError(
-            f"{a.folder} was scored on {where[0]} and {b.folder} on {where[1]}: test_hash {hashes[0]} and {hashes[1]}, "
-            "so these are not the same faces or not the same annotations. Score one of the runs on the other's data "
-            "set with eval.py and compare the folder that it writes."
+            f"{a.folder} was scored on {where[0]} and {b.folder} on {where[1]}: {why}. Score one of the runs on the "
+            "other's data set with eval.py and compare the folder that it writes."
         )
     if a.normaliser != b.normaliser:
         raise DataError(

@@ -63,7 +63,7 @@ def plot_ceds(errors: Mapping[str, np.ndarray], threshold: float, path: Path, no
         DataError: no label, or a label without errors. ConfigError: threshold is not above zero.
     """
     _refuse_nothing(errors, "error distributions")
-    figure = new_figure(8.4 if len(errors) > 6 else 6.8)
+    figure = new_figure(8.4 if len(errors) > 5 else 6.8)
     axes = figure.add_subplot()
     for i, (label, values) in enumerate(errors.items()):
         area, failures = 100 * auc(values, threshold), 100 * failure_rate(values, threshold)
@@ -105,7 +105,7 @@ def plot_curves(
     labels = list(dict.fromkeys(curve.label for curve in (*ours, *published)))
     styles = {label: style_of(i) for i, label in enumerate(labels)}
     panels = [drawn, printed] if _apart(drawn, printed) else [[*drawn, *printed]]
-    figure = new_figure((7.6 if len(panels) == 1 else 10.4) + (1.6 if len(labels) > 6 else 0.0))
+    figure = new_figure((7.6 if len(panels) == 1 else 10.4) + (1.6 if len(drawn) + len(printed) > 5 else 0.0))
     for i, curves in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), i + 1)
         value_axis(axes, np.concatenate([c.x for c in (*drawn, *printed)]))
@@ -165,7 +165,7 @@ def plot_training(curves: Mapping[str, Sequence[tuple[np.ndarray, np.ndarray]]],
     """
     known = {label: [c for c in seeds if len(c[0])] for label, seeds in curves.items()}
     _refuse_nothing([c for seeds in known.values() for c in seeds], "training curves")
-    figure = new_figure(8.4 if len(known) > 6 else 6.8)
+    figure = new_figure(8.4 if len(known) > 5 else 6.8)
     axes = figure.add_subplot()
     for i, (label, seeds) in enumerate(known.items()):
         style = style_of(i)

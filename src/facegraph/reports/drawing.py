@@ -22,7 +22,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 PUBLISHED = "0.45"
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 _MARKERS = "osD^vPX*"
-_LEGEND_INSIDE = 6
+_LEGEND_INSIDE = 5
 _SHORTEST_TICK = 0.035  # of the axis: labels of ticks that are closer would touch
 
 

@@ -80,7 +80,7 @@ def _fitting(report: Report, columns: Sequence[Column], titled: bool, width: int
 
 
 def unfinished(report: Report) -> list[tuple[str, int | None, str]]:
-    """(label of the row, seed, why) of each training that is not done; of a row that the sweep left out without seed."""
+    """(label of the row, seed, why) of each training that is not done; no seed for a row that the sweep left out."""
     found: list[tuple[str, int | None, str]] = []
     for row in report.trained:
         if not row.trainings:

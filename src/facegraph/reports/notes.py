@@ -62,9 +62,8 @@ def _mixed(mixed: Sequence[Deviation], labels: Mapping[str, str]) -> list[Note]:
 
 def _statistics(table: Table, trainings: Mapping[str, Sequence[Training]], checkpoint: str) -> str:
     most = max((len(found) for found in trainings.values()), default=0)
-    spread = (
-        "± is the standard deviation over seeds (n - 1). " if most > 1 else "One seed: no spread over seeds is known. "
-    )
+    spreads = ("", "One seed: no spread over seeds is known. ", "± is the standard deviation over seeds (n - 1). ")
+    spread = spreads[min(most, 2)]
     text = (
         f"Checkpoint {checkpoint}. {spread}Intervals cover the choice of test faces (95 %, {RESAMPLES:,} resamples of "
         "faces, seeds averaged per face), not the choice of seeds."

@@ -177,5 +177,5 @@ def _columns(result: RunResult) -> tuple[Column, ...]:
     subsets = [name for name, found in summary["subsets"].items() if found["count"]]
     return (
         *(Column(metric, measure_text(metric), metric) for metric in metrics),
-        *(Column(f"nme/{name}", name, NME, subset=name) for name in subsets),
+        *(Column(f"nme/{name}", f"NME {name}", NME, subset=name) for name in subsets),
     )

@@ -69,8 +69,8 @@ def primary_column(report: Report) -> Column | None:
 
 def _swept(report: Report, folder: Path) -> list[Drawn]:
     """NME against the value that rows sweep, with the published curve."""
-    column = primary_column(report)
-    if column is None or len({r.row.value for r in report.rows} - {None}) < 2:
+    column = _most_known(report)
+    if column is None:
         return []
     series = dict.fromkeys(r.row.series for r in report.rows if r.row.value is not None)
     by_series = {s: [r for r in report.rows if r.row.value is not None and r.row.series == s] for s in series}
@@ -82,12 +82,24 @@ def _swept(report: Report, folder: Path) -> list[Drawn]:
         Curve(label, _values(rows), _numbers(r.cells[column.name].paper for r in rows), published=True)
         for label, rows in lines.items()
     ]
-    if not any(np.isfinite(c.y).any() for c in (*ours, *paper)):
+    if not any(np.isfinite(c.y + c.x).sum() > 1 for c in (*ours, *paper)):
         return []
     axis = report.table.axis or "swept value"
     path = plot_curves(ours, paper, axis, heading(column), folder / "swept", report.table.title)
     bars = _OVER_SEEDS if seeds else _OVER_FACES
     return [Drawn(path, f"{column.label} against {axis}; {bars}. Published values are those of {report.table.source}.")]
+
+
+def _most_known(report: Report) -> Column | None:
+    """The NME of the runs' own test that most of the rows with a swept value have, measured or published."""
+    columns = [c for c in report.columns if c.metric == NME and c.evaluation is None]
+
+    def known(column: Column) -> int:
+        cells = [r.cells[column.name] for r in report.rows if r.row.value is not None]
+        return sum((c.mean is not None) + (c.paper is not None) for c in cells)
+
+    # of equally known ones the one over all faces
+    return max(columns, key=lambda c: (known(c), c.subset is None), default=None)
 
 
 def _conditions(report: Report, folder: Path) -> list[Drawn]:
