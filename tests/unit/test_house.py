@@ -45,8 +45,6 @@ ALLOWED = {
     "batch_norm": {"errors"},
     "ddp": {"errors"},
     "callbacks": {"task", "structures", "errors"},
-    "batch_norm": {"errors"},
-    "ddp": {"errors"},
     "checkpoint": {"callbacks", "task", "records", *BASE},
     "compose": {"data", "task", "graph", "geometry", *BASE},
     "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},

@@ -26,7 +26,10 @@ def compare(
     checkpoint: Annotated[str, typer.Option(help="last or best.")] = "last",
     norm: Annotated[str | None, typer.Option(help="Distance to divide errors by; default: the runs' own.")] = None,
 ) -> None:
-    """Where does run B beat run A: subsets, landmarks, faces, with a paired test. A page, figures and csv."""
+    """Where one run is better than another: subsets, landmarks, faces.
+
+    Prints differences with intervals and paired tests, and writes a page, figures and csv into a new folder.
+    """
     guarded(lambda: _compare(run_a, run_b, out, checkpoint, norm))
 
 
