@@ -339,7 +339,7 @@ def _provenance(
     test_seconds: float,
 ) -> Provenance:
     # before the multiply-adds are counted, which moves the model to the CPU
-    latency = latency_ms(model, cfg.input_size, trainer.strategy.root_device) if cfg.get("measure_latency") else None
+    latency = latency_ms(model, cfg.input_size, trainer.strategy.root_device) if train_seconds else None
     return collect_provenance(
         device=_device_name(trainer),
         overrides=_overrides(),

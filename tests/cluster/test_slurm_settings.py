@@ -111,6 +111,7 @@ PRINT_SLURM = "import os; print(sorted(k for k in os.environ if k.startswith('SL
 def test_only_several_processes_know_of_slurm(
     processes: int, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("SLURM_CONF", raising=False)
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS", "2")
     a_job(tmp_path, PRINT_SLURM, processes)()

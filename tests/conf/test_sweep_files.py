@@ -40,11 +40,11 @@ def condition_config(overrides: tuple[str, ...]) -> DictConfig:
 
 
 def config(name: str, row: Row, scale: str) -> DictConfig:
-    """A row's configuration; tables that only differ in what they time share it."""
+    """A row's configuration."""
     own = table(name)
     given = (*own.base, f"scale={scale}", *own.at_scale.get(scale, ()), *(row.overrides or ()))
     given = (*given, *row.at_scale.get(scale, ()))
-    return composed(tuple(override for override in given if not override.startswith("measure_latency=")))
+    return composed(given)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

@@ -54,8 +54,8 @@ ALLOWED = {
     "tracking": {"data", "metrics.names", "records", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "errors"},
     "run": {
-        "batch_norm", "checkpoint", "callbacks", "compose", "complexity", "data", "graph", "metrics", "progress", "records", "results",
-        "task", "tracking", *BASE,
+        "batch_norm", "checkpoint", "callbacks", "compose", "complexity", "data", "graph", "metrics", "progress",
+        "records", "results", "task", "tracking", *BASE,
     },
     "job": {"checkpoint", "compose", "entry", "launch.orphan", "locking", "records", "run", "sweeps", *BASE},
     "launch": {"checkpoint", "compose", "locking", "records", "run", "sweeps", *BASE},

@@ -26,7 +26,8 @@ class Provenance:
     commit and dirty are None outside a git checkout of facegraph. versions: package -> version. device: name
     of the accelerator or "cpu". overrides: the command's Hydra overrides. started_at: ISO 8601 with offset.
     seed: of the run. params: trainable numbers of the model. macs: multiply-adds of one face, None if not counted.
-    latency_ms: median time of one face on the device, None if not measured (measure_latency=true).
+    latency_ms: median time of one face on the training device, float32, None after eval.py. Other jobs on
+    the device make it longer.
     """
 
     facegraph_version: str

@@ -25,7 +25,6 @@ VOLATILE = (
     "data.num_workers",
     "trainer.log_every_n_steps",
     "trainer.enable_model_summary",
-    "measure_latency",
 )
 _LENGTH = 12
 
