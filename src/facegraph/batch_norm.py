@@ -119,13 +119,13 @@ class _SumOverProcesses(torch.autograd.Function):
     """All-reduce with a gradient: the loss of every process depends on every process's summand."""
 
     @staticmethod
-    def forward(ctx: Any, summand: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, summand: Tensor) -> Tensor:
         total = summand.clone()
         dist.all_reduce(total)
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total

@@ -24,8 +24,8 @@ RUNS = {
     "lr_rule=linear lr_rule.reference=8",
     "released": "head=gcn_released loss=l2 augment=paper scheduler=cosine callbacks=ema logger=wandb "
     "backbone=mobilenetv3_small lr_rule=sqrt lr_rule.reference=8",
-    "fc": "head=fc loss=smooth_l1 augment=light optimizer=adamw lr_rule=none scheduler=one_cycle logger=csv callbacks=default "
-    "backbone=resnet50 model=regressor dataset=synthetic trainer=default",
+    "fc": "head=fc loss=smooth_l1 augment=light optimizer=adamw scheduler=one_cycle logger=csv callbacks=default "
+    "lr_rule=none backbone=resnet50 model=regressor dataset=synthetic trainer=default",
     "own faces": "dataset=crops loss=wing loss.relative_weight=1 scheduler=multistep backbone=resnet34 "
     "dataset.scheme.name_or_path=ibug68",
     "overfit": "dataset=synthetic loss=softwing backbone=resnet18 debug=overfit trainer.max_epochs=1 "

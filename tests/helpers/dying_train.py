@@ -6,7 +6,6 @@ The processes that a run starts for its other devices repeat its command, so a t
 from __future__ import annotations
 
 import os
-import runpy
 import signal
 import time
 from pathlib import Path

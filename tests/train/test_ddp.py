@@ -35,7 +35,7 @@ def test_training_and_test_on_two_processes(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     recipe = (
         "trainer.max_epochs=1",
-        "trainer.limit_train_batches=1",
+        "+trainer.limit_train_batches=1",
         "optimizer=sgd",
         "scheduler=constant",
         "data.eval_batch_size=2",

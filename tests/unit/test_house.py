@@ -217,6 +217,7 @@ def test_entries_are_short() -> None:
 SWALLOWING = {
     "compose._finish": "hands on what only a run knows to a partial of the configuration",
     "compose.make": "hands all keywords to hydra's instantiate",
+    "ddp.launch": "hands on what Lightning calls it with",
     "modules.with_row_axis": "wraps a function of torchmetrics",
     "functional.check_positive": "one kind of value, all of them used",
 }
