@@ -66,6 +66,7 @@ class WatchingLauncher(_SubprocessScriptLauncher):
     def __init__(self, cluster_environment: ClusterEnvironment, num_processes: int, num_nodes: int) -> None:
         super().__init__(cluster_environment, num_processes, num_nodes)
         self._watched = False
+        self._bound = threading.Event()  # while this process depends on the others; after an error as well
 
     def launch(self, function: Callable, *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
@@ -73,19 +74,22 @@ class WatchingLauncher(_SubprocessScriptLauncher):
             with _named_as_parent():
                 self._call_children_scripts()
             atexit.register(self._end_children)
-            _in_background(lambda: _leave_with(self.procs))
+            _in_background(lambda: _leave_with(self.procs, self._bound))
         elif not self._watched and _STARTED_BY in os.environ:
             _in_background(_leave_with_parent)
         self._watched = True
         _set_num_threads_if_needed(num_processes=self.num_processes)
+        self._bound.set()
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         except RuntimeError as error:
             # a peer that is gone shows as some RuntimeError of the exchange; one that is still going shows by then
             dead = _first_failure(self.procs, patience=_LAST_WORDS)
             if dead is None:
                 raise
             raise _process_error(*dead) from error
+        self._bound.clear()
+        return result
 
     def kill(self, signum: int) -> None:
         """Pass a signal on. One that ends the run may find a process in an exchange, where it would wait for ever."""
@@ -144,14 +148,21 @@ def _process_error(rank: int, pid: int, code: int) -> ProcessError:
     )
 
 
-def _leave_with(processes: Sequence[subprocess.Popen]) -> None:
-    """End this process if one of those it started failed and it does not end by itself, as in a stuck exchange."""
+def _leave_with(processes: Sequence[subprocess.Popen], bound: threading.Event) -> None:
+    """End this process if one of those it started failed and it does not end by itself, as in a stuck exchange.
+
+    bound: set while this process exchanges tensors with the others; only then can a dead one make it hang.
+    """
     while any(process.poll() is None for process in processes) and _first_failure(processes) is None:
         time.sleep(_POLL)
     dead = _first_failure(processes)
     if dead is None:
         return
-    time.sleep(_STUCK)
+    free = time.monotonic()
+    while time.monotonic() - free < _STUCK:
+        time.sleep(_POLL)
+        if not bound.is_set():
+            free = time.monotonic()
     print(f"error: {_process_error(*dead)}", file=sys.stderr, flush=True)
     for process in processes:
         if process.poll() is None:

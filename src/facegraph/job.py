@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,15 +15,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from facegraph.checkpoint import CONFIG_FILE, is_first_process
-from facegraph.compose import project_root
 from facegraph.entry import guarded
 from facegraph.errors import RunError
 from facegraph.launch.orphan import end_with_parent
 from facegraph.locking import HeldError, held
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.run import train
-from facegraph.sweeps.failures import failure_of
-from facegraph.sweeps.status import LOCK_FILE, clear_failure, evaluation_folder, missing_evaluations, write_failure
+from facegraph.sweeps.failures import failure_of, failure_of_exit
+from facegraph.sweeps.status import LOCK_FILE, clear_failure, missing_evaluations, read_failure, write_failure
 
 # what would make a single process take itself for one of several
 PROCESS_VARIABLES = (
@@ -73,25 +73,19 @@ def _trained(cfg: DictConfig, folder: Path) -> RunResult | None:
 
 
 def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
-    """Score the trained model under each condition that has no result yet, in a process each.
+    """Score the trained model under the conditions that have no result yet.
 
-    A process of its own, because this one may still be one of several that train together.
+    In a process of its own, because this one may still be one of several that train together.
     """
+    missing = {name: evaluations[name] for name in missing_evaluations(folder, evaluations)}
+    if not missing:
+        return
     environment = {k: v for k, v in os.environ.items() if k not in PROCESS_VARIABLES and not k.startswith("SLURM_")}
-    for name in missing_evaluations(folder, evaluations):
-        print(f"scoring under {name}: {' '.join(evaluations[name])}", flush=True)
-        arguments = [f"run={folder}", f"output_dir={evaluation_folder(folder, name)}", *evaluations[name]]
-        done = subprocess.run(
-            [sys.executable, str(project_root() / "eval.py"), *arguments],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        sys.stderr.write(done.stderr)
-        if done.returncode != 0:
-            said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise RunError(f"scoring under '{name}' failed: {said[0].removeprefix('error: ')}")
+    command = [sys.executable, "-m", "facegraph.scoring", str(folder), json.dumps(missing)]
+    done = subprocess.run(command, env=environment, check=False)
+    if done.returncode != 0:
+        failure = read_failure(folder) or failure_of_exit(done.returncode)
+        raise RunError(f"scoring under {', '.join(missing_evaluations(folder, evaluations))} failed: {failure.message}")
 
 
 def _in_process_job() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,10 @@ def train(cfg: DictConfig) -> RunResult:
     return result
 
 
-def evaluate(cfg: DictConfig) -> RunResult:
+def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResult:
     """Score a finished run again, on its own test split or on another data set, from its folder alone.
+
+    overrides: what made cfg, for the record; None: those of the Hydra program.
 
     Raises:
         FacegraphError: no such run or checkpoint, a data set with another landmark scheme, a folder in use.
@@ -146,7 +148,7 @@ def evaluate(cfg: DictConfig) -> RunResult:
             len(frames[cfg.checkpoint]),
         ),
         metrics={"val": {}, "test": test_metrics(frames, data.dataset)},
-        provenance=_provenance(trainer, model, saved, started, git, None, time.perf_counter() - clock),
+        provenance=_provenance(trainer, model, saved, started, git, None, time.perf_counter() - clock, overrides),
     )
     _finish(trainer, folder, result, frames, data, statistics, task)
     return result
@@ -337,12 +339,13 @@ def _provenance(
     git: GitState,
     train_seconds: float | None,
     test_seconds: float,
+    overrides: Sequence[str] | None = None,
 ) -> Provenance:
     # before the multiply-adds are counted, which moves the model to the CPU
     latency = latency_ms(model, cfg.input_size, trainer.strategy.root_device) if train_seconds else None
     return collect_provenance(
         device=_device_name(trainer),
-        overrides=_overrides(),
+        overrides=_overrides() if overrides is None else overrides,
         started_at=started,
         git=git,
         seed=cfg.seed,

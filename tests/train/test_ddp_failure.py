@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,9 @@ def test_other_errors_stay_what_they_are(launcher: WatchingLauncher) -> None:
     launcher.procs[0].kill()
     with pytest.raises(ZeroDivisionError):
         launcher.launch(lambda: 1 / 0)
+    assert launcher._bound.is_set()
     assert launcher.launch(lambda: 5) == 5
+    assert not launcher._bound.is_set()
 
 
 def test_a_process_that_hangs_leaves_as_the_dead_one_did(
@@ -72,11 +75,15 @@ def test_a_process_that_hangs_leaves_as_the_dead_one_did(
     monkeypatch.setattr(ddp, "_leave_after", lambda seconds, code: left.append(code))
     other = subprocess.Popen(["sleep", "60"])
     launcher.procs[0].kill()
-    ddp._leave_with([launcher.procs[0], other])
+    bound = threading.Event()
+    threading.Timer(0.5, bound.set).start()
+    began = time.monotonic()
+    ddp._leave_with([launcher.procs[0], other], bound)
+    assert time.monotonic() - began > 0.6  # what one process does alone, such as its report, is not cut short
     assert left == [-9]
     assert other.wait(5) == -9
     assert "rank 1 was ended by SIGKILL" in capsys.readouterr().err
-    ddp._leave_with([subprocess.Popen(["true"])])
+    ddp._leave_with([subprocess.Popen(["true"])], bound)
     assert left == [-9]
 
 

@@ -58,6 +58,7 @@ ALLOWED = {
         "records", "results", "task", "tracking", *BASE,
     },
     "job": {"checkpoint", "compose", "entry", "launch.orphan", "locking", "records", "run", "sweeps", *BASE},
+    "scoring": {"compose", "entry", "run", "sweeps", "errors"},
     "launch": {"checkpoint", "compose", "locking", "records", "run", "sweeps", *BASE},
     "prepare": {"data", "geometry", *BASE},
     "doctor": {"data", "geometry", "viz", *BASE},
@@ -72,7 +73,7 @@ ALLOWED = {
 # library -> the only units that may import it
 ONLY_IN = {
     "hydra": {"run", "checkpoint", "compose", "entry", "job", "launch", "train.py", "eval.py"},
-    "omegaconf": {"run", "checkpoint", "compose", "entry", "job", "launch", "train.py", "eval.py"},
+    "omegaconf": {"run", "scoring", "checkpoint", "compose", "entry", "job", "launch", "train.py", "eval.py"},
     "matplotlib": {"reports"},
     "albumentations": {"bench", "data"},
     "timm": {"backbones", "batch_norm"},
