@@ -67,8 +67,8 @@ def claim(folder: Path, config: DictConfig) -> None:
     write_atomically(folder / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
 
 
-def make_writable(folder: Path) -> None:
-    """Create a folder and prove that files can be written there.
+def make_writable(folder: Path, setting: str = "output_dir") -> None:
+    """Create a folder and prove that files can be written there. setting: what names it, for the message.
 
     Raises:
         RunError: they cannot.
@@ -79,7 +79,7 @@ def make_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise RunError(f"cannot write to {folder}: {error.strerror}. Choose another output_dir.") from None
+        raise RunError(f"cannot write to {folder}: {error.strerror}. Choose another {setting}.") from None
 
 
 def read_config(folder: Path) -> DictConfig:

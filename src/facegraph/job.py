@@ -16,12 +16,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from facegraph.checkpoint import CONFIG_FILE, is_first_process
 from facegraph.entry import guarded
-from facegraph.errors import RunError
+from facegraph.errors import ConfigError, RunError
 from facegraph.launch.orphan import end_with_parent
 from facegraph.locking import HeldError, held
 from facegraph.records import RESULT_FILE, RunResult
-from facegraph.run import train
+from facegraph.run import make_absolute, several_processes, train
+from facegraph.sweeps.conditions import outdated, set_aside
 from facegraph.sweeps.failures import failure_of, failure_of_exit
+from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import LOCK_FILE, clear_failure, missing_evaluations, read_failure, write_failure
 
 # what would make a single process take itself for one of several
@@ -33,6 +35,12 @@ PROCESS_VARIABLES = (
 
 def run(cfg: DictConfig) -> None:
     """What train.py does with its configuration: one training, or one job of a sweep."""
+    if _in_process_job() and several_processes(cfg.trainer.devices, int(cfg.trainer.get("num_nodes", 1))):
+        sys.exit(
+            f"error: trainer.devices={cfg.trainer.devices} in a multirun that runs its jobs in this process, where the "
+            "processes of one job would mix with those of the next. Leave hydra/sweeper and hydra/launcher as they "
+            "are, or set trainer.devices=1."
+        )
     guarded(train if cfg.sweep.identity is None else run_job, cfg, keep_raising=_in_process_job())
 
 
@@ -66,10 +74,22 @@ def _trained(cfg: DictConfig, folder: Path) -> RunResult | None:
     if (folder / RESULT_FILE).exists():
         print(f"{folder} is trained and tested already.")
         return RunResult.read(folder)
+    _check_identity(cfg)
     if (folder / CONFIG_FILE).exists():
         with open_dict(cfg):
             cfg.resume = str(folder)
     return train(cfg)
+
+
+def _check_identity(cfg: DictConfig) -> None:
+    """A job is composed when it starts, which may be hours after it was planned."""
+    make_absolute(cfg.dataset)
+    now = identity(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    if now != cfg.sweep.identity:
+        raise ConfigError(
+            f"the job was planned as {cfg.sweep.identity}, and its settings are now those of {now}: conf/, or an "
+            "environment variable that it reads, has changed since. Run the sweep again to plan it anew."
+        )
 
 
 def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
@@ -77,6 +97,8 @@ def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
 
     In a process of its own, because this one may still be one of several that train together.
     """
+    for name in outdated(folder, evaluations):
+        print(f"'{name}' was scored under other settings before; that result is kept in {set_aside(folder, name)}.")
     missing = {name: evaluations[name] for name in missing_evaluations(folder, evaluations)}
     if not missing:
         return

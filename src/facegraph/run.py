@@ -40,6 +40,7 @@ from facegraph.records import RESULT_FILE, ProtocolCard, Provenance, RunResult, 
 from facegraph.records.provenance import GitState, git_state
 from facegraph.results import frame_of, print_results, test_metrics, thresholds_by_normaliser, write_results
 from facegraph.structures import ShapeStatistics
+from facegraph.sweeps.identity import lasting
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
 from facegraph.tracking.faces import sample_faces
 from facegraph.tracking.records import describe_run, log_results
@@ -196,11 +197,8 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     others = [o for o in _overrides() if o.split("=", 1)[0] not in ("resume", "output_dir")]
     if others:
         make_absolute(cfg.dataset)
-        asked, known = (dict(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
-        where = {"resume", "output_dir", "logger", "sweep", "sweep_dir"}
-        differing = sorted(
-            str(k) for k in asked.keys() | known.keys() if k not in where and asked.get(k) != known.get(k)
-        )
+        asked, known = (lasting(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
+        differing = sorted(k for k in asked.keys() | known.keys() if asked.get(k) != known.get(k))
         if differing:
             raise ConfigError(
                 f"resume={folder} continues that run as it was configured, but {' '.join(others)} would change "
@@ -208,7 +206,8 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
             )
     with open_dict(saved):
         if cfg.sweep.identity is not None:
-            saved.sweep = cfg.sweep  # a sweep may ask for other conditions than it did before
+            # a sweep may ask for other conditions, or to be watched otherwise, than it did before
+            saved.sweep, saved.logger = cfg.sweep, cfg.logger
         saved.resume = str(folder)
         saved.output_dir = str(folder)
         for name, logger in saved.logger.items():
@@ -217,6 +216,14 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
                 logger.version = f"{logger.version}_from_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folders.make_writable(folder)
     return saved, folder
+
+
+def several_processes(devices: Any, num_nodes: int) -> bool:
+    """Whether Lightning would start more than one process for a trainer's devices: their number, or a list of them."""
+    single = str(devices) == "1" or (
+        isinstance(devices, Sequence) and not isinstance(devices, str) and len(devices) == 1
+    )
+    return not single or num_nodes > 1
 
 
 def _continue_from(folder: Path, cfg: DictConfig) -> str | None:

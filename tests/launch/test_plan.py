@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,5 +123,37 @@ def test_what_a_job_is_told_survives_hydras_grammar(tmp_path: Path) -> None:
 
 
 def test_jobs_of_several_processes_are_known() -> None:
-    one, two, all_of_them = (plan("rows=[a]", f"trainer.devices={n}")[0] for n in ("1", "2", "auto"))
-    assert (one.several_processes, two.several_processes, all_of_them.several_processes) == (False, True, True)
+    found = [plan("rows=[a]", f"trainer.devices={n}")[0].several_processes for n in ("1", "[0]", "2", "[0,1]", "auto")]
+    assert found == [False, False, True, True, True]
+
+
+@pytest.mark.parametrize("folder", ['a, b="c" [d]', "back\\slash", 'end\\"', "ünï/{x}=(y)&~"])
+def test_any_folder_survives_hydras_grammar(folder: str) -> None:
+    (job,) = plan("rows=[a]")
+    assert compose(job.overrides(Path(folder))).sweep.dir == folder
+
+
+def test_what_the_sweep_gives_is_not_for_the_user() -> None:
+    for taken in ("output_dir=x", "resume=x", "sweep.row=x"):
+        with pytest.raises(ConfigError, match="leave it out"):
+            parse_command([taken])
+
+
+def test_two_tables_mean_one_thing_by_a_condition() -> None:
+    (job,) = plan("rows=[a]")
+    assert job.scored_too(job).evaluations == job.evaluations
+    with pytest.raises(ConfigError, match="share a training and both have a condition 'hard'"):
+        job.scored_too(replace(job, evaluations={"hard": ("box.shift=0.1",)}))
+
+
+def test_the_checkpoint_of_a_table_is_that_of_its_conditions() -> None:
+    (job,) = plan("rows=[a]", table=replace(TABLE, checkpoint="best"))
+    assert job.evaluations["hard"][0] == "checkpoint=best"
+
+
+def test_other_settings_for_all_rows_make_another_table() -> None:
+    names = {
+        tables_of(parse_command(["head.top_k=1,3", *more]), compose([]))[0].name
+        for more in ([], ["logger=wandb"], ["input_size=64"], ["input_size=96"])
+    }
+    assert len(names) == 3

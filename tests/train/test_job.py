@@ -10,11 +10,14 @@ import torch
 from omegaconf import DictConfig
 
 from facegraph.compose import compose
-from facegraph.errors import DataError, NonFiniteLossError, RunError
+from facegraph.errors import ConfigError, DataError, NonFiniteLossError, RunError
 from facegraph.job import run_job
+from facegraph.launch.plan import settings_of
 from facegraph.locking import held
 from facegraph.records import RunResult, read_predictions
+from facegraph.sweeps.conditions import outdated
 from facegraph.sweeps.failures import DATA, NOT_FINITE, OTHER
+from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import DONE, FAILED, NEW, read_failure, read_progress, state
 from facegraph.task import LandmarkTask
 from tests.helpers.runs import tiny_config
@@ -26,7 +29,9 @@ def as_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job_config(folder: Path, *overrides: str) -> DictConfig:
-    return tiny_config(folder, "sweep.identity=abc", "sweep.row=a", *overrides)
+    cfg = tiny_config(folder, "sweep.row=a", *overrides)
+    cfg.sweep.identity = identity(settings_of(cfg))
+    return cfg
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -75,21 +80,38 @@ def test_failures_are_told_apart(tmp_path: Path) -> None:
     failure = read_failure(tmp_path / "nan")
     assert failure is not None
     assert failure.kind == NOT_FINITE
+    missing = compose(["dataset=wflw", f"dataset.root={tmp_path / 'nothing'}", f"output_dir={tmp_path / 'data'}"])
+    missing.sweep.identity = identity(settings_of(missing))
     with pytest.raises(DataError):
-        run_job(
-            compose(
-                [
-                    "dataset=wflw",
-                    f"dataset.root={tmp_path / 'nothing'}",
-                    "sweep.identity=abc",
-                    f"output_dir={tmp_path / 'data'}",
-                ]
-            )
-        )
+        run_job(missing)
     failure = read_failure(tmp_path / "data")
     assert failure is not None
     assert failure.kind == DATA
     assert "nothing" in failure.message
+
+
+def test_a_job_whose_settings_are_not_those_planned_is_refused(tmp_path: Path) -> None:
+    cfg = job_config(tmp_path / "run")
+    cfg.optimizer.lr = 0.5
+    with pytest.raises(ConfigError, match=r"has changed since\. Run the sweep again"):
+        run_job(cfg)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_what_changes_no_number_may_change_between_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(LandmarkTask, "on_train_epoch_start", stopped_in_epoch_one)
+        with pytest.raises(RuntimeError, match="cable"):
+            run_job(job_config(folder))
+    monkeypatch.setattr("facegraph.run._overrides", lambda: ["logger=tensorboard"])  # as typed at a Hydra program
+    run_job(job_config(folder, "logger=tensorboard", "name=another", "data.num_workers=1"))
+    assert state(folder) == DONE
+    assert list(folder.glob("tensorboard/events*"))
+    (folder / "result.json").unlink()
+    other = job_config(folder, "optimizer.lr=0.5")
+    with pytest.raises(ConfigError, match="would change optimizer"):
+        run_job(other)
 
 
 def test_a_job_that_another_process_works_on_is_refused_and_not_failed(tmp_path: Path) -> None:
@@ -100,7 +122,7 @@ def test_a_job_that_another_process_works_on_is_refused_and_not_failed(tmp_path:
     assert read_failure(folder) is None
 
 
-def test_conditions_are_scored_after_training_and_again_where_they_are_missing(tmp_path: Path) -> None:
+def test_conditions_are_scored_where_they_are_missing_or_have_changed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run_job(job_config(folder, "trainer.max_epochs=1"))
     conditions = 'sweep.evaluations={far:["box=detector-jittered","box.shift=0.3","trainer=cpu","num_workers=0"]}'
@@ -110,3 +132,10 @@ def test_conditions_are_scored_after_training_and_again_where_they_are_missing(t
     clean, far = RunResult.read(folder), RunResult.read(folder / "eval" / "far")
     assert far.metrics["test"]["last"]["nme"] != clean.metrics["test"]["last"]["nme"]
     assert far.protocol.crop != clean.protocol.crop
+    nearer = conditions.replace("0.3", "0.1")
+    assert outdated(folder, {"far": ["box=detector-jittered", "box.shift=0.1", "trainer=cpu", "num_workers=0"]})
+    run_job(job_config(folder, "trainer.max_epochs=1", nearer))
+    near = RunResult.read(folder / "eval" / "far")
+    assert near.metrics["test"]["last"]["nme"] < far.metrics["test"]["last"]["nme"]
+    (kept,) = (folder / "eval").glob("far.outdated-*")
+    assert RunResult.read(kept) == far

@@ -84,6 +84,11 @@ def test_a_table_survives_its_own_dictionary_and_json() -> None:
         ({"baseline": "z"}, "no row of scc/table named 'z'; choose from a, b, theirs"),
         ({"rows": {"a": {"label": "A", "overrides": [], "paper": {"fr": 1}}}}, "values for no column: \\['fr'\\]"),
         ({"at_scale": {"tiny": []}}, "scales \\['tiny'\\]; there are paper, small, smoke"),
+        ({"rows": {"a": "head=fc"}}, "not a block of settings"),
+        ({"rows": {"a": {"label": "A", "overrides": "head=fc"}}}, "must be a list: \\[head=fc\\]"),
+        ({"checkpoint": "bset"}, "there are last and best"),
+        ({"columns": {"nme": {"label": "NME", "metric": "nmee"}}}, "shows the metric 'nmee'"),
+        ({"evaluations": {"0.1": {"label": "", "overrides": []}}}, "condition '0.1'"),
         ({"evaluations": {}}, "no condition of scc/table named 'far'"),
     ],
 )
@@ -104,7 +109,7 @@ SETTINGS_NODE = {
 
 def test_identity_ignores_where_and_how_and_sees_the_rest() -> None:
     same = {**SETTINGS_NODE, "name": "y", "output_dir": "else", "logger": {}, "sweep": {"row": "a"}}
-    same["data"] = {"batch_size": 8, "num_workers": 7}
+    same["data"] = {"batch_size": 8.0, "num_workers": 7}
     assert identity(SETTINGS_NODE) == identity(same) == identity(dict(reversed(SETTINGS_NODE.items())))
     for changed in ({"seed": 1}, {"data": {"num_workers": 1, "batch_size": 9}}, {"callbacks": {}}):
         assert identity({**SETTINGS_NODE, **changed}) != identity(SETTINGS_NODE)
@@ -125,6 +130,28 @@ def test_a_table_file_gains_rows_and_seeds_and_replaces_those_planned_again(tmp_
     assert read.jobs == (job("a", 0, "new"), job("a", 1), job("b", 0))
     assert read.jobs_of("b") == (job("b", 0),)
     assert read.jobs[0].folder(tmp_path) == tmp_path / "jobs" / "newa0"
+
+
+def test_a_row_never_mixes_settings(tmp_path: Path) -> None:
+    first = SweptTable(table(), "smoke", (job("a", 0),), (), ("input_size=64",))
+    write_table(tmp_path, first)
+    for other in (replace(first, fixed=()), replace(first, scale="small")):
+        with pytest.raises(RunError, match=r"swept with `scale=smoke input_size=64`.* another sweep_dir"):
+            write_table(tmp_path, replace(other, jobs=(job("a", 1),)))
+    assert read_sweep(tmp_path) == [first]
+
+
+def test_a_table_that_changed_or_broke_is_written_anew(tmp_path: Path) -> None:
+    path = write_table(tmp_path, SweptTable(table(), "smoke", (job("a", 0), job("b", 0)), ()))
+    without = {"nme": NODE["columns"]["nme"]}
+    rows = {"b": {"label": "B", "overrides": ["loss=l1"]}}
+    write_table(tmp_path, SweptTable(table(columns=without, rows=rows, baseline="b", evaluations={}), "smoke", (), ()))
+    (read,) = read_sweep(tmp_path)
+    assert [row.name for row in read.table.rows] == ["b", "a"]
+    path.write_text("{")
+    write_table(tmp_path, SweptTable(table(), "smoke", (job("a", 0),), ()))
+    assert len(read_sweep(tmp_path)) == 1
+    assert len(list(path.parent.glob("*.unreadable-*"))) == 1
 
 
 def test_damaged_and_missing_sweeps_are_named(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,14 +15,16 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from facegraph.compose import compose
-from facegraph.errors import ConfigError
-from facegraph.run import make_absolute
-from facegraph.sweeps.identity import identity
+from facegraph.errors import ConfigError, FacegraphError
+from facegraph.run import make_absolute, several_processes
+from facegraph.sweeps.identity import identity, is_volatile
 from facegraph.sweeps.manifest import Job, SweptTable
 from facegraph.sweeps.table import Column, Row, Table, table_from
 
 # settings of the sweep itself; everything else on the command line goes to every job
-_OWN = ("sweeps", "rows", "sweep_dir", "seed", "scale", "hydra.mode")
+_OWN = ("sweeps", "rows", "sweep_dir", "seed", "scale")
+# settings that every job gets from the sweep
+_TAKEN = ("output_dir", "resume", "sweep")
 _PLAIN_COLUMNS = (
     Column("nme", "NME", "nme"),
     Column("params", "params", "params"),
@@ -53,12 +57,20 @@ class PlannedJob:
 
     @property
     def several_processes(self) -> bool:
-        """Whether Lightning would start more than one process."""
-        single = self.devices in (1, "1") or (isinstance(self.devices, list) and len(self.devices) == 1)
-        return not single or self.num_nodes > 1
+        return several_processes(self.devices, self.num_nodes)
 
     def scored_too(self, other: PlannedJob) -> PlannedJob:
-        """This job, which is another's too, with the conditions of both."""
+        """This job, which is another's too, with the conditions of both.
+
+        Raises:
+            ConfigError: they mean different things by one name.
+        """
+        for name in self.evaluations.keys() & other.evaluations.keys():
+            if self.evaluations[name] != other.evaluations[name]:
+                raise ConfigError(
+                    f"{self.table} and {other.table} share a training and both have a condition '{name}', but not the "
+                    "same one. Rename one, or give each table a sweep_dir of its own."
+                )
         return replace(self, evaluations={**self.evaluations, **other.evaluations})
 
     def overrides(self, sweep: Path) -> list[str]:
@@ -76,8 +88,8 @@ class PlannedJob:
         return [*self.job.overrides, *own]
 
 
-def parse_command(arguments: Sequence[str]) -> Command:
-    """Split the overrides of a multirun.
+def parse_command(arguments: Sequence[str], typed: Sequence[str] | None = None) -> Command:
+    """Split the overrides of a multirun. typed: the whole command line after train.py, for the record.
 
     Raises:
         ConfigError: seeds that are no whole numbers, several values where one is needed.
@@ -91,14 +103,18 @@ def parse_command(arguments: Sequence[str]) -> Command:
             own[key] = values
         elif override.is_sweep_override():
             swept[override.get_key_element()] = values
-        elif key.split(".", 1)[0] != "hydra":
+        elif key.split(".", 1)[0] in _TAKEN:
+            raise ConfigError(
+                f"{key} is what a sweep gives each job itself; leave it out. sweep_dir= says where it lives."
+            )
+        else:
             fixed.append(str(override.input_line))
     for key in ("scale", "sweep_dir"):
         if len(own.get(key, ())) > 1:
             raise ConfigError(f"{key}={','.join(own[key])}: a sweep has one {key}; run it once for each.")
     names = own.get("rows", ("null",))
     return Command(
-        typed=tuple(arguments),
+        typed=tuple(arguments if typed is None else typed),
         sweeps=own.get("sweeps", ()),
         rows=None if names == ("null",) else names,
         seeds=_seeds(own["seed"]) if "seed" in own else None,
@@ -139,7 +155,7 @@ def tables_of(command: Command, master: DictConfig) -> list[Table]:
 
 
 def plan_table(table: Table, command: Command) -> tuple[SweptTable, list[PlannedJob]]:
-    """Rows times seeds of a table as jobs.
+    """Rows times seeds of a table as jobs; none where the table only has published rows.
 
     Raises:
         ConfigError: a row that does not exist or only is published, a setting that both the command and a row fix,
@@ -152,7 +168,22 @@ def plan_table(table: Table, command: Command) -> tuple[SweptTable, list[Planned
         for seed in command.seeds or (0,):
             planned.append(_planned(table, row, seed, command))
     jobs = tuple(p.job for p in planned)
-    return SweptTable(table=table, scale=command.scale, jobs=jobs, command=command.typed), planned
+    fixed = tuple(override for override in command.fixed if not is_volatile(override))
+    return SweptTable(table, command.scale, jobs, command.typed, fixed), planned
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """A job's configuration as its identity is taken of: resolved, with paths that hold from everywhere."""
+    make_absolute(cfg.dataset)
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def still_composes(job: Job) -> bool:
+    """Whether the overrides of a job planned earlier still mean the settings that it was trained with."""
+    try:
+        return identity(settings_of(compose(job.overrides))) == job.identity
+    except FacegraphError:
+        return False
 
 
 def _planned(table: Table, row: Row, seed: int, command: Command) -> PlannedJob:
@@ -173,11 +204,12 @@ def _planned(table: Table, row: Row, seed: int, command: Command) -> PlannedJob:
         cfg = compose(overrides)
     except ConfigError as error:
         raise ConfigError(f"row '{row.name}' of {table.name}: {error}") from error
-    make_absolute(cfg.dataset)
-    settings: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
-    conditions = {e.name: (*e.overrides, *e.at_scale.get(scale, ())) for e in table.evaluations_of(row)}
+    settings = settings_of(cfg)
+    which = () if table.checkpoint == "last" else (f"checkpoint={table.checkpoint}",)
+    conditions = {e.name: (*which, *e.overrides, *e.at_scale.get(scale, ())) for e in table.evaluations_of(row)}
     job = Job(row.name, seed, identity(settings), tuple(overrides), tuple(conditions))
-    return PlannedJob(job, table.name, cfg.trainer.devices, int(cfg.trainer.get("num_nodes", 1)), conditions)
+    trainer = settings["trainer"]
+    return PlannedJob(job, table.name, trainer["devices"], int(trainer.get("num_nodes", 1)), conditions)
 
 
 def _chosen(table: Table, command: Command) -> tuple[Row, ...]:
@@ -193,7 +225,8 @@ def _chosen(table: Table, command: Command) -> tuple[Row, ...]:
 
 def _refuse_conflicts(table: Table, row: Row, command: Command) -> None:
     given = {_key(override) for override in command.fixed}
-    both = sorted(given & {_key(override) for override in row.overrides or ()})
+    own = (*(row.overrides or ()), *row.at_scale.get(command.scale, ()))
+    both = sorted(given & {_key(override) for override in own})
     if both:
         raise ConfigError(
             f"{', '.join(both)} is what row '{row.name}' of {table.name} sets itself; leave it out, or choose "
@@ -205,13 +238,14 @@ def _combinations(command: Command, name: str) -> Table:
     axes = list(command.swept)
     if not axes and len(command.seeds or ()) < 2:
         raise ConfigError("nothing varies: give several values, such as -m head.top_k=1,3 seed=0,1, or sweeps=<table>.")
-    rows = []
+    rows: list[Row] = []
     for values in itertools.product(*command.swept.values()):
         settings = [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
         number = _number(values[-1]) if axes else None
+        taken = {row.name for row in rows}
         rows.append(
             Row(
-                name=_row_name(settings) or "all",
+                name=_row_name(settings, taken) or "all",
                 label=" ".join(settings) or name,
                 overrides=tuple(settings),
                 value=number,
@@ -220,9 +254,12 @@ def _combinations(command: Command, name: str) -> Table:
         )
     title = f"{name}: {' x '.join(axes) or 'seeds'}"
     axis = axes[-1] if axes and all(row.value is not None for row in rows) else None
+    lasting = sorted(override for override in command.fixed if not is_volatile(override))
+    # other settings for all rows make another table, since no row may mix them
+    marks = [hashlib.sha256(" ".join(lasting).encode()).hexdigest()[:6]] if lasting else []
     return Table(
-        name="multirun/" + "-".join([name, *(axis_name.replace("/", ".") for axis_name in axes)]),
-        title=title,
+        name="multirun/" + "-".join([name, *(axis_name.replace("/", ".") for axis_name in axes), *marks]),
+        title=f"{title} ({' '.join(lasting)})" if lasting else title,
         source="",
         cost="",
         rows=tuple(rows),
@@ -231,8 +268,10 @@ def _combinations(command: Command, name: str) -> Table:
     )
 
 
-def _row_name(settings: Sequence[str]) -> str:
-    return "-".join("".join(c if c.isalnum() or c in "._=" else "_" for c in setting) for setting in settings)
+def _row_name(settings: Sequence[str], taken: set[str]) -> str:
+    text = "-".join(settings)
+    name = "".join(c if c.isalnum() or c in "._=-" else "_" for c in text)
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:4]}" if name in taken else name
 
 
 def _values(override: Override) -> tuple[str, ...]:
@@ -276,5 +315,7 @@ def _number(text: str) -> float | None:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    """A text in Hydra's quotes, where a backslash means something before a quote only."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return '"' + escaped + "\\" * trailing + '"'

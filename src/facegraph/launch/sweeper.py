@@ -12,9 +12,10 @@ from omegaconf import DictConfig, open_dict
 
 from facegraph.checkpoint import make_writable
 from facegraph.errors import ConfigError, FacegraphError
-from facegraph.launch.plan import Command, PlannedJob, parse_command, plan_table, tables_of
-from facegraph.sweeps.manifest import SweptTable, write_table
-from facegraph.sweeps.status import DONE, FAILED, read_failure, state
+from facegraph.launch.plan import Command, PlannedJob, parse_command, plan_table, still_composes, tables_of
+from facegraph.sweeps.conditions import state_of
+from facegraph.sweeps.manifest import SweptTable, earlier_jobs, forget_job, write_table
+from facegraph.sweeps.status import DONE, FAILED, read_failure
 
 # launchers that start a process for every task of a job; others run jobs in this process or as threads of one
 _OWN_PROCESSES = ("hydra_plugins.facegraph_sweeper.", "hydra_plugins.hydra_submitit_launcher.submitit_launcher.Slurm")
@@ -29,16 +30,19 @@ class Sweep:
     def run(self, arguments: Sequence[str]) -> list[str]:
         """Run the jobs that are not done; returns the identities of all. Ends the program with 1 where a job failed."""
         try:
-            command = parse_command(arguments)
+            command = parse_command(arguments, typed=sys.argv[1:])
             swept, jobs = _plan(command, self._config)
             folder = self._folder(command, swept)
             _refuse_in_process(jobs, str(self._config.hydra.launcher.get("_target_")))
-            make_writable(folder)
+            make_writable(folder, "sweep_dir")
             for table in swept:
+                _drop_changed(folder, table)
                 write_table(folder, table)
         except FacegraphError as error:
             sys.exit(f"error: {error}")
-        open_jobs = [job for job in jobs if state(job.job.folder(folder), job.evaluations) != DONE]
+        if not jobs:
+            print(f"facegraph trains no row of these tables; facegraph report {folder} shows their published values.")
+        open_jobs = [job for job in jobs if state_of(job.job.folder(folder), job.evaluations) != DONE]
         done = len(jobs) - len(open_jobs)
         print(f"{len(jobs)} jobs in {folder}" + (f", {done} of them done already" if done else ""), flush=True)
         if open_jobs:
@@ -72,20 +76,23 @@ def _plan(command: Command, config: DictConfig) -> tuple[list[SweptTable], list[
     tables: list[SweptTable] = []
     jobs: dict[str, PlannedJob] = {}
     for table in tables_of(command, config):
-        if not table.trained and command.rows is None:
-            tables.append(SweptTable(table, command.scale, (), command.typed))
-            continue
         swept, planned = plan_table(table, command)
         tables.append(swept)
         for job in planned:
             known = jobs.get(job.job.identity)
             jobs[job.job.identity] = job if known is None else known.scored_too(job)
-    if not jobs:
-        names = ", ".join(table.table.name for table in tables)
-        raise ConfigError(
-            f"facegraph trains no row of {names}: its values are published ones; facegraph report shows them."
-        )
     return tables, list(jobs.values())
+
+
+def _drop_changed(folder: Path, swept: SweptTable) -> None:
+    """Take jobs of an earlier call out of a table whose settings conf/ no longer has; their folders stay."""
+    planned = {(job.row, job.seed) for job in swept.jobs}
+    for job in earlier_jobs(folder, swept.table.name):
+        if (job.row, job.seed) not in planned and not still_composes(job):
+            print(
+                f"{swept.table.name} {job.row} seed {job.seed} left out: conf/ has changed since; {job.folder(folder)}"
+            )
+            forget_job(folder, swept.table.name, job)
 
 
 def _refuse_in_process(jobs: Sequence[PlannedJob], launcher: str) -> None:
@@ -100,11 +107,11 @@ def _refuse_in_process(jobs: Sequence[PlannedJob], launcher: str) -> None:
 
 def _summary(folder: Path, jobs: Sequence[PlannedJob]) -> int:
     """Print what is done and what is not, and why; returns the number of jobs that are not done."""
-    states = [(job, state(job.job.folder(folder), job.evaluations)) for job in jobs]
+    states = [(job, state_of(job.job.folder(folder), job.evaluations)) for job in jobs]
     unfinished = [(job, found) for job, found in states if found != DONE]
     for job, found in unfinished:
         failure = read_failure(job.job.folder(folder)) if found == FAILED else None
-        why = f"failed ({failure.kind}): {failure.message.splitlines()[0]}" if failure else "not finished"
+        why = f"failed ({failure.kind}): {(failure.message.splitlines() or [''])[0]}" if failure else "not finished"
         print(f"{job.table} {job.job.row} seed {job.job.seed}: {why}  [{job.job.folder(folder)}]")
     print(f"{len(jobs) - len(unfinished)} of {len(jobs)} jobs are done. facegraph report {folder} shows the table.")
     if unfinished:

@@ -8,6 +8,10 @@ choice of seeds.
 Exactness: with 4,000 resamples an end of a 95 % interval repeats to about 4 % of the standard error from one seed of
 the resampling to the next, and a p-value near 0.05 to 0.0034. The seed is fixed: the same numbers give the same
 interval. p is at least 1 / 4,001. The interval treats faces as independent; faces of one photograph are not quite.
+
+Limit: a few faces resampled say less than they seem to. Under equal methods 7 % of the tests with 10 faces have
+p <= 0.05, with 5 faces 17 %, with 2 faces 50 %. Fewer than FEWEST_FACES faces give NaN instead of ends and p, and so do
+differences that are the same on every face and not zero, whose spread is unknown.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from facegraph.errors import ConfigError, DataError
 
 RESAMPLES = 4000
 LEVEL = 0.95
+FEWEST_FACES = 10
 SEED = 20200
 _REMEMBERED = 8
 _BLOCK = 500
@@ -73,7 +78,8 @@ def resampled_means(scores: np.ndarray, resamples: int = RESAMPLES, seed: int = 
 
 
 def intervals(scores: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
-    """Percentile intervals (K, 2) of the means of scores (M, K); NaN for a column that holds NaN.
+    """Percentile intervals (K, 2) of the means of scores (M, K); NaN for a column that holds NaN and for fewer than
+    FEWEST_FACES faces.
 
     Raises:
         DataError: as `resampled_means`. ConfigError: a level outside (0, 1).
@@ -82,7 +88,8 @@ def intervals(scores: np.ndarray, level: float = LEVEL, resamples: int = RESAMPL
         raise ConfigError(f"level is {level}; it must lie between 0 and 1, such as 0.95.")
     means = resampled_means(scores, resamples, seed)
     ends = np.array([(1 - level) / 2, (1 + level) / 2])
-    return np.quantile(means.reshape(resamples, -1), ends, axis=0).T
+    found = np.quantile(means.reshape(resamples, -1), ends, axis=0).T
+    return found if len(scores) >= FEWEST_FACES else np.full_like(found, np.nan)
 
 
 def interval(scores: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = SEED) -> Interval:
@@ -104,7 +111,8 @@ def paired_tests(
             the same order.
 
     Returns:
-        K comparisons; all numbers but faces are NaN for a column that holds NaN.
+        K comparisons; all numbers but faces are NaN for a column that holds NaN. Ends and p are NaN for fewer than
+        FEWEST_FACES faces and for a difference that is the same on every face and not zero.
 
     Raises:
         DataError: different numbers of faces, no face. ConfigError: as `intervals`.
@@ -117,12 +125,16 @@ def paired_tests(
         )
     if not 0 < level < 1:
         raise ConfigError(f"level is {level}; it must lie between 0 and 1, such as 0.95.")
-    means = resampled_means(first - second[:, None], resamples, seed)
-    observed = (first - second[:, None]).mean(axis=0)
+    differences = first - second[:, None]
+    means = resampled_means(differences, resamples, seed)
+    observed = differences.mean(axis=0)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     # rounding must not decide whether a resample is as far away as what was observed
     far = (np.abs(means - observed) >= np.abs(observed) * (1 - 1e-9) - 1e-15).sum(axis=0)
     p = np.where(np.isnan(observed), np.nan, (far + 1) / (resamples + 1))
+    unknown = (np.abs(observed) > 1e-15) & (np.ptp(differences, axis=0) <= 1e-9 * np.abs(observed))
+    unknown |= len(second) < FEWEST_FACES
+    low, high, p = (np.where(unknown, np.nan, numbers) for numbers in (low, high, p))
     return [
         Paired(float(d), float(a), float(b), float(q), len(second))
         for d, a, b, q in zip(observed, low, high, p, strict=True)

@@ -26,10 +26,11 @@ class Cell:
     values: seed -> value. states: seed -> state, of all its trainings.
     mean: over seeds. std: over seeds with n - 1; None with one seed.
     paper: the published value. difference: mean - paper.
-    interval: 95 % over test faces, of the mean; None without predictions and for costs.
-    against: comparison with the baseline row on the same faces (difference: this row - baseline); None for the
-    baseline itself, without one, and for costs.
-    faces: number of test faces of the value. remark: why there is no value, or not of all seeds; one line.
+    interval: 95 % over test faces, of the mean; None without predictions, for too few faces and for costs.
+    against: comparison with the baseline row on the same faces and seeds (difference: this row - baseline); None for
+    the baseline itself, without one, for too few faces, for another protocol, and for costs.
+    faces: number of test faces of the value. remark: why there is no value or no test, or not of all seeds; one line.
+    comparable: whether the value was measured as the others of its column are.
     """
 
     state: str
@@ -42,6 +43,7 @@ class Cell:
     against: Paired | None = None
     faces: int | None = None
     remark: str = ""
+    comparable: bool = True
 
     @property
     def difference(self) -> float | None:
@@ -127,7 +129,8 @@ class Report:
         return best is not None and row in found and unit.text(found[row]) == unit.text(found[best])
 
     def _means(self, column: Column) -> dict[str, float]:
-        means = {r.row.name: r.cells[column.name].mean for r in self.trained}
+        cells = {r.row.name: r.cells[column.name] for r in self.trained}
+        means = {name: cell.mean for name, cell in cells.items() if cell.comparable}
         return {name: mean for name, mean in means.items() if mean is not None and not math.isnan(mean)}
 
 

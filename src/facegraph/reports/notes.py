@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from facegraph.metrics.bootstrap import RESAMPLES
+from facegraph.metrics.bootstrap import FEWEST_FACES, RESAMPLES
 from facegraph.records import Provenance
-from facegraph.reports.cells import Note
-from facegraph.reports.protocol import Deviation
+from facegraph.reports.cells import Cell, Note
+from facegraph.reports.protocol import Deviation, joined
 from facegraph.reports.runs import Training
+from facegraph.reports.units import COSTS, is_rate
 from facegraph.sweeps.status import DONE
 from facegraph.sweeps.table import Table
 
@@ -27,19 +28,24 @@ def notes_of(
     checkpoint: str,
     mixed: Sequence[Deviation],
     meant: Sequence[Deviation],
-    without_failures: bool = False,
+    columns: Mapping[str, Mapping[str, Cell]],
 ) -> tuple[Note, ...]:
     """All footnotes, those of single rows first.
 
     mixed: rows of another protocol, printed because it was asked for. meant: what rows vary on purpose.
-    without_failures: whether a failure rate of the table is 0.
+    columns: column name -> row name -> cell.
     """
     labels = {row.name: row.label for row in table.rows}
+    rates = [cell for c in table.columns if is_rate(c.metric) for cell in columns[c.name].values()]
     general = [
-        _statistics(table, trainings, checkpoint),
-        *([_NO_FAILURES] if without_failures else []),
+        _statistics(table, checkpoint, [cell for cells in columns.values() for cell in cells.values()]),
+        *([_NO_FAILURES] if any(cell.mean == 0 for cell in rates) else []),
+        *_few_faces(table, columns),
+        *_not_finite(labels, columns),
+        *_seeds(table, labels, trainings),
+        *_other_checkpoint(table, trainings, checkpoint),
         *_scale(table, scale),
-        *(f"varies on purpose: {deviation.text(labels)}." for deviation in meant),
+        *([f"Varies on purpose: {joined(meant, labels)}."] if meant else []),
         *_origins(labels, trainings),
         *_without_predictions(labels, trainings, checkpoint),
     ]
@@ -60,20 +66,77 @@ def _mixed(mixed: Sequence[Deviation], labels: Mapping[str, str]) -> list[Note]:
     return found
 
 
-def _statistics(table: Table, trainings: Mapping[str, Sequence[Training]], checkpoint: str) -> str:
-    most = max((len(found) for found in trainings.values()), default=0)
-    spreads = ("", "One seed: no spread over seeds is known. ", "± is the standard deviation over seeds (n - 1). ")
-    spread = spreads[min(most, 2)]
-    text = (
-        f"Checkpoint {checkpoint}. {spread}Intervals cover the choice of test faces (95 %, {RESAMPLES:,} resamples of "
-        "faces, seeds averaged per face), not the choice of seeds."
-    )
-    if table.baseline is None:
-        return text
-    return (
-        f"{text} p: two-sided paired bootstrap test on the same faces against {table.row(table.baseline).label}, not "
-        "corrected for the number of rows; it too says nothing about other seeds."
-    )
+def _statistics(table: Table, checkpoint: str, cells: Sequence[Cell]) -> str:
+    """What stands behind the numbers that the table has."""
+    parts = [f"Checkpoint {checkpoint}."]
+    if any(cell.std is not None for cell in cells):
+        parts.append("± is the standard deviation over seeds (n - 1).")
+    elif any(cell.mean is not None for cell in cells):
+        parts.append("One seed per row: no spread over seeds is known.")
+    if any(cell.interval is not None for cell in cells):
+        parts.append(
+            f"Intervals cover the choice of test faces (95 %, {RESAMPLES:,} resamples of faces, seeds averaged per "
+            "face), not the choice of seeds."
+        )
+    if table.baseline is not None and any(cell.against is not None for cell in cells):
+        parts.append(
+            f"p: two-sided paired bootstrap test on the same faces and seeds against {table.row(table.baseline).label},"
+            " not corrected for the number of rows; it too says nothing about other seeds."
+        )
+    return " ".join(parts)
+
+
+def _few_faces(table: Table, columns: Mapping[str, Mapping[str, Cell]]) -> list[str]:
+    found = {
+        column.label: min(counts)
+        for column in table.columns
+        if (counts := [c.faces for c in columns[column.name].values() if c.faces and c.faces < FEWEST_FACES])
+    }
+    listed = ", ".join(f"{label} ({count})" for label, count in found.items())
+    return [f"Fewer than {FEWEST_FACES} faces are too few for an interval or a test: {listed}."] if found else []
+
+
+def _not_finite(labels: Mapping[str, str], columns: Mapping[str, Mapping[str, Cell]]) -> list[str]:
+    found = {
+        f"{labels[row]}: {cell.remark}"
+        for cells in columns.values()
+        for row, cell in cells.items()
+        if cell.values and cell.mean is None
+    }
+    return [f"{text}." for text in sorted(found)]
+
+
+def _seeds(table: Table, labels: Mapping[str, str], trainings: Mapping[str, Sequence[Training]]) -> list[str]:
+    """Rows whose means are over fewer seeds than those of others."""
+    done = {row: {t.seed for t in found if t.state_of() == DONE} for row, found in trainings.items()}
+    every: set[int] = set().union(*done.values()) if done else set()
+    fewer = [f"{labels[row]} ({_numbers(seeds)})" for row, seeds in done.items() if seeds and seeds != every]
+    if not fewer:
+        return []
+    tests = "" if table.baseline is None else "; tests use the seeds that a row and the baseline both have"
+    return [f"Not all rows have the seeds {_numbers(every)} yet: {', '.join(fewer)}. Means are over those{tests}."]
+
+
+def _numbers(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(seeds)))
+
+
+def _other_checkpoint(table: Table, trainings: Mapping[str, Sequence[Training]], checkpoint: str) -> list[str]:
+    """Conditions that were scored with another checkpoint than the one shown."""
+    found: dict[str, None] = {}
+    others: dict[str, None] = {}
+    for name in dict.fromkeys(c.evaluation for c in table.columns if c.metric not in COSTS):
+        results = [r for row in trainings.values() for t in row if (r := t.result(name)) is not None]
+        lacking = [r.metrics["test"] for r in results if checkpoint not in r.metrics["test"]]
+        if lacking:
+            found["the run's own test" if name is None else name] = None
+            others |= dict.fromkeys(other for test in lacking for other in test)
+    if not found:
+        return []
+    return [
+        f"Not scored with checkpoint {checkpoint}, but with {', '.join(others)}: {_listed(list(found))}. "
+        f"--checkpoint {next(iter(others), 'last')} shows these numbers."
+    ]
 
 
 def _scale(table: Table, scale: str) -> list[str]:

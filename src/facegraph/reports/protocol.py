@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from facegraph.errors import RunError
@@ -43,6 +43,15 @@ class Deviation:
         listed = ", ".join(f"{name} {mine!r} instead of {other!r}" for name, (mine, other) in self.fields.items())
         where = "" if self.evaluation is None else f" under {self.evaluation}"
         return f"{labels[self.row]}{where}: {listed} (as {labels[self.reference]})"
+
+
+def joined(found: Sequence[Deviation], labels: Mapping[str, str]) -> str:
+    """Deviations in words, each once for all rows and conditions that have it."""
+    rows: dict[str, dict[str, None]] = {}
+    for deviation in found:
+        what = replace(deviation, evaluation=None).text(labels).removeprefix(labels[deviation.row])
+        rows.setdefault(what, {})[labels[deviation.row]] = None
+    return "; ".join(f"{', '.join(names)}{what}" for what, names in rows.items())
 
 
 def deviations(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,15 @@ from facegraph.reports.cells import Report, ReportRow
 from facegraph.reports.measured import cells_of
 from facegraph.reports.notes import marks_of, notes_of
 from facegraph.reports.protocol import deviations, refuse
-from facegraph.reports.runs import Training, check_checkpoint, training_of
-from facegraph.reports.units import is_rate, measure_text
+from facegraph.reports.runs import Training, check_checkpoint, training_in, training_of
+from facegraph.reports.units import measure_text
 from facegraph.sweeps.identity import identity
-from facegraph.sweeps.manifest import SweptTable, read_sweep
-from facegraph.sweeps.status import DONE
+from facegraph.sweeps.manifest import TABLES_FOLDER, SweptTable, read_sweep, read_table
 from facegraph.sweeps.table import Column, Row, Table
 
 _CONFIG = "config.yaml"
 # where and when a run was made; two runs that differ in these only are one row
-_NOT_A_ROW = ("seed", "output_dir", "resume", "name", "logger", "sweep", "hydra", "callbacks.progress")
+_NOT_A_ROW = ("seed", "output_dir", "resume", "name", "logger", "sweep", "sweep_dir", "hydra")
 
 
 def sweep_reports(
@@ -38,14 +39,18 @@ def sweep_reports(
         RunError: no sweep, a damaged file, protocols that differ within a column. ConfigError: a wrong name.
     """
     folder = Path(folder)
-    found = read_sweep(folder)
-    if table is not None:
-        chosen = [swept for swept in found if table.replace("/", ".") == swept.table.name.replace("/", ".")]
-        if not chosen:
-            names = ", ".join(swept.table.name for swept in found)
-            raise RunError(f"{folder} has no table '{table}'; choose from {names}.")
-        found = chosen
+    found = read_sweep(folder) if table is None else [_table_of(folder, table)]
     return [sweep_report(swept, folder, checkpoint, mix_protocols) for swept in found]
+
+
+def _table_of(folder: Path, name: str) -> SweptTable:
+    """The named table of a sweep; a damaged file of another table does not matter."""
+    path = folder / TABLES_FOLDER / f"{name.replace('/', '.')}.json"
+    if path.is_file():
+        return read_table(path)
+    # the first part of a name is its folder below sweeps/
+    names = sorted(other.stem.replace(".", "/", 1) for other in path.parent.glob("*.json"))
+    raise RunError(f"{folder} has no table '{name}'; choose from {', '.join(names)}.")
 
 
 def sweep_report(swept: SweptTable, folder: Path, checkpoint: str | None = None, mix_protocols: bool = False) -> Report:
@@ -60,26 +65,27 @@ def runs_report(folders: Sequence[Path], checkpoint: str | None = None, mix_prot
     """Report of finished runs: a row per configuration, the runs of a row differ in nothing but their seed.
 
     Columns: NME, FR and AUC at the thresholds of the primary normaliser, NME of each subset. Folders that eval.py
-    wrote are runs too.
+    wrote are runs too. Runs that are not finished are shown as such.
 
     Raises:
-        RunError: a folder without a result, protocols that differ. ConfigError: a wrong checkpoint.
+        RunError: a folder that is no run, no finished run, protocols that differ. ConfigError: a wrong checkpoint.
     """
     runs = [_run(Path(folder)) for folder in folders]
-    groups: dict[str, list[tuple[Path, RunResult, str]]] = {}
-    for folder, result, settings in runs:
-        # the same settings and seed twice: two rows, since they are no two seeds
-        again = sum(r.protocol.seed == result.protocol.seed for _, r, _ in groups.get(settings, []))
-        groups.setdefault(f"{settings}#{again}" if again else settings, []).append((folder, result, settings))
-    labels = _labels([[(folder, result) for folder, result, _ in group] for group in groups.values()])
-    rows, trainings = [], {}
-    for label, group in zip(labels, groups.values(), strict=True):
-        rows.append(Row(label, label, overrides=tuple(_common(group)), value=None))
-        trainings[label] = tuple(
-            Training(label, r.protocol.seed, folder, DONE, tuple(r.provenance.overrides), settings)
-            for folder, r, settings in group
+    first = next((result for run in runs if (result := run.result()) is not None), None)
+    if first is None:
+        raise RunError(
+            f"none of the {len(runs)} runs is finished, the first one {runs[0].folder}. Report them when one is."
         )
-    first = runs[0][1]
+    groups: dict[str, list[Training]] = {}
+    for run in runs:
+        # the same settings and seed twice: two rows, since they are no two seeds
+        names = (run.identity if number == 0 else f"{run.identity}#{number}" for number in count())
+        name = next(n for n in names if all(other.seed != run.seed for other in groups.get(n, ())))
+        groups.setdefault(name, []).append(run)
+    rows, trainings = [], {}
+    for label, group in zip(_labels(list(groups.values())), groups.values(), strict=True):
+        rows.append(Row(label, label, overrides=tuple(_common(group)), value=None))
+        trainings[label] = tuple(replace(run, row=label) for run in group)
     table = Table(
         name="runs",
         title=f"{first.protocol.dataset} {first.protocol.split}: {first.protocol.test_faces} faces",
@@ -105,7 +111,7 @@ def _report(
     unexplained, meant = deviations(table, trainings, scale)
     if not mix_protocols:
         refuse(table, unexplained)
-    columns = {column.name: cells_of(table, trainings, column, shown) for column in table.columns}
+    columns = {column.name: cells_of(table, trainings, column, shown, unexplained) for column in table.columns}
     marks = marks_of(unexplained)
     rows = tuple(
         ReportRow(
@@ -116,53 +122,60 @@ def _report(
         )
         for row in table.rows
     )
-    rates = [cell for column in table.columns if is_rate(column.metric) for cell in columns[column.name].values()]
-    without_failures = any(cell.mean == 0 for cell in rates)
-    notes = notes_of(table, trainings, scale, shown, unexplained, meant, without_failures)
+    notes = notes_of(table, trainings, scale, shown, unexplained, meant, columns)
     return Report(table, scale, shown, folder, command, rows, notes)
 
 
-def _run(folder: Path) -> tuple[Path, RunResult, str]:
-    if not (folder / RESULT_FILE).is_file():
-        raise RunError(
-            f"{folder} holds neither a sweep (tables/*.json) nor a finished run ({RESULT_FILE}). Give the folder of a "
-            "sweep, or folders of runs."
-        )
-    result = RunResult.read(folder)
+def _run(folder: Path) -> Training:
+    """A run folder, its settings as its identity."""
     path = folder / _CONFIG
+    if not (folder / RESULT_FILE).is_file() and not path.is_file():
+        raise RunError(
+            f"{folder} holds neither a sweep (tables/*.json) nor a run ({RESULT_FILE} or {_CONFIG}). Give the folder "
+            "of a sweep, or folders of runs."
+        )
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, yaml.YAMLError) as error:
         raise RunError(f"cannot read {path}: {error}. Restore the file, or leave the folder out.") from None
     # an evaluation has no configuration of its own: a row for itself
-    settings = identity(_without_seeds(config)) if isinstance(config, dict) else str(folder.absolute())
-    return folder, result, settings
+    settings = identity(_settings(config)) if isinstance(config, dict) else str(folder.absolute())
+    seed = int(config.get("seed") or 0) if isinstance(config, dict) else 0
+    run = training_in(folder, "", seed, (), settings)
+    result = run.result()
+    if result is None:
+        return run
+    return replace(run, seed=result.protocol.seed, overrides=tuple(result.provenance.overrides))
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration without what does not make a row, and without its seed, which other keys repeat."""
+    return _without_seeds({key: value for key, value in config.items() if key not in _NOT_A_ROW})
 
 
 def _without_seeds(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved configuration without its seed, which other keys repeat."""
     return {
         key: _without_seeds(value) if isinstance(value, Mapping) else value
         for key, value in node.items()
-        if key not in _NOT_A_ROW
+        if key != "seed"
     }
 
 
-def _common(group: Sequence[tuple[Path, RunResult, str]]) -> list[str]:
-    """Overrides that all runs of a row share, but for those that name a place or a seed."""
-    first = group[0][1].provenance.overrides
-    return [o for o in first if _tells(o) and all(o in r.provenance.overrides for _, r, _ in group)]
+def _common(group: Sequence[Training]) -> list[str]:
+    """Overrides that all finished runs of a row share, but for those that name a place or a seed."""
+    done = [run.overrides for run in group if run.result() is not None]
+    return [o for o in done[0] if _tells(o) and all(o in overrides for overrides in done)] if done else []
 
 
-def _labels(groups: Sequence[Sequence[tuple[Path, RunResult]]]) -> list[str]:
+def _labels(groups: Sequence[Sequence[Training]]) -> list[str]:
     """What tells the rows apart: overrides that not all of them have, otherwise the names of their folders."""
-    told = [[o for o in group[0][1].provenance.overrides if _tells(o)] for group in groups]
+    told = [_common(group) for group in groups]
     shared = set(told[0]).intersection(*map(set, told))
     labels = [" ".join(o for o in overrides if o not in shared) for overrides in told]
     if all(labels) and len(set(labels)) == len(labels):
         return labels
-    names = [group[0][0].name for group in groups]
-    return names if len(set(names)) == len(names) else [str(group[0][0]) for group in groups]
+    names = [group[0].folder.name for group in groups]
+    return names if len(set(names)) == len(names) else [str(group[0].folder) for group in groups]
 
 
 def _tells(override: str) -> bool:

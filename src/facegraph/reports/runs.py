@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult
 from facegraph.sweeps.manifest import Job
 from facegraph.sweeps.status import (
     DONE,
+    FAILED,
     Failure,
     Progress,
     evaluation_folder,
@@ -44,7 +46,8 @@ class Training:
     """One training of a row with one seed.
 
     folder: its run folder. state: of facegraph.sweeps.status, its evaluations included. overrides: of train.py.
-    progress, failure: what a job left; None for a run without a sweep.
+    progress, failure: what a job left; None for a run without a sweep. damaged: whether a result cannot be read, which
+    makes the training a failed one.
     """
 
     row: str
@@ -55,6 +58,7 @@ class Training:
     identity: str = ""
     progress: Progress | None = None
     failure: Failure | None = None
+    damaged: bool = False
 
     def place(self, evaluation: str | None = None) -> Path:
         """Folder of a condition's result; of the run's own test for None."""
@@ -62,12 +66,12 @@ class Training:
 
     def state_of(self, evaluation: str | None = None) -> str:
         """DONE where that result is there, otherwise the state of the whole training."""
-        return DONE if (self.place(evaluation) / RESULT_FILE).is_file() else self.state
+        return DONE if not self.damaged and (self.place(evaluation) / RESULT_FILE).is_file() else self.state
 
     def result(self, evaluation: str | None = None) -> RunResult | None:
-        """None where the training or the condition has no result yet. Raises RunError: a damaged result."""
+        """None where the training or the condition has no result yet."""
         path = self.place(evaluation) / RESULT_FILE
-        return _result(path, path.stat().st_mtime_ns) if path.is_file() else None
+        return None if self.damaged or not path.is_file() else _result(path, path.stat().st_mtime_ns)
 
     def faces(self, checkpoint: str, evaluation: str | None = None) -> Faces | None:
         """Per-face errors; None without predictions of that checkpoint. Raises RunError: a damaged file."""
@@ -80,16 +84,46 @@ class Training:
 def training_of(job: Job, sweep: Path) -> Training:
     """A job of a sweep as its folder shows it now."""
     folder = job.folder(sweep)
+    damage = _damage(folder, job.scored)
     return Training(
         row=job.row,
         seed=job.seed,
         folder=folder,
-        state=state(folder, job.scored),
+        state=state(folder, job.scored) if damage is None else FAILED,
         overrides=job.overrides,
         identity=job.identity,
         progress=read_progress(folder),
-        failure=read_failure(folder),
+        failure=read_failure(folder) if damage is None else damage,
+        damaged=damage is not None,
     )
+
+
+def training_in(folder: Path, row: str, seed: int, overrides: tuple[str, ...], identity: str) -> Training:
+    """A run folder outside of a sweep as it is now, finished or not."""
+    damage = _damage(folder)
+    return Training(
+        row,
+        seed,
+        folder,
+        state(folder) if damage is None else FAILED,
+        overrides,
+        identity,
+        read_progress(folder),
+        read_failure(folder) if damage is None else damage,
+        damage is not None,
+    )
+
+
+def _damage(folder: Path, conditions: Iterable[str] = ()) -> Failure | None:
+    """Why a result of a run folder cannot be read; None where all that are there can."""
+    for place in (folder, *(evaluation_folder(folder, name) for name in conditions)):
+        path = place / RESULT_FILE
+        try:
+            if path.is_file():
+                _result(path, path.stat().st_mtime_ns)
+        except RunError as error:
+            return Failure("damaged result", f"{error} If it cannot be restored, delete {place} and sweep again.")
+    return None
 
 
 def read_faces(path: Path, checkpoint: str) -> Faces | None:

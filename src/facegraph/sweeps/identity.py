@@ -23,6 +23,9 @@ VOLATILE = (
     "callbacks.throughput",
     "callbacks.last.every_n_epochs",
     "data.num_workers",
+    "dataset.keep_images",
+    "data.dataset.keep_images",
+    "trainer.strategy.timeout_minutes",
     "trainer.log_every_n_steps",
     "trainer.enable_model_summary",
 )
@@ -31,9 +34,19 @@ _LENGTH = 12
 
 def identity(config: Mapping[str, Any]) -> str:
     """12 hexadecimal digits of a resolved configuration (plain values): folder, wandb id and resume key of a job."""
-    kept = _without({str(key): value for key, value in config.items()}, VOLATILE)
-    text = json.dumps(kept, sort_keys=True, separators=(",", ":"), default=str)
+    text = json.dumps(lasting(config), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:_LENGTH]
+
+
+def lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that can change a number; whole floats as whole numbers, since 1 and 1.0 are one setting."""
+    return _without({str(key): value for key, value in config.items()}, VOLATILE)
+
+
+def is_volatile(override: str) -> bool:
+    """Whether an override of train.py only says where or how, so that jobs with and without it are the same."""
+    key = override.split("=", 1)[0].lstrip("+~")
+    return any(key == path or key.startswith(f"{path}.") for path in VOLATILE)
 
 
 def _without(node: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
@@ -42,5 +55,11 @@ def _without(node: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, Any]:
         if key in paths:
             continue
         below = tuple(path.split(".", 1)[1] for path in paths if path.startswith(f"{key}."))
-        kept[key] = _without(value, below) if isinstance(value, Mapping) else value
+        kept[key] = _without(value, below) if isinstance(value, Mapping) else _plain(value)
     return kept
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(v) if not isinstance(v, Mapping) else _without(v, ()) for v in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

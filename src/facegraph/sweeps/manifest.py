@@ -7,18 +7,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from facegraph.errors import RunError
+from facegraph.locking import HeldError, held
 from facegraph.records.files import write_atomically
-from facegraph.sweeps.table import Table, table_from
+from facegraph.sweeps.table import Row, Table, table_from
 
 TABLES_FOLDER = "tables"
 JOBS_FOLDER = "jobs"
 SCHEMA_VERSION = 1
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -37,39 +41,118 @@ class Job:
 
 @dataclass(frozen=True)
 class SweptTable:
-    """A table as it was swept. command: what the user typed after train.py."""
+    """A table as it was swept.
+
+    command: what was last typed after train.py. fixed: the overrides given for all rows that can change numbers.
+    """
 
     table: Table
     scale: str
     jobs: tuple[Job, ...]
     command: tuple[str, ...]
+    fixed: tuple[str, ...] = ()
 
     def jobs_of(self, row: str) -> tuple[Job, ...]:
         return tuple(job for job in self.jobs if job.row == row)
 
 
 def write_table(sweep: Path, swept: SweptTable) -> Path:
-    """Write a table's file; rows and seeds of an earlier call stay, those planned again are replaced."""
+    """Write a table's file; rows and seeds of an earlier call stay, those planned again are replaced.
+
+    A file that cannot be read is set aside under another name.
+
+    Raises:
+        RunError: the folder holds the table with other settings for all rows, which no row may mix, or another process
+            is writing it.
+    """
     path = _path(sweep, swept.table.name)
+    with _alone(path):
+        content = _content(_with_earlier(swept, _earlier(path, swept)))
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    return path
+
+
+def earlier_jobs(sweep: Path, table: str) -> tuple[Job, ...]:
+    """Jobs that a table's file names; none where there is no file or it cannot be read."""
+    try:
+        return read_table(_path(sweep, table)).jobs
+    except RunError:
+        return ()
+
+
+def forget_job(sweep: Path, table: str, job: Job) -> None:
+    """Take a job out of a table's file; its folder stays."""
+    path = _path(sweep, table)
+    with _alone(path):
+        swept = read_table(path)
+        content = _content(replace(swept, jobs=tuple(other for other in swept.jobs if other != job)))
+        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _earlier(path: Path, swept: SweptTable) -> SweptTable | None:
+    if not path.exists():
+        return None
+    try:
+        earlier = read_table(path)
+    except RunError:
+        path.replace(path.with_name(f"{path.name}.unreadable-{time.time_ns()}"))
+        return None
+    if earlier.jobs and swept.jobs and (earlier.scale, set(earlier.fixed)) != (swept.scale, set(swept.fixed)):
+        before, now = (" ".join((f"scale={t.scale}", *t.fixed)) for t in (earlier, swept))
+        raise RunError(
+            f"{path.parents[1]} holds {swept.table.name} swept with `{before}`, not `{now}`, and a row never mixes "
+            "trainings of different settings. Give the same settings, or another sweep_dir."
+        )
+    return earlier
+
+
+def _with_earlier(swept: SweptTable, earlier: SweptTable | None) -> SweptTable:
+    if earlier is None:
+        return swept
     planned = {(job.row, job.seed) for job in swept.jobs}
-    earlier = read_table(path) if path.exists() else replace(swept, jobs=())
     kept = [job for job in earlier.jobs if (job.row, job.seed) not in planned]
-    named = [row.name for row in swept.table.rows]
+    named = {row.name for row in swept.table.rows}
     # rows that only an earlier call had, such as other values of a plain multirun
-    rows = (*swept.table.rows, *(r for r in earlier.table.rows if r.name not in named and earlier.jobs_of(r.name)))
+    added = [
+        _as_of(row, swept.table) for row in earlier.table.rows if row.name not in named and earlier.jobs_of(row.name)
+    ]
+    rows = (*swept.table.rows, *added)
     order = {row.name: i for i, row in enumerate(rows)}
     jobs = sorted([*kept, *swept.jobs], key=lambda job: (order[job.row], job.seed))
-    table = replace(swept.table, rows=rows)
-    content = {
+    return replace(swept, table=replace(swept.table, rows=rows), jobs=tuple(jobs))
+
+
+def _as_of(row: Row, table: Table) -> Row:
+    """A row of an earlier version of a table without what the table no longer has."""
+    columns, conditions = {c.name for c in table.columns}, {e.name for e in table.evaluations}
+    scored = None if row.evaluations is None else tuple(name for name in row.evaluations if name in conditions)
+    return replace(row, paper={k: v for k, v in row.paper.items() if k in columns}, evaluations=scored)
+
+
+def _content(swept: SweptTable) -> dict[str, Any]:
+    return {
         "schema_version": SCHEMA_VERSION,
         "scale": swept.scale,
         "command": list(swept.command),
-        "table": table.to_dict(),
-        "jobs": [asdict(job) for job in jobs],
+        "fixed": list(swept.fixed),
+        "table": swept.table.to_dict(),
+        "jobs": [asdict(job) for job in swept.jobs],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
-    return path
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Two sweeps that add seeds to one table at once wait for each other."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            with held(path.with_name(f".{path.name}.lock")):
+                yield
+                return
+        except HeldError as error:
+            if time.monotonic() > deadline:
+                raise RunError(f"process {error.holder} is writing {path}. Wait for it, or end it.") from error
+            time.sleep(0.05)
 
 
 def read_sweep(sweep: Path) -> list[SweptTable]:
@@ -104,6 +187,7 @@ def read_table(path: Path) -> SweptTable:
             scale=content["scale"],
             jobs=tuple(_jobs(content["jobs"])),
             command=tuple(content["command"]),
+            fixed=tuple(content.get("fixed", ())),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, RunError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from facegraph.errors import ConfigError
 
 SCALES = ("paper", "small", "smoke")
+_METRIC = re.compile(r"nme|params|macs|latency_ms|(fr|auc)@0\.\d{2,}")
+_CONDITION = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z][A-Za-z0-9_]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,11 @@ def table_from(node: Mapping[str, Any]) -> Table:
 
 
 def _entry(kind: type, key: Any, value: Any, table: str) -> Any:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{kind.__name__.lower()} {key} of table {table} is {value!r}, not a block of settings such as "
+            "{label: ..., overrides: [head=fc]}. Correct the file."
+        )
     return _build(kind, {"name": str(key), **_frozen(value or {})}, f"{kind.__name__.lower()} {key} of table {table}")
 
 
@@ -141,6 +149,9 @@ def _build(kind: type, values: dict[str, Any], where: str) -> Any:
         raise ConfigError(
             f"{where} lacks {missing} and has the unknown keys {unknown}; known are {sorted(known)}. Correct the file."
         )
+    for name in ("overrides", "base", "evaluations"):
+        if isinstance(values.get(name), str):
+            raise ConfigError(f"{where} has {name}: {values[name]}, which must be a list: [{values[name]}].")
     return kind(**values)
 
 
@@ -162,6 +173,20 @@ def _named(entries: Sequence[Any], name: str, what: str) -> Any:
 def _check(table: Table) -> None:
     if not table.rows or not table.columns:
         raise ConfigError(f"table {table.name} needs at least one row and one column.")
+    if table.checkpoint not in ("last", "best"):
+        raise ConfigError(f"table {table.name} shows checkpoint '{table.checkpoint}'; there are last and best.")
+    for column in table.columns:
+        if not _METRIC.fullmatch(column.metric):
+            raise ConfigError(
+                f"column {column.name} of table {table.name} shows the metric '{column.metric}'; there are nme, "
+                "fr@0.10, auc@0.10 (any threshold with two decimals or more), params, macs, latency_ms."
+            )
+    for condition in table.evaluations:
+        if not _CONDITION.fullmatch(condition.name):
+            raise ConfigError(
+                f"condition '{condition.name}' of table {table.name} is to be a folder's name: a letter, then letters, "
+                "digits and _."
+            )
     if table.baseline is not None and table.row(table.baseline).overrides is None:
         raise ConfigError(
             f"the baseline '{table.baseline}' of table {table.name} is only published; name a trained row."
