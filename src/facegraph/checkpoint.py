@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from facegraph.callbacks import BEST, LAST
+from facegraph.checkpoint_io import is_damaged
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
 from facegraph.records import RESULT_FILE
@@ -126,6 +127,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if CHECKPOINT_KEY not in checkpoint:
         raise RunError(f"{path} is no checkpoint of facegraph: it lacks '{CHECKPOINT_KEY}'.")
     return checkpoint
+
+
+def set_damaged_aside(folder: Path) -> bool:
+    """Rename both checkpoints of a run where one is damaged, so that training starts again; returns whether one was.
+
+    best alone is nothing to go on from: last knows how good it was, and would never write it again.
+
+    Raises:
+        RunError: they cannot be looked at or renamed.
+    """
+    paths = [folder / CHECKPOINT_FOLDER / f"{name}.ckpt" for name in (LAST, BEST)]
+    try:
+        there = [path for path in paths if path.is_file()]
+        damaged = [path for path in there if is_damaged(path)]
+        if damaged and is_first_process():
+            now = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+            for path in there:
+                path.rename(path.with_name(f"{path.name}.damaged-{now}"))
+            names = " and ".join(path.name for path in damaged)
+            print(f"{names} in {paths[0].parent} cannot be read: kept as *.damaged-{now}, and training starts again.")
+    except FileNotFoundError:
+        return True  # another process of this run has just renamed it
+    except OSError as error:
+        raise RunError(
+            f"cannot look at the checkpoints in {paths[0].parent}: {error}. Mend that, then go on."
+        ) from error
+    return bool(damaged)
 
 
 def check_scheme(checkpoint: dict[str, Any], scheme: LandmarkScheme, path: Path) -> None:

@@ -25,6 +25,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from facegraph.errors import ConfigError, ProcessError
+from facegraph.sweeps.failures import signal_of_exit
 
 _POLL = 0.2
 _LAST_WORDS = 3.0
@@ -136,10 +137,8 @@ def _first_failure(processes: Sequence[subprocess.Popen], patience: float = 0.0)
 
 def _process_error(rank: int, pid: int, code: int) -> ProcessError:
     if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        hint = " The system ends processes so when memory runs out; see the kernel's log." if name == "SIGKILL" else ""
         return ProcessError(
-            f"process {pid} of rank {rank} was ended by {name}, so the whole run ends.{hint} "
+            f"process {pid} of rank {rank} was ended by {signal_of_exit(code, ', so the whole run ends')} "
             "Continue from the last checkpoint with resume=<output folder>."
         )
     return ProcessError(

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from facegraph.checkpoint import CONFIG_FILE, is_first_process
 from facegraph.entry import guarded
 from facegraph.errors import ConfigError, RunError
+from facegraph.launch.environment import clean_environment
 from facegraph.launch.orphan import end_with_parent
 from facegraph.locking import HeldError, held
 from facegraph.records import RESULT_FILE, RunResult
@@ -25,12 +26,6 @@ from facegraph.sweeps.conditions import outdated, set_aside
 from facegraph.sweeps.failures import failure_of, failure_of_exit
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import LOCK_FILE, clear_failure, missing_evaluations, read_failure, write_failure
-
-# what would make a single process take itself for one of several
-PROCESS_VARIABLES = (
-    "LOCAL_RANK", "RANK", "GLOBAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK", "MASTER_ADDR",
-    "MASTER_PORT", "FACEGRAPH_OUTPUT_DIR",
-)  # fmt: skip
 
 
 def run(cfg: DictConfig) -> None:
@@ -102,9 +97,8 @@ def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
     missing = {name: evaluations[name] for name in missing_evaluations(folder, evaluations)}
     if not missing:
         return
-    environment = {k: v for k, v in os.environ.items() if k not in PROCESS_VARIABLES and not k.startswith("SLURM_")}
     command = [sys.executable, "-m", "facegraph.scoring", str(folder), json.dumps(missing)]
-    done = subprocess.run(command, env=environment, check=False)
+    done = subprocess.run(command, env=clean_environment(os.environ), check=False)
     if done.returncode != 0:
         failure = read_failure(folder) or failure_of_exit(done.returncode)
         raise RunError(f"scoring under {', '.join(missing_evaluations(folder, evaluations))} failed: {failure.message}")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_PATIENCE_SECONDS = 1.0
+"""Longer than a look at the lock, and than loader processes of one that was killed take to end."""
+_POLL_SECONDS = 0.02
+_UNKNOWN = "unknown"
 
 
 class HeldError(Exception):
@@ -21,7 +27,8 @@ class HeldError(Exception):
 def held(path: Path) -> Iterator[None]:
     """Hold a lock file, which names this process.
 
-    The kernel's lock on the file decides: a file that a killed process left behind hinders nobody.
+    The kernel's lock on the file decides: a file that a killed process left behind hinders nobody. One that is held is
+    tried for a second, since somebody may only be looking at it.
 
     Raises:
         HeldError: another process holds it. OSError: it cannot be made.
@@ -38,31 +45,49 @@ def held(path: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process holds the lock now."""
+def holder(path: Path) -> str | None:
+    """The number of the process that holds the lock now, or 'unknown'; None: nobody does.
+
+    Makes no file and no folder. A file that cannot be looked at counts as held by nobody.
+    """
     try:
-        with held(path):
-            return False
-    except HeldError:
-        return True
+        descriptor = os.open(path, os.O_RDONLY)
     except OSError:
-        return False
+        return None
+    try:
+        # shared, so that two who look do not see each other
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _name(path)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)  # ends the lock
 
 
 def _acquire(path: Path) -> int:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except FileNotFoundError:
             pass  # removed between the two looks by a process that ended: try again
         except BlockingIOError as error:
-            holder = path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
-            os.close(descriptor)
-            raise HeldError(holder or "unknown") from error
+            if time.monotonic() > deadline:
+                os.close(descriptor)
+                raise HeldError(_name(path)) from error
+            time.sleep(_POLL_SECONDS)
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def _name(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding="utf-8", errors="replace").strip() or _UNKNOWN
+    return _UNKNOWN

@@ -20,6 +20,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from facegraph import checkpoint as folders
 from facegraph.batch_norm import SyncBatchNorm
 from facegraph.callbacks import BEST, LAST, TrainingClock
+from facegraph.checkpoint_io import WholeCheckpoints
 from facegraph.complexity import count_macs, count_params, latency_ms
 from facegraph.compose import (
     build_data,
@@ -230,6 +231,8 @@ def _continue_from(folder: Path, cfg: DictConfig) -> str | None:
     path = folder / folders.CHECKPOINT_FOLDER / f"{LAST}.ckpt"
     if not (cfg.resume and path.is_file()):
         return None
+    if cfg.sweep.identity is not None and folders.set_damaged_aside(folder):  # nobody is there to decide
+        return None
     folders.load_checkpoint(path)
     return str(path)
 
@@ -243,7 +246,7 @@ def _trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
         if isinstance(callback, pl.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / folders.CHECKPOINT_FOLDER)
     loggers = list(make(cfg.logger).values())
-    plugins: list[Any] = [SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else []
+    plugins: list[Any] = [WholeCheckpoints(), *([SyncBatchNorm()] if cfg.trainer.get("sync_batchnorm") else [])]
     if SLURMEnvironment.detect():  # whoever submitted the job requeues it, and it goes on from last.ckpt
         plugins.append(SLURMEnvironment(auto_requeue=False))
     parts = {"callbacks": callbacks, "logger": loggers, "plugins": plugins, "default_root_dir": str(folder)}
@@ -315,13 +318,28 @@ def _finish(
     statistics: ShapeStatistics,
     task: LandmarkTask,
 ) -> None:
-    """Write and print on the first process, log the test's numbers."""
+    """Write and print on the first process, log the test's numbers.
+
+    From result.json on the run is done: a failing logger is only reported, and a process killed before it has logged
+    leaves wandb without the test's numbers and pictures, all of which lie in the folder.
+    """
     if not trainer.is_global_zero:
         return
     mask = getattr(getattr(task.model, "head", None), "mask", None)
     if mask is None:
         mask = graph_mask(top_k_neighbours(statistics.correlation, DRAWN_NEIGHBOURS), symmetric=False)
     write_results(folder, result, frames, data.test_source, data.dataset, statistics, mask)
+    try:
+        _log(trainer, folder, result, frames, data)
+    except Exception as error:  # the run is complete, whatever a server or its client says
+        print(f"The results are in {folder}, but not all of them were logged: {type(error).__name__}: {error}")
+    print_results(result, folder)
+
+
+def _log(
+    trainer: pl.Trainer, folder: Path, result: RunResult, frames: Mapping[str, pd.DataFrame], data: FaceDataModule
+) -> None:
+    """Tell the loggers numbers, pictures and sample faces of the test."""
     for name, summary in result.metrics["test"].items():
         numbers = {f"test/{key}/{name}": v for key, v in summary.items() if isinstance(v, float)}
         for logger in trainer.loggers:
@@ -335,7 +353,6 @@ def _finish(
         lambda: sample_faces(shown, data.test_source, data.dataset),
         trainer.global_step,
     )
-    print_results(result, folder)
 
 
 def _provenance(

@@ -92,16 +92,32 @@ def test_a_small_face_has_as_many_values_as_asked() -> None:
     assert Resolution(128)(image, "a") is image
 
 
+@given(
+    corruption=st.one_of(
+        st.builds(Blur, st.floats(0, 3)), st.builds(Resolution, st.one_of(st.none(), st.integers(1, 300)))
+    ),
+    side=st.integers(8, 128),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_card_says_a_change_exactly_where_there_is_one(corruption: Corruption, side: int) -> None:
+    board = (255 * (np.indices((side, side)).sum(0) % 2)).astype(np.uint8)[..., None].repeat(3, 2)
+    dot = np.zeros((side, side, 3), np.uint8)
+    dot[side // 3, side // 3] = 255
+    changed = any((corruption(image, "a") != image).any() for image in (board, dot))
+    assert changed == (corruption.describe(side) != NONE)
+
+
 @pytest.mark.parametrize("corruption", [Occlusion(0), Blur(0), Resolution(None)])
 def test_nothing_is_nothing(corruption: Corruption) -> None:
     image = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     assert corruption(image, "a") is image
-    assert corruption.description == NONE
+    assert corruption.describe(64) == NONE
 
 
 def test_descriptions_tell_settings_apart() -> None:
     corruptions = [Occlusion(0.1), Occlusion(0.2), Occlusion(0.2, seed=1), Blur(1), Blur(2), Resolution(32)]
-    assert len({c.description for c in corruptions} | {NONE}) == 7
+    assert len({c.describe(256) for c in corruptions} | {NONE}) == 7
+    assert Resolution(128).describe(256) == "crop shrunk to 128 px and enlarged again"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +125,7 @@ def test_descriptions_tell_settings_apart() -> None:
     [
         (lambda: Occlusion(1.2), "share is 1.2"),
         (lambda: Occlusion(float("nan")), "share is nan"),
+        (lambda: Occlusion(seed=-1), "seed is -1"),
         (lambda: Blur(-1), "sigma is -1"),
         (lambda: Resolution(0), "side is 0"),
     ],

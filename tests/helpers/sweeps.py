@@ -27,7 +27,7 @@ from facegraph.records import (
 )
 from facegraph.records.files import write_atomically
 from facegraph.records.provenance import GitState
-from facegraph.sweeps.manifest import Job, SweptTable, write_table
+from facegraph.sweeps.manifest import Job, SweptTable, read_sweep, write_table
 from facegraph.sweeps.status import Failure, Progress, evaluation_folder, write_failure, write_progress
 from facegraph.sweeps.table import Table, table_from
 
@@ -179,10 +179,11 @@ def curve_table(name: str = "drawn/occlusion") -> Table:
             "axis": "occluded share",
             "rows": {n: {"label": n.upper(), "overrides": [f"head={n}"]} for n in ("gcn", "fc")},
             "evaluations": {
-                f"share{s}": {"label": f"{s}", "overrides": [f"corruption.share={s}"], "value": s} for s in shares
+                f"share{100 * s:g}": {"label": f"{s}", "overrides": [f"corruption.share={s}"], "value": s}
+                for s in shares
             },
             "columns": {
-                f"nme{s}": {"label": f"{s}", "metric": "nme", "evaluation": f"share{s}"} for s in shares
+                f"nme{s}": {"label": f"{s}", "metric": "nme", "evaluation": f"share{100 * s:g}"} for s in shares
             },
         }
     )  # fmt: skip
@@ -236,3 +237,9 @@ def write_sweep(
             if state == "failed":
                 write_failure(place, Failure("out of memory", "CUDA out of memory. Lower data.batch_size."))
     return swept
+
+
+def folder_of(sweep: Path, row: str, seed: int = 0) -> Path:
+    """Run folder of a row of the first table that has it."""
+    swept = next(s for s in read_sweep(sweep) if any(job.row == row for job in s.jobs))
+    return next(job.folder(sweep) for job in swept.jobs if (job.row, job.seed) == (row, seed))

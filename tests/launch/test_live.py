@@ -13,6 +13,7 @@ from rich.console import Console
 from facegraph.launch import live
 from facegraph.launch.live import (
     DONE,
+    ELSEWHERE,
     FAILED,
     QUEUED,
     RUNNING,
@@ -96,6 +97,21 @@ def test_a_job_without_a_message_fails_by_its_exit_code(tmp_path: Path) -> None:
     assert [job.reason for job in jobs] == ["error: exit code 7", "error: cannot start it: disk full"]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_job_that_another_program_has_is_no_failure(tmp_path: Path, terminal: bool) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100, force_terminal=terminal)
+    jobs = watched(tmp_path, 2)
+    with watching(jobs, 1, console) as board:
+        board.ended(task(jobs[0]), Outcome(None, 0.0, error="process 7 works on it", elsewhere=True))
+    print_summary(console, board)
+    assert (jobs[0].state, jobs[0].failure) == (ELSEWHERE, None)
+    assert board.count() == {ELSEWHERE: 1, QUEUED: 1}
+    assert "process 7 works on it" in out.getvalue()
+    assert "1 elsewhere, 1 queued" in out.getvalue()
+    assert "failed" not in out.getvalue()
+
+
 def test_estimate_of_the_time_left(tmp_path: Path, time_is: Clock) -> None:
     jobs = watched(tmp_path, 4)
     board = Board(jobs, 2, lambda job: None)
@@ -127,7 +143,7 @@ def test_a_resumed_job_is_judged_by_what_it_does_now(tmp_path: Path, time_is: Cl
 
 
 @given(
-    states=st.lists(st.sampled_from([QUEUED, RUNNING, DONE, FAILED, STOPPED]), min_size=1, max_size=120),
+    states=st.lists(st.sampled_from([QUEUED, RUNNING, DONE, FAILED, STOPPED, ELSEWHERE]), min_size=1, max_size=120),
     height=st.integers(5, 60),
 )
 def test_the_table_is_never_higher_than_the_screen(states: list[str], height: int) -> None:

@@ -21,7 +21,8 @@ from rich.console import Console
 from facegraph.compose import project_root
 from facegraph.errors import ConfigError, RunError
 from facegraph.launch.local import LocalLauncher
-from facegraph.sweeps.failures import KILLED, OTHER
+from facegraph.locking import held
+from facegraph.sweeps.failures import INTERRUPTED, KILLED, OTHER
 from facegraph.sweeps.status import Failure, read_failure, write_failure
 from hydra_plugins.facegraph_sweeper.local import LocalLauncher as Plugin
 
@@ -40,6 +41,28 @@ if row == "complains":
     sys.exit("error: wrong setting")
 if row == "dies":
     os.kill(os.getpid(), signal.SIGKILL)
+if row == "ended":
+    os.kill(os.getpid(), signal.SIGTERM)
+if row == "gives in":  # as Lightning does: it says why and ends with 0
+    from facegraph.sweeps.failures import failure_of
+    from facegraph.sweeps.status import write_failure
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+    write_failure(folder, failure_of(SIGTERMException()))
+if row == "polite":
+    (folder / "failure.json").write_text(json.dumps({"kind": "interrupted", "message": "SIGTERM"}))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    os.kill(os.getppid(), signal.SIGINT)
+    signal.pause()
+if row == "loses":
+    import subprocess
+    code = (
+        "import fcntl, os, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+        "f.write(str(os.getpid())); f.flush(); open(sys.argv[1] + '.ready', 'w'); time.sleep(60)"
+    )
+    subprocess.Popen([sys.executable, "-c", code, str(folder / ".lock")], start_new_session=True)
+    while not (folder / ".lock.ready").exists():
+        pass
+    sys.exit("error: process 1 works on it already")
 if row == "interrupts":
     (folder / "failure.json").write_text(json.dumps({"kind": "error", "message": "SIGTERM"}))
     os.kill(os.getppid(), signal.SIGINT)
@@ -63,6 +86,43 @@ def launch(program: Path, jobs: list[list[str]], cpu_jobs: int = 2) -> tuple[lis
     out = io.StringIO()
     launcher = LocalLauncher(cpu_jobs=cpu_jobs, entry=program, console=Console(file=out, width=80))
     return launcher.launch(jobs), out.getvalue(), launcher
+
+
+def test_a_job_of_another_sweep_is_left_alone(tmp_path: Path, program: Path) -> None:
+    """Neither its log nor why it failed before is touched, and it is not called failed."""
+    taken = tmp_path / "works"
+    write_failure(taken, Failure("data", "of an earlier attempt"))
+    (taken / "job.log").write_text("what the other one says\n")
+    with held(taken / ".lock"):
+        returned, output, _ = launch(program, [overrides(tmp_path, row) for row in ("works", "nothing")])
+        assert (taken / ".lock").read_text() == str(os.getpid())
+    assert (taken / "job.log").read_text() == "what the other one says\n"
+    assert read_failure(taken) == Failure("data", "of an earlier attempt")
+    assert f"elsewhere works seed 0  process {os.getpid()} works on it" in output
+    assert "1 failed, 1 elsewhere" in output
+    assert reason(returned[0]) == f"{taken} is not finished. process {os.getpid()} works on it."
+
+
+def test_a_job_that_another_sweep_began_at_the_same_moment_has_not_failed(tmp_path: Path, program: Path) -> None:
+    """The other one takes the lock after the look: the job is refused by itself, with an error."""
+    folder = tmp_path / "loses"
+    _, output, _ = launch(program, [overrides(tmp_path, "loses")])
+    try:
+        assert re.search(r"elsewhere loses seed 0  process \d+ works on it", output)
+        assert read_failure(folder) is None
+    finally:
+        os.kill(int((folder / ".lock").read_text()), signal.SIGKILL)
+
+
+def test_a_job_that_somebody_else_ended_is_interrupted(tmp_path: Path, program: Path) -> None:
+    returned, output, _ = launch(program, [overrides(tmp_path, row) for row in ("ended", "gives in")])
+    assert [one.status for one in returned] == [JobStatus.FAILED] * 2
+    for row in ("ended", "gives in"):
+        failure = read_failure(tmp_path / row)
+        assert failure is not None
+        assert failure.kind == INTERRUPTED
+        assert "SIGTERM" in reason(returned[0])
+    assert output.count("interrupted: ") == 2
 
 
 def reason(returned: JobReturn) -> str:
@@ -128,6 +188,16 @@ def test_ctrl_c_leaves_jobs_unfinished_not_failed(tmp_path: Path, program: Path)
     assert "Stopped by SIGINT; under way: 1, not begun: 1. To go on: python " in output
 
 
+@pytest.mark.usefixtures("interruptible")
+def test_a_job_that_ends_with_0_when_it_is_stopped_is_not_done(tmp_path: Path, program: Path) -> None:
+    """Lightning answers SIGTERM so."""
+    returned, output, launcher = launch(program, [overrides(tmp_path, "polite")], cpu_jobs=1)
+    assert launcher.stopped_by == 2
+    assert returned[0].status == JobStatus.FAILED
+    assert read_failure(tmp_path / "polite") is None
+    assert "1 stopped" in output
+
+
 def test_jobs_of_one_and_of_two_processes_run_after_each_other(
     tmp_path: Path, program: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +222,10 @@ def test_jobs_of_one_and_of_two_processes_run_after_each_other(
         ({}, "trainer.devices=[1,2]", r"trainer\.devices=2, and hydra\.launcher\.devices=\[1, 2\]"),
         ({}, "+trainer.num_nodes=2", "hydra/launcher=slurm"),
         ({}, "sweep.identity=null", "hydra/sweeper=table"),
+        ({}, "trainer.devices=some", r"trainer\.devices=some must be a number"),
+        ({"devices_per_job": 0}, "seed=1", r"devices_per_job=0 must be at least 1"),
+        ({"grace_seconds": -1}, "seed=1", r"grace_seconds=-1 must be a number of seconds"),
+        ({"grace_seconds": "long"}, "seed=1", r"grace_seconds=long must be a number of seconds"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_starts(

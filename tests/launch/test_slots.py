@@ -100,7 +100,18 @@ def test_cpu_jobs_share_the_cores_and_see_no_gpu() -> None:
     assert len(make_slots(threads=99, on_cpu=True)) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"jobs_per_device": 0}, {"cpu_jobs": 0}, {"devices_per_job": -1}, {"threads": -2}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"jobs_per_device": 0},
+        {"cpu_jobs": 0},
+        {"cpu_jobs": "two"},
+        {"cpu_jobs": 1.5},
+        {"devices_per_job": -1},
+        {"threads": -2},
+        {"threads": 0},
+    ],
+)
 def test_numbers_below_one_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="must be at least 1"):
         make_slots(**wrong)  # type: ignore[arg-type]

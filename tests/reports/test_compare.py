@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from facegraph.cli import app
 from facegraph.cli.faces_of_run import draw_pairs, open_source
-from facegraph.errors import DataError, RunError
+from facegraph.errors import ConfigError, DataError, RunError
 from facegraph.landmarks import SCHEMES
 from facegraph.records import RunResult, prediction_frame, predictions_of, read_predictions, write_predictions
 from facegraph.reports import comparison_page
@@ -78,7 +78,7 @@ def test_noise_is_not_called_a_difference(tmp_path: Path) -> None:
     a, b = run_with(tmp_path / "a", errors), run_with(tmp_path / "b", errors + noise)
     result = compare(read_scores(a, "last"), read_scores(b, "last"))
     assert (result.differences[0].b_better, result.differences[0].a_better) == (30, 30)
-    assert "no difference" in verdict(result)
+    assert "No difference" in verdict(result)
 
 
 def test_equal_runs_are_ties(tmp_path: Path) -> None:
@@ -86,6 +86,15 @@ def test_equal_runs_are_ties(tmp_path: Path) -> None:
     everyone = compare(read_scores(a, "last"), read_scores(b, "last")).differences[0]
     assert (everyone.ties, everyone.p) == (60, 1.0)
     assert everyone.difference == pytest.approx(0.0, abs=1e-9)
+
+
+def test_few_faces_have_no_verdict(tmp_path: Path) -> None:
+    a = run_with(tmp_path / "a", drawn_errors(0.05, count=5))
+    result = compare(read_scores(a, "last"), read_scores(moved(a, tmp_path / "b", 0.5), "last"))
+    assert np.isnan(result.differences[0].p)
+    assert verdict(result).startswith("5 faces are too few for an interval or a test (below 10), so A (a) and B (b)")
+    assert "nan" not in verdict(result)
+    assert comparison_page._subset_rows(result)[1][0][5:7] == ["-", "-"]
 
 
 def test_other_faces_are_refused(tmp_path: Path) -> None:
@@ -102,8 +111,11 @@ def test_wrong_checkpoint_and_normaliser_list_what_there_is(tmp_path: Path) -> N
     a = run_with(tmp_path / "a", drawn_errors(0.05))
     with pytest.raises(RunError, match="best, last"):
         read_scores(a, "final")
-    with pytest.raises(DataError, match="inter_ocular, inter_pupil"):
+    with pytest.raises(ConfigError, match="no normaliser 'box'; it has inter_ocular, inter_pupil"):
         read_scores(a, "last", "box")
+    # 36 and 45 are the outer eye corners, whose distance is inter_ocular
+    np.testing.assert_allclose(read_scores(a, "last", "36,45").errors, read_scores(a, "last").errors, rtol=1e-5)
+    assert read_scores(a, "last", "Inter-Pupil").normaliser == "inter_pupil"
     assert read_scores(a, "best").errors.mean() == pytest.approx(0.98 * read_scores(a, "last").errors.mean(), rel=1e-4)
     wider = read_scores(a, "last", "inter_pupil")
     assert wider.errors.mean() > 1.05 * read_scores(a, "last").errors.mean()

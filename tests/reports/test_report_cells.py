@@ -17,7 +17,7 @@ from facegraph.reports.reading import runs_report, sweep_report, sweep_reports
 from facegraph.sweeps.manifest import SweptTable, read_sweep
 from facegraph.sweeps.status import DONE, FAILED, NEW, PARTIAL, evaluation_folder
 from facegraph.sweeps.table import Evaluation, table_from
-from tests.helpers.sweeps import curve_table, drawn_errors, topk_table, write_run, write_sweep
+from tests.helpers.sweeps import curve_table, drawn_errors, folder_of, topk_table, write_run, write_sweep
 
 UNFINISHED = {("k1", 0): "partial", ("k5", 0): "failed", ("k5", 1): "new"}
 
@@ -34,11 +34,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def report(finished: Path) -> Report:
     return sweep_reports(finished, "drawn/topk")[0]
-
-
-def folder_of(sweep: Path, row: str, seed: int = 0) -> Path:
-    swept = next(s for s in read_sweep(sweep) if any(job.row == row for job in s.jobs))
-    return next(job.folder(sweep) for job in swept.jobs if (job.row, job.seed) == (row, seed))
 
 
 def test_mean_spread_and_difference_in_per_cent(report: Report) -> None:
@@ -175,14 +170,14 @@ def test_conditions_are_read_from_their_own_results(finished: Path) -> None:
 def test_a_condition_that_is_not_scored_yet_or_not_of_the_row(tmp_path: Path) -> None:
     table = curve_table()
     node = table.to_dict()
-    node["rows"]["gcn"]["evaluations"] = ("share0.0", "share0.2")
+    node["rows"]["gcn"]["evaluations"] = ("share0", "share20")
     swept = write_sweep(tmp_path, table_from(node), seeds=(0,))
-    place = evaluation_folder(swept.jobs_of("fc")[0].folder(tmp_path), "share0.2")
+    place = evaluation_folder(swept.jobs_of("fc")[0].folder(tmp_path), "share20")
     for name in (RESULT_FILE, PREDICTIONS_FILE):
         (place / name).unlink()
     report = sweep_reports(tmp_path)[0]
     assert report.cell("gcn", "nme0.4").state == ABSENT
-    assert report.cell("gcn", "nme0.4").remark == "not scored under share0.4"
+    assert report.cell("gcn", "nme0.4").remark == "not scored under share40"
     assert report.cell("fc", "nme0.2").state == PARTIAL
     assert report.cell("fc", "nme0.0").state == DONE
     assert isinstance(table.evaluations[0], Evaluation)
@@ -235,7 +230,7 @@ def test_what_a_row_overrides_itself_may_differ(override: str, field: str, tmp_p
     rows = {"k3": {"label": "k = 3", "overrides": []}, "k5": {"label": "k = 5", "overrides": [override]}}
     write_sweep(tmp_path, topk_table(rows=rows), seeds=(0,), cards={"k5": {field: CARDS[field]}})
     notes = [note.text for note in sweep_reports(tmp_path)[0].notes]
-    assert any(text.startswith(f"varies on purpose: k = 5: {field}") for text in notes)
+    assert any(text.startswith(f"Varies on purpose: k = 5: {field}") for text in notes)
 
 
 def test_what_all_rows_override_explains_nothing(tmp_path: Path) -> None:
@@ -277,11 +272,17 @@ def test_runs_form_rows_by_their_settings(finished: Path, tmp_path: Path) -> Non
     assert [row.row.label for row in report.rows] == ["head.top_k=1", "head.top_k=3"]
     assert report.cell("head.top_k=3", "nme").values.keys() == {0, 1, 2}
     assert [column.name for column in report.columns] == ["nme", "fr@0.10", "auc@0.10", "nme/occlusion"]
-    # the same seed once more is a row of its own, not a third seed
-    again = tmp_path / "again"
-    write_run(again, drawn_errors(0.05), overrides=("experiment=drawn", "head.top_k=1", "seed=0"))
-    twice = runs_report([*(job.folder(finished) for job in jobs if job.row == "k1"), again])
-    assert [len(row.trainings) for row in twice.rows] == [3, 1]
+    # the same seed again is a row of its own each time, not a further seed
+    more = [tmp_path / "again", tmp_path / "once_more"]
+    for folder, mean in zip(more, (0.05, 0.06), strict=True):
+        write_run(folder, drawn_errors(mean), overrides=("experiment=drawn", "head.top_k=1", "seed=0"))
+    found = runs_report([*(job.folder(finished) for job in jobs if job.row == "k1"), *more])
+    assert [len(row.trainings) for row in found.rows] == [3, 1, 1]
+    for row, mean in zip(found.rows[1:], (5.0, 6.0), strict=True):
+        cell = row.cells["nme"]
+        assert cell.mean == pytest.approx(mean, abs=1e-4)
+        assert cell.interval is not None
+        assert cell.interval.low < mean < cell.interval.high
 
 
 def test_runs_of_different_test_sets_are_refused(tmp_path: Path) -> None:
@@ -292,7 +293,7 @@ def test_runs_of_different_test_sets_are_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_says_so(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"neither a sweep \(tables/\*\.json\) nor a finished run"):
+    with pytest.raises(RunError, match=r"neither a sweep \(tables/\*\.json\) nor a run"):
         runs_report([tmp_path])
     write_sweep(tmp_path)
     with pytest.raises(RunError, match=r"no table 'scc/x'; choose from drawn/topk"):

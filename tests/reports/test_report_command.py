@@ -11,17 +11,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import Result
+from PIL import Image
 from typer.testing import CliRunner
 
 from facegraph.cli import app
+from facegraph.reports.cells import Report
+from facegraph.reports.owned import LIST
 from facegraph.reports.reading import sweep_report
+from facegraph.reports.sweep_figures import Drawn
 from facegraph.reports.table_csv import to_frame
 from facegraph.reports.writing import write_report
 from facegraph.sweeps.manifest import read_sweep
 from tests.helpers.runs import environment
-from tests.helpers.sweeps import curve_table, drawn_errors, frame_with, topk_table, write_run, write_sweep
+from tests.helpers.sweeps import curve_table, drawn_errors, frame_with, topk_table, write_begun, write_run, write_sweep
 
-FILES = {"table.md", "table.tex", "table.csv"}
+FILES = {"table.md", "table.tex", "table.csv", LIST}
 NOT_RUN = {(row, seed): "new" for row in ("k1", "k3", "k5") for seed in (0, 1)}
 
 
@@ -37,7 +41,7 @@ def test_a_sweep_with_several_tables_writes_all_and_an_index(tmp_path: Path) -> 
     for words in ("Neighbours of a landmark", "Occluded share", "k = 5, seed 0: out of memory"):
         assert words in done.stdout
     folder = tmp_path / "report"
-    assert {p.name for p in folder.iterdir()} == {"drawn.topk", "drawn.occlusion", "index.md"}
+    assert {p.name for p in folder.iterdir()} == {"drawn.topk", "drawn.occlusion", "index.md", LIST}
     assert {p.name for p in (folder / "drawn.topk").iterdir()} == FILES
     index = (folder / "index.md").read_text()
     assert "[Neighbours of a landmark](drawn.topk/table.md)" in index
@@ -52,15 +56,50 @@ def test_one_table_with_its_page_goes_straight_into_out(tmp_path: Path, monkeypa
     out = tmp_path / "out"
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    (out / "table.md").write_text("an older report")
-    done = call(tmp_path / "sweep", "--table", "drawn/topk", "--out", out)
-    assert done.exit_code == 0, done.output
+    (out / "table.md").write_text("mine too")
+    refused = call(tmp_path / "sweep", "--table", "drawn/topk", "--out", out)
+    assert refused.exit_code == 1
+    assert "holds table.md, which no report lists as its own" in refused.stderr
+    assert {p.name: p.read_text() for p in out.iterdir()} == {"notes.txt": "mine", "table.md": "mine too"}
+    (out / "table.md").unlink()
+    for _ in range(2):  # its own files it replaces
+        done = call(tmp_path / "sweep", "--table", "drawn/topk", "--out", out)
+        assert done.exit_code == 0, done.output
     assert {p.name for p in out.iterdir() if p.suffix != ".html" and p.is_file()} == {*FILES, "notes.txt"}
     assert (out / "report.html").read_text().lstrip().lower().startswith("<!doctype html>")
     assert (out / "notes.txt").read_text() == "mine"
     assert "Neighbours of a landmark" in (out / "table.md").read_text()
     assert "Occluded share" not in done.stdout
     assert not (tmp_path / "sweep" / "report").exists()
+
+
+def test_figures_that_only_an_earlier_report_had_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(report: Report, folder: Path, done: object) -> list[Drawn]:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in kinds:
+            (folder / f"{name}.svg").write_text("")
+            Image.new("RGB", (4, 4)).save(folder / f"{name}.png")
+        return [Drawn(folder / f"{name}.png", name) for name in kinds]
+
+    monkeypatch.setattr("facegraph.reports.sweep_page.draw_figures", draw)
+    swept = write_sweep(tmp_path, seeds=(0,), unfinished=NOT_RUN)
+    report, out = sweep_report(swept, tmp_path), tmp_path / "out"
+    kinds = ["swept", "ced"]
+    write_report(report, out)
+    (out / "figures" / "mine.png").write_text("")
+    kinds = ["swept"]
+    write_report(report, out)
+    assert {p.name for p in (out / "figures").iterdir()} == {"swept.png", "swept.svg", "mine.png"}
+
+
+def test_a_place_that_takes_no_files_ends_with_a_message(tmp_path: Path) -> None:
+    write_sweep(tmp_path / "sweep", unfinished=NOT_RUN)
+    (tmp_path / "file").write_text("")
+    done = call(tmp_path / "sweep", "--no-page", "--out", tmp_path / "file")
+    assert done.exit_code == 1
+    assert "cannot write the report to" in done.stderr
+    assert "Give another --out" in done.stderr
+    assert not isinstance(done.exception, OSError)
 
 
 def test_the_same_report_twice_is_the_same_files(tmp_path: Path) -> None:
@@ -96,12 +135,14 @@ def test_run_folders_make_a_table(tmp_path: Path) -> None:
         for seed in (0, 1):
             overrides = (f"head.top_k={k}", f"seed={seed}")
             write_run(tmp_path / f"{k}_{seed}", drawn_errors(mean, seed), seed, overrides=overrides)
+    write_begun(tmp_path / "5_0", drawn_errors(0.05), epochs=1)  # waits for the others
     done = call(*sorted(tmp_path.iterdir()), "--out", tmp_path / "out", "--no-page")
     assert done.exit_code == 0, done.output
     assert "head.top_k=3" in done.stdout
     frame = pd.read_csv(tmp_path / "out" / "table.csv")
     means = frame[(frame["of"] == "all seeds") & (frame["column"] == "nme")].set_index("row")["ours"]
-    assert means.to_dict() == pytest.approx({"head.top_k=1": 5.0, "head.top_k=3": 4.5}, abs=1e-4)
+    assert "5_0, seed 0: not finished, epoch 1 of 3" in done.stdout
+    assert means.dropna().to_dict() == pytest.approx({"head.top_k=1": 5.0, "head.top_k=3": 4.5}, abs=1e-4)
 
 
 def test_mixed_protocols_need_to_be_asked_for(tmp_path: Path) -> None:
@@ -140,12 +181,13 @@ def test_a_sweep_is_not_mixed_with_runs(tmp_path: Path) -> None:
     assert "chooses among the tables of a sweep" in done.stderr
 
 
-def test_reports_need_neither_torch_nor_hydra(tmp_path: Path) -> None:
-    write_sweep(tmp_path)
+def test_records_reports_and_pictures_need_neither_torch_nor_hydra(tmp_path: Path) -> None:
+    write_sweep(tmp_path, seeds=(0,))
     code = (
         "import sys\n"
         "for name in ('torch', 'hydra', 'omegaconf', 'pytorch_lightning'): sys.modules[name] = None\n"
-        "import facegraph.reports.sweep_page\n"
+        "import facegraph.records, facegraph.reports.figures, facegraph.reports.sweep_page, facegraph.viz\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
         "from facegraph.cli import app\n"
         f"app(['report', {str(tmp_path)!r}, '--no-page'])"
     )

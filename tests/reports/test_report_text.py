@@ -15,8 +15,9 @@ from rich.console import Console
 from facegraph.errors import ConfigError
 from facegraph.metrics.bootstrap import Interval, Paired
 from facegraph.reports.cells import ABSENT, PUBLISHED, Cell, Note, Report, ReportRow
-from facegraph.reports.layout import blocks, p_text, unfinished, value_text
+from facegraph.reports.layout import blocks, command_text, p_text, unfinished, value_text
 from facegraph.reports.reading import sweep_reports
+from facegraph.reports.runs import Training
 from facegraph.reports.table_csv import COLUMNS, to_frame
 from facegraph.reports.table_text import latex, to_latex, to_markdown, to_rich
 from facegraph.reports.units import measure_text, unit_of
@@ -73,7 +74,7 @@ def terminal(report: Report, width: int = 120) -> str:
 
 def test_one_column_has_all_numbers_in_a_line() -> None:
     (block,) = blocks(one_column())
-    assert block.header == ("", "NME [%]", "paper", "ours - paper", "95 % interval", "- k = 3", "p")
+    assert block.header == ("", "NME [%]", "paper", "ours - paper", "95 % interval", "minus k = 3", "p")
     assert [[words.text for words in row] for row in block.rows] == [
         ["k = 3", "4.45 ± 0.07", "4.40", "+0.05", "[4.31, 4.62]", "-", "-"],
         ["k = 5", "4.38 ± 0.07", "-", "-", "[4.31, 4.62]", "-0.07", "<0.001"],
@@ -128,7 +129,7 @@ def test_latex_is_balanced_and_escaped() -> None:
         check_latex(to_latex(report))
     text = to_latex(one_column())
     assert r"\begin{tabular}{lrrrrrr}" in text
-    assert r"k = 5 & \textbf{4.38 $\pm$ 0.07} & - & - & [4.31, 4.62] & -0.07 & $<$0.001 \\" in text
+    assert r"k = 5 & \textbf{4.38 $\pm$ 0.07} & - & - & [4.31, 4.62] & $-$0.07 & $<$0.001 \\" in text
     assert r"\textit{LAB \& co\_1} & - & \textit{5.27}" in text
     assert r"A note on 95 \% of\_it." in text
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
@@ -181,6 +182,8 @@ def test_the_best_is_bold_only_where_there_is_a_choice() -> None:
     [
         (FIRST, "4.45 ± 0.07"),
         (replace(FIRST, std=None), "4.45"),
+        (replace(FIRST, std=0.0), "4.45 ± 0.00"),
+        (replace(FIRST, mean=None, std=None), "not finite"),
         (replace(FIRST, states={0: DONE, 1: DONE, 2: FAILED}, std=None), "4.45 (2 of 3)"),
         (Cell(NEW, remark="not run yet"), "not run"),
         (Cell(PARTIAL, remark="epoch 12 of 60"), "epoch 12/60"),
@@ -207,7 +210,7 @@ def test_units_decimals_and_signs() -> None:
 def test_what_is_not_done_is_listed_with_its_reason(tmp_path: Path) -> None:
     write_sweep(tmp_path, unfinished={("k1", 0): "partial", ("k5", 0): "failed", ("k5", 1): "new"})
     report = sweep_reports(tmp_path)[0]
-    assert unfinished(report) == [
+    assert [entry[:3] for entry in unfinished(report)] == [
         ("k = 1", 0, "not finished, epoch 1 of 3"),
         ("k = 5", 0, "out of memory: CUDA out of memory. Lower data.batch_size."),
         ("k = 5", 1, "not run yet"),
@@ -220,11 +223,36 @@ def test_what_is_not_done_is_listed_with_its_reason(tmp_path: Path) -> None:
     check_latex(to_latex(report))
 
 
+def test_the_command_makes_the_whole_table() -> None:
+    report = one_column()
+    trained = [replace(row, trainings=tuple(Training(row.row.name, s, Path("x"), DONE) for s in (0, 1)))
+               for row in report.trained]  # fmt: skip
+    typed = ("sweeps=drawn/topk", "sweep_dir=a b", "rows=[k5]", "seed=1")
+    whole = replace(report, rows=tuple(trained), command=typed)
+    assert command_text(whole) == "python train.py sweeps=drawn/topk 'sweep_dir=a b' seed=0,1"
+    assert "\npython train.py sweeps=drawn/topk 'sweep_dir=a b' seed=0,1\n" in to_markdown(whole)
+    half = replace(whole, rows=(replace(trained[0], trainings=()), trained[1]))
+    assert command_text(half) == "python train.py sweeps=drawn/topk 'sweep_dir=a b' 'rows=[k5]' seed=0,1"
+    assert command_text(replace(whole, command=("head.top_k=1,3",))) == "python train.py -m head.top_k=1,3"
+
+
+def test_labels_that_are_shares_have_the_unit_in_the_title() -> None:
+    shares = {f"s{s}": {"label": f"{s} %", "metric": "nme"} for s in (0, 10, 20)}
+    for count, header in ((3, ("", "0 %", "10 %", "20 %")), (1, ("", "NME [%] at 0 %"))):
+        table = topk_table(columns=dict(list(shares.items())[:count]), rows={"k3": {"label": "k = 3", "overrides": []}})
+        (block,) = blocks(report_of({"k3": dict.fromkeys(shares, FIRST)}, table))
+        assert block.header[: count + 1] == header
+        assert block.title == ("NME [%]" if count == 3 else "")
+
+
 def test_csv_keeps_every_number_in_full(tmp_path: Path) -> None:
     write_sweep(tmp_path, unfinished={("k5", 1): "failed"})
     report = sweep_reports(tmp_path)[0]
     written = pd.read_csv(io.StringIO(to_frame(report).to_csv(index=False)))
     assert tuple(written.columns) == COLUMNS
+    plain = to_frame(report).to_csv(index=False)
+    assert ",seed,0,done," in plain  # whole numbers without a point
+    assert not re.search(r",seed,\d\.0,", plain)
     # three trained rows of two seeds and their mean, one published row, five columns
     assert len(written) == 5 * (3 * 3 + 1)
     nme = written[written["column"] == "nme"].set_index(["row", "of"])

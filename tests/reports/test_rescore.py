@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,26 @@ def test_the_command_takes_a_sweep_and_prints_a_line_per_job(tmp_path: Path) -> 
     assert all(label in text for label in ("k1, seed 1", "k3, seed 0", "k3, seed 1", "k5, seed 0", "by inter_ocular"))
     assert "k1, seed 0" not in text
     assert "4.70" in text  # NME of k3 with seed 0
+
+
+def test_two_thresholds_fit_a_narrow_terminal(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = call(run, "--threshold", 0.08, "--threshold", 0.1)
+    assert "…" not in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    for metric in ("NME", "FR@8", "AUC@8", "FR@10", "AUC@10"):
+        (line,) = [words for words in lines if metric in words]
+        value, low, high = (float(word.strip("[],│")) for word in line if re.search(r"\d\.\d", word))
+        assert low <= value <= high
+    assert str(run)[:8] in done.stdout
+    assert "Metrics in %, checkpoint last" in done.stdout
+
+
+@pytest.mark.parametrize("threshold", ["-0.1", "0", "8"])
+def test_a_threshold_that_is_no_fraction_names_its_option(run: Path, threshold: str) -> None:
+    done = call(run, f"--threshold={threshold}")
+    assert done.exit_code == 1
+    assert f"--threshold is {threshold}; give a fraction" in done.stderr
 
 
 def test_the_command_ends_with_a_message(run: Path) -> None:

@@ -131,6 +131,17 @@ def test_labels_of_the_cost_figure_do_not_cover_each_other(monkeypatch: pytest.M
     assert all(frame.x0 <= b.x0 and b.x1 <= frame.x1 for b in boxes)
 
 
+def test_labels_keep_off_the_intervals_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = captured(monkeypatch, scatter)
+    models = [Model("a long name of a model", 1.0, 5.0), Model("b", 1.4, 6.0, low=4.0, high=8.0), Model("c", 3.0, 6.0)]
+    plot_costs(models, "G", "NME", Path("x"))
+    axes = figures[0].axes[0]
+    FigureCanvasAgg(figures[0]).draw()
+    (x, low), (_, high) = axes.transData.transform([(1.4, 4.0), (1.4, 8.0)])
+    box = axes.texts[[text.get_text() for text in axes.texts].index(models[0].label)].get_window_extent()
+    assert not (box.x0 < x < box.x1 and box.y0 < high and box.y1 > low)
+
+
 def test_area_grows_with_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = captured(monkeypatch, scatter)
     plot_costs([Model("a", 1.0, 5.0, 10.0), Model("b", 2.0, 4.0, 20.0)], "G", "NME", Path("x"))
@@ -198,15 +209,9 @@ def names(figures: list) -> list[str]:
     return [f.path.stem for f in figures]
 
 
-def test_a_swept_table_gets_its_figures(tmp_path: Path) -> None:
-    write_sweep(tmp_path / "sweep")
-    report = sweep_reports(tmp_path / "sweep")[0]
-    figures = draw_figures(report, tmp_path / "out")
-    # equal costs make no figure
-    assert names(figures) == ["swept", "ced", "per_landmark", "training"]
-    assert all(f.path.is_file() and f.path.with_suffix(".svg").is_file() for f in figures)
-    assert "standard deviation over seeds" in figures[0].caption
-    column = primary_column(report)
+def test_the_primary_column_is_the_nme_over_all_faces(tmp_path: Path) -> None:
+    write_sweep(tmp_path, seeds=(0,), unfinished={(row, 0): "new" for row in ("k1", "k3", "k5")})
+    column = primary_column(sweep_reports(tmp_path)[0])
     assert column is not None
     assert column.name == "nme"
 
@@ -231,7 +236,8 @@ def test_conditions_make_a_line_per_row(tmp_path: Path, monkeypatch: pytest.Monk
     assert "interval over test faces" in figures[0].caption  # one seed has no spread
 
 
-def test_rows_of_another_data_set_get_figures_of_their_own(tmp_path: Path) -> None:
+def test_rows_of_another_data_set_get_figures_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_figures, "plot_ceds", lambda errors, limit, path, *others: path)
     write_sweep(tmp_path, cards={"k5": {"test_hash": "f" * 12, "dataset": "other"}})
     report = sweep_reports(tmp_path, mix_protocols=True)[0]
     assert names(sweep_figures._ceds(report, tmp_path / "out")) == ["ced", "ced_2"]
@@ -254,6 +260,19 @@ def test_costs_are_drawn_where_they_differ_with_published_ones(tmp_path: Path) -
 def test_a_sweep_that_has_just_begun_has_no_figures_but_the_published_curve(tmp_path: Path) -> None:
     write_sweep(tmp_path, seeds=(0,), unfinished={(row, 0): "new" for row in ("k1", "k3", "k5")})
     assert names(draw_figures(sweep_reports(tmp_path)[0], tmp_path / "out")) == ["swept"]
+
+
+def test_without_the_predictions_of_a_row_the_page_keeps_its_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_figures, "plot_landmark_maps", lambda errors, face, scheme, path, *others: path)
+    swept = write_sweep(tmp_path, seeds=(0,))
+    report = sweep_reports(tmp_path)[0]
+    (swept.jobs[0].folder(tmp_path) / "predictions.parquet").unlink()
+    assert names(sweep_figures._landmarks(report, tmp_path / "out")) == ["per_landmark"]
+    for job in swept.jobs[1:]:
+        (job.folder(tmp_path) / "predictions.parquet").unlink()
+    assert sweep_figures._landmarks(report, tmp_path / "out") == []
 
 
 def test_write_figure_makes_folders(tmp_path: Path) -> None:

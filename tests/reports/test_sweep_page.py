@@ -11,7 +11,8 @@ from facegraph.errors import DataError
 from facegraph.reports import sweep_page
 from facegraph.reports.html import Link
 from facegraph.reports.reading import sweep_reports
-from facegraph.reports.sweep_page import INDEX, PAGE, write_index, write_sweep_page
+from facegraph.reports.sweep_page import write_index, write_sweep_page
+from facegraph.reports.writing import INDEX_PAGE, PAGE
 from tests.helpers.sweeps import curve_table, topk_table, write_sweep
 
 
@@ -22,7 +23,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def page_of(sweep: Path, out: Path) -> str:
-    return write_sweep_page(sweep_reports(sweep)[0], out).read_text(encoding="utf-8")
+    return write_sweep_page(sweep_reports(sweep)[0], out)[-1].read_text(encoding="utf-8")
 
 
 def text_of(page: str) -> str:
@@ -30,14 +31,18 @@ def text_of(page: str) -> str:
 
 
 def test_a_page_with_its_figures(tmp_path: Path) -> None:
-    write_sweep(tmp_path / "sweep", seeds=(0,))
+    write_sweep(tmp_path / "sweep")
     parts: list[str] = []
     report = sweep_reports(tmp_path / "sweep")[0]
-    path = write_sweep_page(report, tmp_path / "out", parts.append)
+    *drawn, path = write_sweep_page(report, tmp_path / "out", parts.append)
+    # equal costs make no figure
+    expected = [f"{name}.{kind}" for name in ("swept", "ced", "per_landmark", "training") for kind in ("png", "svg")]
+    assert [file.name for file in drawn] == expected
+    assert all(file.is_file() for file in drawn)
     page = path.read_text(encoding="utf-8")
     assert path == tmp_path / "out" / PAGE
     assert page.count('src="data:image/png;base64,') == 4
-    assert (tmp_path / "out" / "figures" / "swept.svg").is_file()
+    assert "bars: one standard deviation over seeds" in page
     assert parts == ["swept", "conditions", "ceds", "landmarks", "costs", "training"]
 
 
@@ -58,7 +63,7 @@ def test_values_tests_and_origin_are_on_the_page(tmp_path: Path) -> None:
     for origin in (
         "c0ffeec0ffee",
         "cpu, 1 threads",
-        "python train.py sweeps=drawn/topk scale=paper",
+        "python train.py sweeps=drawn/topk scale=paper seed=0,1",
         "head.top_k=3 seed=1",
     ):
         assert origin in text
@@ -96,14 +101,14 @@ def test_an_index_leads_to_each_page(tmp_path: Path) -> None:
     write_sweep(tmp_path / "sweep", curve_table(), seeds=(0,))
     out = tmp_path / "out"
     pages = [
-        (report, write_sweep_page(report, out / report.table.name.replace("/", ".")))
+        (report, write_sweep_page(report, out / report.table.name.replace("/", "."))[-1])
         for report in sweep_reports(tmp_path / "sweep")
     ]
     page = write_index(pages, out).read_text(encoding="utf-8")
     targets = re.findall(r'<td><a href="([^"]+)"', page)
     assert len(targets) == 2
     assert all((out / target).is_file() for target in targets)
-    assert (out / INDEX).is_file()
+    assert (out / INDEX_PAGE).is_file()
 
 
 @pytest.mark.usefixtures("no_figures")

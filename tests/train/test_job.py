@@ -58,7 +58,11 @@ def test_a_broken_job_goes_on_and_ends_like_an_undisturbed_one(tmp_path: Path, m
     progress = read_progress(broken)
     assert progress is not None
     assert (progress.epoch, progress.epochs) == (1, 2)
+    seen = []
+    write = LandmarkTask.on_train_start
+    monkeypatch.setattr(LandmarkTask, "on_train_start", lambda task: (write(task), seen.append(read_progress(broken))))
     run_job(job_config(broken))
+    assert seen == [progress], "progress of the epochs before is lost when a job goes on"
     assert read_failure(broken) is None
     assert state(broken) == state(whole) == DONE
     for name, value in weights(whole).items():

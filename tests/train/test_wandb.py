@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,6 +12,7 @@ import torch
 import wandb
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
+from facegraph import run
 from facegraph.structures import FaceBatch
 from facegraph.sweeps.table import Column
 from facegraph.task import LandmarkTask
@@ -189,12 +191,37 @@ def test_a_run_left_open_is_not_written_to(tmp_path: Path) -> None:
     [
         ("/s/scc/table7_topk/paper", "table7_topk.paper"),
         ("/sweeps", "sweeps"),
-        ("/a b/ü: x", "a-b.ü-x"),
+        ("/a b/c: x", "a-b.c-x"),
         ("/" + "x" * 200, "x" * 100),
     ],
 )
 def test_group(folder: str, group: str) -> None:
     assert group_of(Path(folder)) == group
+
+
+def test_groups_are_names_that_artifacts_may_have() -> None:
+    groups = [group_of(Path(f"/größe/{name}")) for name in ("é", "è")]
+    assert len(set(groups)) == 2
+    for group in groups:
+        wandb.Artifact(f"report-{group}", type="report")
+        assert group.isascii()
+
+
+def test_a_logger_that_fails_leaves_the_run_done(
+    job: TinyRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise wandb.errors.CommError("no connection")
+
+    written: list[object] = []
+    monkeypatch.setattr(run, "_log", refuse)
+    monkeypatch.setattr(run, "write_results", lambda *arguments: written.append(arguments))
+    trainer = SimpleNamespace(is_global_zero=True)
+    task = SimpleNamespace(model=SimpleNamespace(head=SimpleNamespace(mask=torch.ones(2, 2))))
+    source = SimpleNamespace(test_source=None, dataset=None)
+    run._finish(trainer, job.folder, job.result, {}, source, None, task)
+    assert len(written) == 1
+    assert "not all of them were logged: CommError: no connection" in capsys.readouterr().out
 
 
 def test_throughput_counts_no_validation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from facegraph.cli import app
 from facegraph.errors import RunError
+from facegraph.reports.owned import own
 from facegraph.sweeps.manifest import SweptTable, write_table
 from facegraph.sweeps.table import Column, Evaluation, Row, Table
 from facegraph.tracking import dashboard
@@ -47,6 +48,9 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (report / "index.html").write_text("<html>one</html>")
     (report / "table.csv").write_text("row,nme,note\nk1,4.1,\nk3,,best\n")
     (report / "table.md").write_text("| k1 | 4.1 |\n")
+    (report / "private.txt").write_text("no part of the report")
+    own(folder / "report", [folder / "report" / "index.html"])
+    own(report, [report / name for name in ("index.html", "table.csv", "table.md")])
     return folder
 
 
@@ -85,6 +89,12 @@ def test_wandb_mode_of_the_environment_counts(sweep: Path, monkeypatch: pytest.M
     said: list[str] = []
     dashboard.publish(sweep, sweep / "report", "faces", None, False, said.append)
     assert "needs wandb's server" in said[-1]
+
+
+def test_a_disabled_wandb_is_refused_by_name(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with pytest.raises(RunError, match="WANDB_MODE=disabled"):
+        dashboard.publish(sweep, sweep / "report", "faces", None, False, print)
 
 
 def test_what_is_missing_is_said(sweep: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from facegraph.errors import ConfigError, DataError
-from facegraph.metrics.bootstrap import interval, intervals, paired_test, paired_tests, resampled_means
+from facegraph.metrics.bootstrap import FEWEST_FACES, interval, intervals, paired_test, paired_tests, resampled_means
 from facegraph.metrics.face_scores import face_scores, split_metric
 from facegraph.metrics.functional import auc, failure_rate, mean_error
 
@@ -90,6 +90,28 @@ def test_a_clear_shift_has_the_smallest_p_and_equal_methods_the_largest() -> Non
     assert paired_test(ERRORS, ERRORS).p == 1
     forward, back = paired_test(1.02 * ERRORS, ERRORS), paired_test(ERRORS, 1.02 * ERRORS)
     assert (forward.difference, forward.p) == (-back.difference, back.p)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, FEWEST_FACES - 1])
+def test_a_few_faces_have_neither_interval_nor_p(count: int) -> None:
+    found = paired_test(1.4 * ERRORS[:count], ERRORS[:count])
+    assert found.difference == pytest.approx(0.4 * ERRORS[:count].mean())
+    assert np.isnan([found.low, found.high, found.p, *interval(ERRORS[:count])]).all()
+    assert found.faces == count
+
+
+def test_enough_faces_err_seldom_under_the_null() -> None:
+    rng = np.random.default_rng(11)
+    drawn = rng.normal(0, 1, (FEWEST_FACES, 800))
+    p = np.array([test.p for test in paired_tests(drawn, np.zeros(FEWEST_FACES), resamples=1000)])
+    assert np.mean(p <= 0.05) < 0.13  # a tenth: the spread of ten faces is known roughly
+
+
+def test_the_same_difference_on_every_face_has_no_p() -> None:
+    found = paired_test(ERRORS + 0.01, ERRORS)
+    assert found.difference == pytest.approx(0.01)
+    assert np.isnan([found.low, found.high, found.p]).all()
+    assert paired_test(ERRORS + 1e-17, ERRORS).p == 1
 
 
 def test_pairing_sees_what_two_intervals_do_not() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from facegraph.errors import ConfigError, DataError, NonFiniteLossError, RunError
+from facegraph.sweeps import status
 from facegraph.sweeps.failures import (
     DATA,
+    DISK_FULL,
     INTERRUPTED,
     KILLED,
     KINDS,
@@ -209,6 +212,17 @@ class OutOfMemoryError(RuntimeError):
         (RuntimeError("shape mismatch"), OTHER),
         # what a user's file is called decides nothing
         (DataError("photograph 'out of memory.jpg' cannot be read"), DATA),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), OUT_OF_MEMORY),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. "), OUT_OF_MEMORY),
+        (RuntimeError("unable to write to file </torch_1_2>: No space left on device (28)"), OUT_OF_MEMORY),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated."), OTHER),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), OUT_OF_MEMORY),
+        (OSError(28, "No space left on device", "x.csv"), DISK_FULL),
+        (OSError(122, "Disk quota exceeded"), DISK_FULL),
+        (RunError("cannot write the checkpoint a.ckpt: No space left on device."), DISK_FULL),
+        (OSError(13, "Permission denied"), OTHER),
+        (RuntimeError(""), OTHER),
+        (OutOfMemoryError("\n"), OUT_OF_MEMORY),
     ],
 )
 def test_kinds_of_failure(error: BaseException, kind: str) -> None:
@@ -216,6 +230,35 @@ def test_kinds_of_failure(error: BaseException, kind: str) -> None:
     assert failure.kind == kind
     assert failure.kind in KINDS
     assert failure.message
+
+
+def test_a_lost_loader_is_explained_by_what_ended_it() -> None:
+    lost = RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+    assert failure_of(lost).kind == OTHER
+    lost.__cause__ = RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+    assert failure_of(lost).kind == OUT_OF_MEMORY
+
+
+def test_a_full_disk_hides_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(status, "write_atomically", full)
+    write_failure(tmp_path, Failure(DATA, "why"))
+    write_progress(tmp_path, Progress(1, 2, None))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_headline_of_any_message() -> None:
+    assert Failure(DATA, "first\nsecond").headline == "first"
+    assert Failure(DATA, "").headline == ""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_request_to_end_is_no_failure_to_mend(signum: signal.Signals) -> None:
+    failure = failure_of_exit(-signum)
+    assert failure.kind == INTERRUPTED
+    assert f"ended by {signum.name}. Run the sweep again" in failure.message
 
 
 def test_exits_without_a_message() -> None:

@@ -22,9 +22,15 @@ COMMANDS = {
         "Contact sheets, figures and one HTML page: annotations, crops, augmentation, odd shapes, poses, boxes.",
     ),
     "bench": ("bench", "Measure speed and memory on this machine."),
-    "report": ("report", "Print tables beside the paper's values and write them as Markdown, LaTeX, CSV and a page with figures."),
+    "report": (
+        "report",
+        "Print tables beside the paper's values and write them as Markdown, LaTeX, CSV and a page with figures.",
+    ),
     "compare": ("compare", "Where one run is better than another: subsets, landmarks, faces."),
-    "rescore": ("rescore", "Any metric again from predictions.parquet, without the model: by another normaliser, threshold or subset."),
+    "rescore": (
+        "rescore",
+        "Any metric again from predictions.parquet, without the model: by another normaliser, threshold or subset.",
+    ),
     "dashboard": ("dashboard", "Log a sweep's report to wandb and lay out a dashboard of its rows."),
     "summary": ("models", "Parameters, multiply-adds and latency of the model that these overrides compose."),
     "graph": ("models", "Landmark graph of a file of landmarks or of a data set's training faces."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,8 @@ from facegraph.reports.comparison import read_scores
 from facegraph.reports.comparison_page import differences_table, verdict, write_comparison
 from facegraph.reports.run_labels import labels_of
 
+_NORM = "inter_ocular, inter_pupil, box, or two landmarks: 60,72. Default: the runs' own."
+
 
 def compare(
     run_a: Annotated[Path, typer.Argument(help="Folder of a finished run, or one that eval.py wrote.")],
@@ -24,7 +27,7 @@ def compare(
         Path | None, typer.Option(help="New or empty folder; default: outputs/compare/<A>_<B>, numbered if taken.")
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="last or best.")] = "last",
-    norm: Annotated[str | None, typer.Option(help="Distance to divide errors by; default: the runs' own.")] = None,
+    norm: Annotated[str | None, typer.Option(help=_NORM)] = None,
 ) -> None:
     """Where one run is better than another: subsets, landmarks, faces.
 
@@ -46,7 +49,7 @@ def _compare(run_a: Path, run_b: Path, out: Path | None, checkpoint: str, norm: 
     from facegraph.cli.faces_of_run import draw_pairs
     from facegraph.doctor.report import new_folder
 
-    default = Path("outputs/compare") / f"{run_a.resolve().name}_{run_b.resolve().name}"
+    default = Path("outputs/compare") / "_".join(re.sub(r"[^\w.-]+", "-", label) for label in labels)
     folder = new_folder(out or default)
     options = [f"--checkpoint={checkpoint}", f"--norm={comparison.a.normaliser}"]
     command = shlex.join(["facegraph", "compare", str(run_a), str(run_b), *options])

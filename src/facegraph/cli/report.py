@@ -18,7 +18,7 @@ from facegraph.reports.cells import Report
 from facegraph.reports.reading import runs_report, sweep_reports
 from facegraph.reports.table_text import to_rich
 from facegraph.reports.writing import REPORT_FOLDER, folder_name, write_indices, write_report
-from facegraph.sweeps.manifest import is_sweep, read_sweep
+from facegraph.sweeps.manifest import TABLES_FOLDER, is_sweep
 
 _NARROW, _WIDE = 80, 160
 
@@ -64,7 +64,7 @@ def _report(
     sweep = sweeps[0]
     with note.status(f"reading {sweep}"):
         reports = sweep_reports(sweep, table, checkpoint, mix)
-    several = len(read_sweep(sweep)) > 1
+    several = len(list((sweep / TABLES_FOLDER).glob("*.json"))) > 1
     above = out or sweep / REPORT_FOLDER
     places = [above / folder_name(r) if out is None or len(reports) > 1 else above for r in reports]
     _print_and_write(list(zip(reports, places, strict=True)), page, note)
@@ -76,19 +76,17 @@ def _report(
 def _print_and_write(entries: Sequence[tuple[Report, Path]], page: bool, note: Console) -> None:
     width = max(_NARROW, min(shutil.get_terminal_size((120, 24)).columns, _WIDE))
     console = Console(width=width)
-    with Progress(console=note, transient=True) as progress:
-        step = progress.add_task("", total=len(entries))
-        for found, place in entries:
-            name = found.table.name
-            progress.update(step, description=name)
-            console.print(to_rich(found, width))  # before its figures, which take seconds
+    for found, place in entries:
+        console.print(to_rich(found, width))  # before its figures, which take seconds
+        console.print()
+        # a bar that runs while the table is printed would stand in its lines
+        with Progress(console=note, transient=True) as progress:
+            step = progress.add_task(found.table.name, total=None)
             paths = write_report(
                 found,
                 place,
                 page,
-                done=lambda what, name=name: progress.update(step, description=f"{name}: {what}"),  # type: ignore[misc]
+                done=lambda what, name=found.table.name: progress.update(step, description=f"{name}: {what}"),  # type: ignore[misc]  # noqa: B023
             )
-            console.print()
-            progress.advance(step)
-            names = ", ".join(path.name for path in paths)
-            note.print(f"{names} in {place}", highlight=False, markup=False, soft_wrap=True)
+        names = ", ".join(path.name for path in paths)
+        note.print(f"{names} in {place}", highlight=False, markup=False, soft_wrap=True)

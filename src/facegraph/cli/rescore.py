@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from facegraph.cli.guard import guarded
-from facegraph.errors import RunError
+from facegraph.errors import ConfigError, RunError
 from facegraph.reports import rescoring
 from facegraph.reports.rescoring import Rescored
 from facegraph.reports.tables import percent
@@ -44,6 +44,7 @@ def rescore(
     """
 
     def command() -> None:
+        _check(threshold or ())
         places = [place for run in runs for place in _places(run)]
         found = [
             (label, rescoring.rescore(place, norm, threshold or (), subset, checkpoint)) for label, place in places
@@ -85,22 +86,33 @@ def _plain(label: str, scored: Rescored) -> dict[str, object]:
 
 
 def _table(found: Sequence[tuple[str, Rescored]]) -> Table:
+    """A line per run and metric, which fits any terminal however many thresholds there are."""
     first = found[0][1]
     alike = len({(scored.normaliser, scored.faces) for _, scored in found}) == 1
     words = [f"by {first.normaliser}, {first.faces} faces"] if alike else []
     words += [f"subset {first.subset}"] if first.subset else []
-    table = Table(title="; ".join([f"%, checkpoint {first.checkpoint}", *words]), caption="[95 % over test faces]")
+    table = Table(title="; ".join([f"Metrics in %, checkpoint {first.checkpoint}", *words]))
     table.add_column("run", overflow="fold")
-    for name in (*(() if alike else ("normaliser", "faces")), *map(measure_text, first.measures)):
-        table.add_column(name, justify="right", no_wrap=True)
+    names = (*(() if alike else ("normaliser", "faces")), "metric", "value", "95 % over faces")
+    for name in names:
+        table.add_column(name, justify="left" if name in ("normaliser", "metric") else "right", no_wrap=True)
     for label, scored in found:
-        about = () if alike else (scored.normaliser, str(scored.faces))
-        cells = (_cell(value, scored, metric) for metric, value in scored.measures.items())
-        table.add_row(escape(label), *about, *cells)
+        about = [] if alike else [escape(scored.normaliser), str(scored.faces)]
+        for i, (metric, value) in enumerate(scored.measures.items()):
+            shown = [escape(label), *about] if i == 0 else [""] * (1 + len(about))
+            last = i == len(scored.measures) - 1
+            table.add_row(*shown, measure_text(metric), percent(value), _ends(scored, metric), end_section=last)
     return table
 
 
-def _cell(value: float | None, scored: Rescored, metric: str) -> str:
+def _ends(scored: Rescored, metric: str) -> str:
     ends = scored.intervals[metric]
-    # below the value: three metrics fit a terminal of 80 characters
-    return percent(value) if ends is None else escape(f"{percent(value)}\n[{percent(ends.low)}, {percent(ends.high)}]")
+    return "-" if ends is None else escape(f"[{percent(ends.low)}, {percent(ends.high)}]")
+
+
+def _check(thresholds: Sequence[float]) -> None:
+    for threshold in thresholds:
+        if not 0 < threshold <= 1:
+            raise ConfigError(
+                f"--threshold is {threshold:g}; give a fraction of the normaliser above 0 and at most 1: 0.08 is 8 %."
+            )

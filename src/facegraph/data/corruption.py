@@ -30,10 +30,9 @@ class Corruption(ABC):
     def __call__(self, image: np.ndarray, face: str) -> np.ndarray:
         """The crop (S, S, 3) uint8 RGB of the face of that id, changed; the input itself where nothing changes."""
 
-    @property
     @abstractmethod
-    def description(self) -> str:
-        """The change in words, as protocol cards print it; NONE if the settings change nothing."""
+    def describe(self, side: int) -> str:
+        """The change of crops of `side` px in words, as protocol cards print it; NONE where nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Occlusion(Corruption):
     share: covered area over the crop's area, 0 to 1.
 
     Raises:
-        ConfigError: a share out of range.
+        ConfigError: a share out of range, a seed below 0.
     """
 
     share: float = 0.2
@@ -60,6 +59,8 @@ class Occlusion(Corruption):
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ConfigError(f"corruption.share is {self.share}; it must be from 0 (nothing) to 1 (all of the crop).")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise ConfigError(f"corruption.seed is {self.seed}; seeds are whole numbers from 0 on.")
 
     def rectangle(self, face: str) -> tuple[float, float, float, float]:
         """x0, y0, x1, y1 in shares of the crop's side."""
@@ -81,8 +82,7 @@ class Occlusion(Corruption):
         mixed = image + covered[..., None] * (colour - image.astype(np.float64))
         return np.rint(mixed).astype(np.uint8)
 
-    @property
-    def description(self) -> str:
+    def describe(self, side: int) -> str:
         return NONE if self.share == 0 else f"a rectangle over {self.share:g} of the crop, seed {self.seed}"
 
     def _draw(self, face: str) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ class Blur(Corruption):
     """Gaussian blur.
 
     sigma: px of a crop of side 256; in a crop of side S it is sigma S / 256, so that the input size does not change
-    how much of a face is lost. 0 changes nothing.
+    how much of a face is lost. 0 changes nothing, nor does what is less than a step of grey in a small crop.
 
     Raises:
         ConfigError: a negative sigma.
@@ -122,17 +122,25 @@ class Blur(Corruption):
         sigma = self.sigma * image.shape[0] / REFERENCE_SIZE
         return cv2.GaussianBlur(image, (0, 0), sigmaX=sigma, sigmaY=sigma, borderType=cv2.BORDER_REPLICATE)
 
-    @property
-    def description(self) -> str:
-        return NONE if self.sigma == 0 else f"Gaussian blur, sigma {self.sigma:g} px of a {REFERENCE_SIZE:.0f} crop"
+    def describe(self, side: int) -> str:
+        # what a blur changes most is a single bright pixel
+        dot = np.zeros((side, side, 3), np.uint8)
+        dot[side // 2, side // 2] = 255
+        return (
+            NONE
+            if (self(dot, "") == dot).all()
+            else f"Gaussian blur, sigma {self.sigma:g} px of a {REFERENCE_SIZE:.0f} crop"
+        )
 
 
 @dataclass(frozen=True)
 class Resolution(Corruption):
-    """A small face: the crop shrunk to `side` px (mean over areas) and enlarged again (bilinear).
+    """A small face: the crop shrunk (mean over areas) and enlarged again (bilinear).
 
-    Pixel centres stay where they are, so landmarks do as well. side: px, for every input size; None changes nothing,
-    nor does a side that the crop does not exceed.
+    Pixel centres stay where they are, so landmarks do as well.
+
+    side: px that are left of the face, whatever the input size, which so does not change how much of a face is lost;
+    None changes nothing, nor does a side that the crop does not exceed.
 
     Raises:
         ConfigError: a side below 1.
@@ -151,6 +159,6 @@ class Resolution(Corruption):
         small = cv2.resize(image, (self.side, self.side), interpolation=cv2.INTER_AREA)
         return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
-    @property
-    def description(self) -> str:
-        return NONE if self.side is None else f"crop shrunk to {self.side} px and enlarged again"
+    def describe(self, side: int) -> str:
+        unchanged = self.side is None or self.side >= side
+        return NONE if unchanged else f"crop shrunk to {self.side} px and enlarged again"

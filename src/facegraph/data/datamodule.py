@@ -127,7 +127,7 @@ class FaceDataModule(pl.LightningDataModule):
     @property
     def corruption_description(self) -> str:
         """How test faces are made harder, in words for protocol cards."""
-        return NONE if self.corruption is None else self.corruption.description
+        return NONE if self.corruption is None else self.corruption.describe(self.input_size)
 
     def train_repeats(self) -> np.ndarray:
         """(M,) int, draws of each row of train_table per epoch."""

@@ -21,16 +21,23 @@ from facegraph.sweeps.failures import OTHER
 from facegraph.sweeps.status import Failure, Progress, read_failure, read_progress
 
 QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
-_COLOURS = {QUEUED: "dim", RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow"}
+ELSEWHERE = "elsewhere"
+"""Another program works on the job, which is no failure."""
+_COLOURS = {QUEUED: "dim", RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow", ELSEWHERE: "yellow"}
 # which jobs keep their line when a screen is too low for all
-_IMPORTANCE = (FAILED, RUNNING, STOPPED, QUEUED, DONE)
+_IMPORTANCE = (FAILED, RUNNING, STOPPED, ELSEWHERE, QUEUED, DONE)
+_COUNTED = (DONE, FAILED, STOPPED, ELSEWHERE, RUNNING, QUEUED)
 _REFRESH_SECONDS = 1.0
 _FRAME_LINES = 8  # of a table besides its jobs: title, head, rules, what is hidden, and the cursor
 
 
 @dataclass
 class Watched:
-    """One job. key: of its task. seconds: how long it ran, once it ended. begun: its progress when it started."""
+    """One job.
+
+    key: of its task. seconds: how long it ran, once it ended. begun: its progress when it started. who: works on it
+    elsewhere.
+    """
 
     key: str
     label: str
@@ -43,6 +50,7 @@ class Watched:
     progress: Progress | None = None
     begun: float = 0.0
     failure: Failure | None = None
+    who: str = ""
 
     @property
     def elapsed(self) -> float:
@@ -60,12 +68,17 @@ class Watched:
 
     @property
     def reason(self) -> str:
-        """Kind and first line of the message, of a job that failed."""
-        return f"{self.failure.kind}: {_first_line(self.failure.message)}" if self.failure else ""
+        """Kind and first line of the message, of a job that failed; who has one that is elsewhere."""
+        return f"{self.failure.kind}: {self.failure.headline}" if self.failure else self.who
+
+    def begin(self) -> None:
+        """It runs from now on, maybe not for the first time."""
+        self.state, self.since, self.progress = RUNNING, time.monotonic(), read_progress(self.folder)
+        self.begun = min(_share(self.progress), 0.99)
 
     def whole_seconds(self) -> float | None:
         """How long the whole job takes, judged by what it did in this run; None: not known yet."""
-        done = (1.0 if self.state == DONE else _fraction(self.progress)) - self.begun
+        done = (1.0 if self.state == DONE else _share(self.progress)) - self.begun
         return self.elapsed / done if done > 0 and self.state in (DONE, RUNNING) else None
 
 
@@ -82,18 +95,20 @@ class Board:
 
     def started(self, task: Task, slot: Slot) -> None:
         job = self._job(task)
-        job.state, job.slot, job.since = RUNNING, slot.label, time.monotonic()
-        job.progress = read_progress(job.folder)
-        job.begun = min(_fraction(job.progress), 0.99)
+        job.slot = slot.label
+        job.begin()
         self.tell(job)
 
-    def ended(self, task: Task, outcome: Outcome) -> None:
+    def ended(self, task: Task, outcome: Outcome, failure: Failure | None = None) -> None:
+        """failure: where the job's folder may not say it."""
         job = self._job(task)
         job.seconds, job.progress = outcome.seconds, read_progress(job.folder)
-        if outcome.stopped:
+        if outcome.elsewhere:
+            job.state, job.who = ELSEWHERE, outcome.error
+        elif outcome.stopped:
             job.state = STOPPED
         else:
-            job.failure = read_failure(job.folder)
+            job.failure = read_failure(job.folder) or failure
             if job.failure is None and outcome.exit_code != 0:
                 job.failure = Failure(OTHER, outcome.error or f"exit code {outcome.exit_code}")
             job.state = DONE if job.failure is None else FAILED
@@ -126,7 +141,7 @@ class Board:
 
     def headline(self) -> str:
         counts = self.count()
-        parts = [f"{counts[state]} {state}" for state in (DONE, FAILED, STOPPED, RUNNING, QUEUED) if counts[state]]
+        parts = [f"{counts[state]} {state}" for state in _COUNTED if counts[state]]
         left = self.seconds_left() if counts[RUNNING] else None
         estimate = "" if left is None else f", about {clock(left)} left"
         return f"{', '.join(parts)}; {clock(time.monotonic() - self.began)}{estimate}"
@@ -162,6 +177,7 @@ def print_line(console: Console, job: Watched) -> None:
         DONE: f"after {clock(job.seconds)}" + (f", val NME {job.nme} %" if job.nme else ""),
         STOPPED: f"after {clock(job.seconds)}" + (f", epoch {job.epoch}" if job.epoch else ""),
         FAILED: f"after {clock(job.seconds)}: {job.reason}  [{job.log}]",
+        ELSEWHERE: job.reason,
     }
     text = f"{datetime.now():%H:%M:%S}  {job.state:<8} {job.label}  {parts.get(job.state, '')}"
     console.print(text.rstrip(), markup=False, highlight=False, soft_wrap=True)
@@ -176,7 +192,7 @@ def job_table(board: Board, height: int) -> Table:
         right = name in ("epoch", "val NME %", "time")
         table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     for job in shown:
-        time_text = clock(job.elapsed) if job.state != QUEUED else ""
+        time_text = clock(job.elapsed) if job.state not in (QUEUED, ELSEWHERE) else ""
         # the message would leave no room for the rest; the summary has it
         state = Text(f"{job.state}: {job.failure.kind}" if job.failure else job.state, _COLOURS[job.state])
         table.add_row(Text(job.label), state, job.epoch, job.nme, job.slot, time_text)
@@ -198,8 +214,8 @@ def print_summary(console: Console, board: Board) -> None:
             table.add_column(name, justify="right" if name in ("time", "val NME %") else "left")
         table.add_column("why", overflow="fold")
         for job in board.jobs:
-            why = Text(f"{job.reason}\n{job.log}" if job.failure else "")
-            time_text = clock(job.seconds) if job.state != QUEUED else ""
+            why = Text(f"{job.reason}\n{job.log}" if job.failure else job.reason)
+            time_text = clock(job.seconds) if job.state not in (QUEUED, ELSEWHERE) else ""
             table.add_row(Text(job.label), Text(job.state, _COLOURS[job.state]), time_text, job.nme, why)
         console.print(table)
         return
@@ -220,9 +236,5 @@ def _newest(job: Watched) -> float:
     return -(job.since + job.seconds) if job.state == DONE else 0.0
 
 
-def _fraction(progress: Progress | None) -> float:
-    return progress.epoch / progress.epochs if progress is not None and progress.epochs > 0 else 0.0
-
-
-def _first_line(message: str) -> str:
-    return next(iter(message.splitlines()), "")
+def _share(progress: Progress | None) -> float:
+    return 0.0 if progress is None else progress.share

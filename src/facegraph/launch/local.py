@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,17 @@ from rich.console import Console
 
 from facegraph.compose import compose, project_root
 from facegraph.errors import ConfigError, RunError
-from facegraph.launch.live import QUEUED, STOPPED, Board, Watched, print_summary, watching
+from facegraph.launch.live import DONE, QUEUED, STOPPED, Board, Watched, print_summary, watching
 from facegraph.launch.pool import ATTEMPT, GRACE_SECONDS, Outcome, Pool, Task
-from facegraph.launch.slots import AUTO, Slot, make_slots
-from facegraph.locking import is_held
+from facegraph.launch.slots import AUTO, Slot, check_count, make_slots
+from facegraph.locking import holder
 from facegraph.sweeps.failures import OTHER, failure_of_exit
-from facegraph.sweeps.status import (
-    DONE,
-    LOCK_FILE,
-    LOG_FILE,
-    Failure,
-    clear_failure,
-    read_failure,
-    state,
-    write_failure,
-)
+from facegraph.sweeps.status import DONE as JOB_DONE
+from facegraph.sweeps.status import LOCK_FILE, LOG_FILE, Failure, clear_failure, read_failure, state, write_failure
 
 _ERROR_LINE = "error: "
+_LINGERING_SECONDS = 1.0
+"""For which the loader processes of a job that was killed may hold its lock."""
 _TAIL_BYTES = 1 << 16
 
 
@@ -92,13 +87,13 @@ class LocalLauncher:
 
         Raises:
             ConfigError: before any job starts: one that is no job of a sweep, wants devices that are not there, or
-                several machines.
+                several machines; a setting of the launcher out of range.
         """
+        self._check_settings()
         jobs = [self._job(overrides) for overrides in job_overrides]
         # every kind of job in turn, so that one wanting two GPUs never waits for two slots to be free at once
         kinds = {(job.processes, job.on_cpu): self._slots(job.processes, job.on_cpu) for job in jobs}
         watched = _watched(jobs)
-        outcomes: dict[str, Outcome] = {}
         self.stopped_by = None
         for slots in kinds.values():
             self._say(_describe(slots))
@@ -106,13 +101,23 @@ class LocalLauncher:
             for kind, slots in kinds.items():
                 if self.stopped_by is None:
                     chosen = [job for job in jobs if (job.processes, job.on_cpu) == kind]
-                    pool = Pool(slots, self.grace_seconds)
-                    outcomes |= pool.run([self._task(job) for job in chosen], _Keeper(board, chosen, self.console))
+                    pool = Pool(slots, self.grace_seconds, _who_has)
+                    pool.run([self._task(job) for job in chosen], _Keeper(board, chosen, self.console))
                     self.stopped_by = pool.stopped_by
         print_summary(self.console, board)
         if self.stopped_by is not None:
             self._say_how_to_go_on(board)
-        return [self._returned(job, outcomes.get(job.key)) for job in jobs]
+        states = {job.key: job for job in watched}
+        return [self._returned(job, states[job.key]) for job in jobs]
+
+    def _check_settings(self) -> None:
+        if self.devices_per_job is not None:
+            check_count("devices_per_job", self.devices_per_job)
+        grace: Any = self.grace_seconds
+        if not isinstance(grace, int | float) or isinstance(grace, bool) or not grace >= 0:
+            raise ConfigError(
+                f"hydra.launcher.grace_seconds={grace} must be a number of seconds, 0 or more; 15 is usual."
+            )
 
     def _job(self, overrides: Sequence[str]) -> LocalJob:
         cfg = compose(list(overrides))
@@ -144,6 +149,8 @@ class LocalLauncher:
             devices = len(devices)
         if str(devices) in (AUTO, "-1"):  # Lightning takes all that the slot shows
             return self.devices_per_job or 1
+        if not str(devices).isdigit():
+            raise ConfigError(f"trainer.devices={devices} must be a number of devices, or {AUTO}.")
         if self.devices_per_job is not None and self.devices_per_job != int(devices):
             raise ConfigError(
                 f"hydra.launcher.devices_per_job={self.devices_per_job}, but a job has trainer.devices={devices}. "
@@ -160,14 +167,14 @@ class LocalLauncher:
         entry = self.entry or project_root() / "train.py"
         return Task(job.key, [sys.executable, str(entry), *job.overrides], job.folder, job.folder / LOG_FILE)
 
-    def _returned(self, job: LocalJob, outcome: Outcome | None) -> JobReturn:
+    def _returned(self, job: LocalJob, watched: Watched) -> JobReturn:
         """The reason of a failure is an exception, which Hydra raises where the return value is asked for."""
-        done = outcome is not None and outcome.exit_code == 0 and read_failure(job.folder) is None
+        done = watched.state == DONE
         returned = JobReturn(overrides=list(job.overrides), cfg=job.config, working_dir=str(Path.cwd()))
         returned.status = JobStatus.COMPLETED if done else JobStatus.FAILED
         if not done:
-            failure = read_failure(job.folder) if outcome is not None and not outcome.stopped else None
-            returned.return_value = RunError(failure.message if failure else f"{job.folder} is not finished.")
+            unfinished = f"{job.folder} is not finished." + (f" {watched.who}." if watched.who else "")
+            returned.return_value = RunError(watched.failure.message if watched.failure else unfinished)
         return returned
 
     def _say_how_to_go_on(self, board: Board) -> None:
@@ -188,6 +195,7 @@ class _Keeper:
     def __init__(self, board: Board, jobs: Sequence[LocalJob], console: Console) -> None:
         self._board, self._console = board, console
         self._conditions: Mapping[str, list[str]] = {job.key: job.conditions for job in jobs}
+        self._stopping = False
 
     def started(self, task: Task, slot: Slot) -> None:
         with suppress(OSError):  # why an earlier attempt failed; its log keeps that
@@ -195,19 +203,22 @@ class _Keeper:
         self._board.started(task, slot)
 
     def ended(self, task: Task, outcome: Outcome) -> None:
-        with suppress(OSError):
-            if outcome.stopped:
+        failure = None
+        done = outcome.exit_code == 0 and state(task.folder, self._conditions[task.key]) == JOB_DONE
+        if not done and self._stopping:  # Lightning ends with 0 when it was asked to end
+            outcome = replace(outcome, stopped=True)
+        if outcome.stopped:
+            with suppress(OSError):
                 clear_failure(task.folder)  # that it was stopped is no reason to mend anything
-            elif is_held(task.folder / LOCK_FILE):
-                pass  # another sweep works on the same job, whose failure this is not
-            elif outcome.exit_code != 0:
-                write_failure(task.folder, _failure(task, outcome))
-            elif state(task.folder, self._conditions[task.key]) != DONE:
-                message = "the process ended without an error and without all its results; read its log."
-                write_failure(task.folder, Failure(OTHER, message))
-        self._board.ended(task, outcome)
+        elif not done and not outcome.elsewhere:
+            outcome = _begun_elsewhere(task, outcome)
+            if not outcome.elsewhere:
+                failure = _failure(task, outcome)
+                write_failure(task.folder, failure)
+        self._board.ended(task, outcome, failure)
 
     def stopping(self, signum: int) -> None:
+        self._stopping = True
         self._console.print(f"{signal.Signals(signum).name}: ending all jobs; once more ends them at once.")
         self._board.stopping(signum)
 
@@ -215,10 +226,30 @@ class _Keeper:
         self._board.tick()
 
 
+def _who_has(task: Task) -> str | None:
+    """Who else works on a job's folder, which another sweep may have too."""
+    number = holder(task.folder / LOCK_FILE)
+    if number is None:
+        return None
+    return f"{f'process {number}' if number.isdigit() else 'another process'} works on it"
+
+
+def _begun_elsewhere(task: Task, outcome: Outcome) -> Outcome:
+    """The outcome of a job that found its folder taken: another sweep began it at the same moment."""
+    deadline = time.monotonic() + _LINGERING_SECONDS
+    while read_failure(task.folder) is None and (who := _who_has(task)) is not None:
+        if time.monotonic() > deadline:
+            return replace(outcome, elsewhere=True, error=who)
+        time.sleep(_LINGERING_SECONDS / 20)
+    return outcome
+
+
 def _failure(task: Task, outcome: Outcome) -> Failure:
     """Why a process ended that may have left no failure.json: by what it printed last, else by its exit code."""
     if outcome.exit_code is None:
         return Failure(OTHER, outcome.error)
+    if outcome.exit_code == 0:
+        return Failure(OTHER, "the process ended without an error and without all its results; read its log.")
     with suppress(OSError), task.log.open("rb") as log:
         log.seek(max(0, task.log.stat().st_size - _TAIL_BYTES))
         lines = log.read().decode(errors="replace").splitlines()

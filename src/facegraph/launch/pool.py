@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,21 +17,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from facegraph.launch import orphan
+from facegraph.launch.environment import clean_environment
 from facegraph.launch.slots import Slot
 
 GRACE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
 ATTEMPT = "===== attempt "
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-# By these Lightning takes a process for one of several, facegraph joins another process's folder, or a seed is set.
-# A launcher within an allocation of a cluster or under torchrun has them; its jobs are programs of their own.
-_PROCESS_VARIABLES = (
-    "LOCAL_RANK", "RANK", "GLOBAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
-    "GROUP_WORLD_SIZE", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "STANDALONE_PORT",
-    "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "FACEGRAPH_OUTPUT_DIR", orphan.VARIABLE,
-)  # fmt: skip
-_PROCESS_PREFIXES = ("SLURM_", "TORCHELASTIC_")
 
 
 @dataclass(frozen=True)
@@ -50,17 +42,18 @@ class Outcome:
     """How a process ended.
 
     exit_code: negative: the signal that ended it; None: it could not be started. stopped: the pool ended it, asked to.
-    error: why it could not be started.
+    error: why it could not be started. elsewhere: another program has the task, and `error` says which.
     """
 
     exit_code: int | None
     seconds: float
     stopped: bool = False
     error: str = ""
+    elsewhere: bool = False
 
 
 class Observer(Protocol):
-    """What a pool tells while it runs; tick comes about ten times a second."""
+    """What a pool tells while it runs; tick comes about ten times a second. A task elsewhere ends without a start."""
 
     def started(self, task: Task, slot: Slot) -> None: ...
 
@@ -87,12 +80,19 @@ class Pool:
     second signal comes, is killed. A task's further processes (of data loaders, of distributed training) are
     in its process group and are killed when it has ended: a signal to them first would look like a failure to it.
 
-    grace: seconds from SIGTERM to SIGKILL.
+    grace: seconds from SIGTERM to SIGKILL. elsewhere: asked just before a task would start; what it says unless None,
+    who has the task, keeps it from starting, and its log as it is.
     """
 
-    def __init__(self, slots: Sequence[Slot], grace: float = GRACE_SECONDS) -> None:
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        grace: float = GRACE_SECONDS,
+        elsewhere: Callable[[Task], str | None] = lambda task: None,
+    ) -> None:
         self.slots = tuple(slots)
         self.grace = grace
+        self._elsewhere = elsewhere
         self.stopped_by: int | None = None
         self._signals: list[int] = []
         self._deadline = 0.0
@@ -109,8 +109,7 @@ class Pool:
                     for slot in self.slots:
                         if slot.index not in running and waiting and not self._signals:
                             task = waiting.popleft()
-                            outcome = self._start(task, slot, reading, running)
-                            observer.started(task, slot)
+                            outcome = self._begin(task, slot, reading, running, observer)
                             if outcome is not None:
                                 outcomes[task.key] = outcome
                                 observer.ended(task, outcome)
@@ -118,13 +117,24 @@ class Pool:
                     self._stop_if_asked(running, observer)
                     for index, ended in [(i, r) for i, r in running.items() if _has_ended(r.process)]:
                         del running[index]
-                        outcomes[ended.task.key] = outcome = self._finish(ended)
-                        observer.ended(ended.task, outcome)
+                        outcomes[ended.task.key] = self._finish(ended)
+                        observer.ended(ended.task, outcomes[ended.task.key])
                     observer.tick()
             finally:
                 for left in running.values():  # an error of the pool or its observer
                     self._finish(left)
         return outcomes
+
+    def _begin(
+        self, task: Task, slot: Slot, reading: int, running: dict[int, _Running], observer: Observer
+    ) -> Outcome | None:
+        """What became of a task that does not run now."""
+        who = self._elsewhere(task)
+        if who is not None:
+            return Outcome(None, 0.0, error=who, elsewhere=True)
+        outcome = self._start(task, slot, reading, running)
+        observer.started(task, slot)
+        return outcome
 
     def _start(self, task: Task, slot: Slot, reading: int, running: dict[int, _Running]) -> Outcome | None:
         environment = {
@@ -174,15 +184,6 @@ class Pool:
         with suppress(OSError), job.task.log.open("ab") as log:
             log.write(f"===== exit code {code} after {outcome.seconds:.0f} s =====\n".encode())
         return outcome
-
-
-def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what would make a new program take itself for a part of another one's training."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name not in _PROCESS_VARIABLES and not name.startswith(_PROCESS_PREFIXES)
-    }
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

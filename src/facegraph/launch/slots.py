@@ -57,14 +57,14 @@ def make_slots(
         on_cpu: the jobs want no GPU, even where there are some.
 
     Raises:
-        ConfigError: unknown devices, more devices per job than there are, numbers below 1.
+        ConfigError: unknown devices, more devices per job than there are, numbers that are not whole or below 1.
     """
-    numbers = {"devices_per_job": devices_per_job, "jobs_per_device": jobs_per_device, "threads_per_job": threads or 1}
+    check_count("devices_per_job", devices_per_job)
+    check_count("jobs_per_device", jobs_per_device)
+    if threads is not None:
+        check_count("threads_per_job", threads)
     if cpu_jobs != AUTO:
-        numbers["cpu_jobs"] = int(cpu_jobs)
-    for name, number in numbers.items():
-        if number < 1:
-            raise ConfigError(f"hydra.launcher.{name}={number} must be at least 1.")
+        check_count("cpu_jobs", cpu_jobs, f", or {AUTO}")
     found = [] if on_cpu else visible_gpus()
     if not on_cpu and devices != AUTO:
         found = _chosen(devices, found)
@@ -83,6 +83,12 @@ def make_slots(
         )
     each = threads or max(1, cores() // (len(groups) * jobs_per_device * devices_per_job))
     return [Slot(index, group, each) for index, group in enumerate(groups * jobs_per_device)]
+
+
+def check_count(name: str, value: object, otherwise: str = "") -> None:
+    """Raises ConfigError unless a launcher's setting is a whole number from 1 on. otherwise: what else it may be."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"hydra.launcher.{name}={value} must be at least 1, a whole number{otherwise}.")
 
 
 def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:

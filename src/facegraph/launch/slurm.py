@@ -251,13 +251,8 @@ def _show(job: Followed, board: Board, queue: Queue) -> None:
     if now != watched.state:
         watched.state = now
         if now == RUNNING:
-            watched.since, watched.progress = time.monotonic(), read_progress(job.folder)
-            watched.begun = _share(watched)  # of an earlier attempt
+            watched.begin()
         board.tell(watched)
-
-
-def _share(job: Watched) -> float:
-    return min(job.progress.epoch / job.progress.epochs, 0.99) if job.progress and job.progress.epochs else 0.0
 
 
 def _close(job: Followed, board: Board) -> None:

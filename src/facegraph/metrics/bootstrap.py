@@ -9,9 +9,9 @@ Exactness: with 4,000 resamples an end of a 95 % interval repeats to about 4 % o
 the resampling to the next, and a p-value near 0.05 to 0.0034. The seed is fixed: the same numbers give the same
 interval. p is at least 1 / 4,001. The interval treats faces as independent; faces of one photograph are not quite.
 
-Limit: a few faces resampled say less than they seem to. Under equal methods 7 % of the tests with 10 faces have
-p <= 0.05, with 5 faces 17 %, with 2 faces 50 %. Fewer than FEWEST_FACES faces give NaN instead of ends and p, and so do
-differences that are the same on every face and not zero, whose spread is unknown.
+Limit: a few faces resampled say less than they seem to. Under equal methods a tenth of the tests with 10 faces have
+p <= 0.05, with 5 faces a sixth, with 2 faces half. Fewer than FEWEST_FACES faces give NaN instead of ends and p, and so
+do differences that are the same on every face and not zero, whose spread is unknown.
 """
 
 from __future__ import annotations

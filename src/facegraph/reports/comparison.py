@@ -16,6 +16,7 @@ from facegraph.errors import DataError, RunError
 from facegraph.metrics.bootstrap import paired_test
 from facegraph.metrics.functional import point_errors
 from facegraph.records import Predictions, RunResult, predictions_of, read_predictions
+from facegraph.reports.normalisers import distances, spelled
 
 ALL = "all"
 TIE = 1e-4
@@ -47,7 +48,8 @@ class Difference:
     """Two runs on some of the faces.
 
     name: attribute, or `ALL`. count: faces. a, b: mean errors. difference, low, high: b - a and its 95 % interval over
-    test faces. p: two-sided, paired. b_better, ties, a_better: numbers of faces.
+    test faces. p: two-sided, paired. Interval and p are NaN for too few faces. b_better, ties,
+    a_better: numbers of faces.
     """
 
     name: str
@@ -89,25 +91,21 @@ def read_scores(folder: Path, checkpoint: str, normaliser: str | None = None, la
     """Scores of a run folder, or of a folder that eval.py wrote.
 
     Args:
-        checkpoint: last or best. normaliser: one that the predictions have; None for the run's own.
+        checkpoint: last or best. normaliser: one that the predictions have in any spelling, or two landmarks such as
+            36,45; None for the run's own.
         label: None for the folder's name.
 
     Raises:
         RunError: the folder is not finished, or has no predictions of that checkpoint.
-        DataError: it lacks the normaliser.
+        ConfigError: it lacks the normaliser.
     """
     result, frame = RunResult.read(folder), read_predictions(folder)
     known = sorted(set(frame["checkpoint"]))
     if checkpoint not in known:
         raise RunError(f"{folder} has no predictions of '{checkpoint}', but of {', '.join(known)}; give --checkpoint.")
     faces = predictions_of(frame[frame["checkpoint"] == checkpoint])
-    name = normaliser or result.protocol.normaliser
-    if name not in faces.norm_distances:
-        raise DataError(
-            f"{folder} has no distance '{name}' to normalise by, but {', '.join(faces.norm_distances)}; give one of "
-            "these as --norm."
-        )
-    errors = point_errors(faces.prediction, faces.truth, faces.norm_distances[name]).astype(np.float64)
+    name = spelled(normaliser or result.protocol.normaliser, list(faces.norm_distances))
+    errors = point_errors(faces.prediction, faces.truth, distances(faces, name, Path(folder))).astype(np.float64)
     return Scores(label or Path(folder).resolve().name, Path(folder), result, name, faces, errors)
 
 

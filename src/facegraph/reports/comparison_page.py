@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from facegraph.landmarks import SCHEMES, LandmarkScheme
+from facegraph.metrics.bootstrap import FEWEST_FACES
 from facegraph.reports.comparison import (
     TIE,
     Comparison,
@@ -35,7 +36,8 @@ COVERAGE = (
     "Intervals are 95 % percentile intervals of the difference over resampled test faces, p is the paired two-sided "
     "bootstrap test on the same faces. Both say how far the choice of test faces could have made the difference; "
     "another seed of the training is not covered, so a difference between two single trainings may also be luck of "
-    "their seeds. The p of subsets are not corrected for there being several."
+    "their seeds. The p of subsets are not corrected for there being several. Fewer than "
+    f"{FEWEST_FACES} faces are too few for either."
 )
 
 
@@ -52,15 +54,27 @@ def verdict(comparison: Comparison) -> str:
     a, b = comparison.a.label, comparison.b.label
     if not np.isfinite(d.difference):
         return f"Some face has no finite error under one of the runs, so the mean errors of {a} and {b} do not compare."
-    if d.p >= 0.05:
-        finding = f"no difference between A ({a}) and B ({b}) beyond the choice of test faces"
+    if np.isnan(d.p):
+        finding = f"{_untested(d)}, so A ({a}) and B ({b}) are not tested"
+    elif d.p >= 0.05:
+        finding = f"No difference between A ({a}) and B ({b}) beyond the choice of test faces"
     else:
         finding = f"B ({b}) is {'better' if d.difference < 0 else 'worse'} than A ({a})"
     return (
-        f"{finding}: mean error {100 * d.a:.2f} % and {100 * d.b:.2f} %, difference {100 * d.difference:+.2f} "
-        f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}], p {p_text(d.p)}. Of {d.count} faces B is better on "
+        f"{finding}: mean error {100 * d.a:.2f} % and {100 * d.b:.2f} %, difference {100 * d.difference:+.2f}"
+        f"{'' if np.isnan(d.p) else f' {_interval(d)}, p {p_text(d.p)}'}. Of {d.count} faces B is better on "
         f"{d.b_better}, A on {d.a_better}, {d.ties} are ties (within {100 * TIE:g} %)."
     )
+
+
+def _untested(d: Difference) -> str:
+    if d.count < FEWEST_FACES:
+        return f"{d.count} faces are too few for an interval or a test (below {FEWEST_FACES})"
+    return "All faces differ by the same"
+
+
+def _interval(d: Difference) -> str:
+    return "-" if np.isnan(d.low) else f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
 
 
 def differences_table(comparison: Comparison) -> Table:
@@ -88,12 +102,11 @@ def _subset_rows(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
     def row(d: Difference) -> list[str]:
         numbers = [f"{100 * d.a:.2f}", f"{100 * d.b:.2f}", f"{100 * d.difference:+.2f}"]
-        interval = f"[{100 * d.low:+.2f}, {100 * d.high:+.2f}]"
         return [
             d.name,
             str(d.count),
             *numbers,
-            interval,
+            _interval(d),
             p_text(d.p if np.isfinite(d.p) else None),
             str(d.b_better),
             str(d.ties),
@@ -171,12 +184,9 @@ def _sections(comparison: Comparison, figures: dict[str, Picture], sheet: Pictur
     subsets = HtmlTable(f"Errors in {unit}; a negative difference is in B's favour", header, rows)
     cards: list[list[Cell]] = [[name, str(x), str(y)] for name, (x, y) in comparison.cards.items()]
     protocols = HtmlTable("Fields of the protocol cards that differ", ["field", "A", "B"], cards)
-    shown = len(comparison.largest(16))
     return [
         Section("Result", f"{verdict(comparison)}\n\n{COVERAGE}", tables=[subsets]),
-        Section(
-            f"The {shown} faces with the largest difference", "Left A, right B; green truth, red prediction.", [sheet]
-        ),
+        Section("Faces", "", [sheet]),
         Section("By landmark", "", [figures["difference"], figures["landmarks"]], [_parts(comparison)]),
         Section("By face", f"Every face with both errors is in {FACES}.", [figures["pairs"], figures["ced"]]),
         Section(

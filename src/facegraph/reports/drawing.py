@@ -5,6 +5,7 @@ Figures are built without pyplot, so nothing is kept between calls, and written 
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from facegraph.landmarks import LandmarkScheme
+from facegraph.records.files import write_atomically
 
 DPI = 150
 # Okabe and Ito's colours, whose order of lightness also differs in print; their yellow is lost on white
@@ -52,12 +54,14 @@ def write_figure(figure: Figure, path: Path) -> Path:
         path: without suffix.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # a name may hold a dot (0.5), so the suffix is added, not exchanged
     png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))
-    figure.savefig(png, format="png", metadata={"Software": None})
+    pixels, shapes = io.BytesIO(), io.BytesIO()
+    figure.savefig(pixels, format="png", metadata={"Software": None})
     with matplotlib.rc_context({"svg.hashsalt": "facegraph"}):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(shapes, format="svg", metadata={"Date": None, "Creator": None})
+    write_atomically(png, pixels.getvalue())
+    write_atomically(svg, shapes.getvalue())
     return png
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 from facegraph.metrics.bootstrap import Interval
 from facegraph.reports.cells import ABSENT, PUBLISHED, Cell, Report, ReportRow
-from facegraph.reports.units import Unit, heading, measure_text
+from facegraph.reports.runs import Training
+from facegraph.reports.units import COSTS, Unit, heading, measure_text
 from facegraph.sweeps.status import DONE, FAILED, NEW, PARTIAL
 from facegraph.sweeps.table import Column
 
@@ -58,8 +62,11 @@ def blocks(report: Report, width: int | None = None) -> tuple[Block, ...]:
         full = _full(report)
         if width is None or sum(widths(full)) <= width:
             return (full,)
-    groups = _by_measure(report.columns) if len(report.columns) > MOST_COLUMNS else [list(report.columns)]
-    return tuple(block for group in groups for block in _fitting(report, group, len(groups) > 1, width))
+    measures = _by_measure(report.columns)
+    # labels that end in a per cent sign have their unit in the title
+    titled = len(report.columns) > MOST_COLUMNS or any(c.label.endswith("%") for c in report.columns)
+    groups = measures if titled else [list(report.columns)]
+    return tuple(block for group in groups for block in _fitting(report, group, titled, width))
 
 
 def widths(block: Block) -> list[int]:
@@ -79,33 +86,70 @@ def _fitting(report: Report, columns: Sequence[Column], titled: bool, width: int
     return found
 
 
-def unfinished(report: Report) -> list[tuple[str, int | None, str]]:
-    """(label of the row, seed, why) of each training that is not done; no seed for a row that the sweep left out."""
-    found: list[tuple[str, int | None, str]] = []
+class Unfinished(NamedTuple):
+    """A training that is not done. seed, folder: None for a row that the sweep left out. why: in words."""
+
+    label: str
+    seed: int | None
+    why: str
+    state: str
+    folder: Path | None
+
+
+def unfinished(report: Report) -> list[Unfinished]:
+    """All trainings of the table that are not done."""
+    found: list[Unfinished] = []
     for row in report.trained:
         if not row.trainings:
-            found.append((row.row.label, None, "not a part of this sweep yet"))
+            found.append(Unfinished(row.row.label, None, "not a part of this sweep yet", NEW, None))
         for training in row.trainings:
-            if training.state == NEW:
-                found.append((row.row.label, training.seed, "not run yet"))
-            elif training.state == FAILED and training.failure is not None:
-                found.append((row.row.label, training.seed, f"{training.failure.kind}: {training.failure.message}"))
-            elif training.state != DONE:
-                progress = training.progress
-                words = f"epoch {progress.epoch} of {progress.epochs}" if progress else "begun"
-                found.append((row.row.label, training.seed, f"not finished, {words}"))
+            if training.state != DONE:
+                found.append(Unfinished(row.row.label, training.seed, _why(training), training.state, training.folder))
     return found
+
+
+def _why(training: Training) -> str:
+    """Why a training is not done."""
+    if training.state == NEW:
+        return "not run yet"
+    progress = training.progress
+    reached = f"epoch {progress.epoch} of {progress.epochs}" if progress else "begun"
+    if training.state != FAILED:
+        return f"not finished, {reached}"
+    if training.failure is None:
+        return f"failed, {reached}; see its log"
+    return f"{training.failure.kind}: {training.failure.message}"
+
+
+def command_text(report: Report) -> str:
+    """The command that makes the whole table, whichever rows and seeds the last call had; "" for run folders."""
+    if not report.command:
+        return ""
+    typed = list(report.command)
+    if not any(override.startswith("sweeps=") for override in typed):
+        return shlex.join(["python", "train.py", "-m", *typed])
+    rows = [row.row.name for row in report.trained if row.trainings]
+    seeds = sorted({training.seed for row in report.trained for training in row.trainings})
+    kept = [o for o in typed if o.split("=", 1)[0] not in ("rows", "seed")]
+    if 0 < len(rows) < len(report.trained):
+        kept.append(f"rows=[{','.join(rows)}]")
+    if seeds and seeds != [0]:
+        kept.append(f"seed={','.join(map(str, seeds))}")
+    return shlex.join(["python", "train.py", *kept])
 
 
 def value_text(cell: Cell, unit: Unit) -> str:
     """Mean and spread over seeds, or why there is no value: `4.40 ± 0.02`, `4.40 (1 of 3)`, `epoch 12/60`."""
     if cell.state == PUBLISHED:
         return unit.text(cell.paper)
+    if cell.mean is None and cell.values:
+        return "not finite"
     if cell.mean is None:
         words = cell.remark.replace(" of ", "/") if cell.state == PARTIAL else ""
         return words or _WITHOUT_VALUE.get(cell.state, cell.state)
     # a cost that every seed has exactly, such as params, has no spread to speak of
-    spread = "" if not cell.std else f" ± {unit.text(cell.std)}"
+    exact = cell.std is None or (cell.std == 0 and unit in COSTS.values())
+    spread = "" if exact else f" ± {unit.text(cell.std)}"
     return unit.text(cell.mean) + spread + ("" if cell.whole else f" ({len(cell.values)} of {len(cell.states)})")
 
 
@@ -167,7 +211,7 @@ def _full(report: Report) -> Block:
             "paper": [Words(unit.text(c.paper), faint=True) for c in cells],
             "ours - paper": [Words(unit.signed(c.difference)) for c in cells],
             "95 % interval": [Words(interval_text(c.interval, unit)) for c in cells],
-            f"- {versus}": [Words(unit.signed(c.against.difference if c.against else None)) for c in cells],
+            f"minus {versus}": [Words(unit.signed(c.against.difference if c.against else None)) for c in cells],
             "p": [Words(p_text(c.against.p if c.against else None)) for c in cells],
         }
         for title, words in parts.items():

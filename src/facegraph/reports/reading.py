@@ -163,19 +163,28 @@ def _without_seeds(node: Mapping[str, Any]) -> dict[str, Any]:
 
 def _common(group: Sequence[Training]) -> list[str]:
     """Overrides that all finished runs of a row share, but for those that name a place or a seed."""
-    done = [run.overrides for run in group if run.result() is not None]
+    done = [run.overrides for run in _done(group)]
     return [o for o in done[0] if _tells(o) and all(o in overrides for overrides in done)] if done else []
 
 
 def _labels(groups: Sequence[Sequence[Training]]) -> list[str]:
     """What tells the rows apart: overrides that not all of them have, otherwise the names of their folders."""
     told = [_common(group) for group in groups]
-    shared = set(told[0]).intersection(*map(set, told))
-    labels = [" ".join(o for o in overrides if o not in shared) for overrides in told]
+    known = [set(overrides) for overrides, group in zip(told, groups, strict=True) if _done(group)]
+    shared = set.intersection(*known) if known else set()
+    # an unfinished run has not written its overrides down
+    labels = [
+        " ".join(o for o in overrides if o not in shared) if _done(group) else group[0].folder.name
+        for overrides, group in zip(told, groups, strict=True)
+    ]
     if all(labels) and len(set(labels)) == len(labels):
         return labels
     names = [group[0].folder.name for group in groups]
     return names if len(set(names)) == len(names) else [str(group[0].folder) for group in groups]
+
+
+def _done(group: Sequence[Training]) -> list[Training]:
+    return [run for run in group if run.result() is not None]
 
 
 def _tells(override: str) -> bool:

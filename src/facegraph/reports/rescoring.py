@@ -15,13 +15,15 @@ from facegraph.metrics.face_scores import face_scores
 from facegraph.metrics.functional import nme
 from facegraph.metrics.names import NME, auc_name, failure_rate_name
 from facegraph.records import RESULT_FILE, RunResult, predictions_of, read_predictions
+from facegraph.reports.normalisers import distances, spelled
 
 
 @dataclass(frozen=True)
 class Rescored:
     """Metrics of one run. normaliser: name, or the pair of landmarks as given. faces: how many count.
 
-    measures: nme, fr@<t>, auc@<t> as fractions; None where one is not finite. intervals: 95 % over test faces.
+    measures: nme, fr@<t>, auc@<t> as fractions; None where one is not finite. intervals: 95 % over test faces;
+    None for too few faces.
     """
 
     folder: Path
@@ -59,7 +61,7 @@ def rescore(
         known = ", ".join(sorted(frame["checkpoint"].unique()))
         raise ConfigError(f"{folder} has no predictions of checkpoint '{checkpoint}'; it has {known}. Choose one.")
     kept = _subset(kept, subset, folder)
-    name = _own_normaliser(kept, folder) if normaliser is None else _spelled(normaliser, normalisers_of(kept))
+    name = _own_normaliser(kept, folder) if normaliser is None else spelled(normaliser, normalisers_of(kept))
     errors = _errors(kept, name, folder)
     metrics = [NME, *(f(t) for t in dict.fromkeys(thresholds) for f in (failure_rate_name, auc_name))]
     scores = {metric: face_scores(metric, errors) for metric in metrics}
@@ -71,18 +73,17 @@ def rescore(
         subset=subset,
         faces=len(kept),
         measures={m: float(values.mean()) if finite[m] else None for m, values in scores.items()},
-        intervals={m: interval(values) if finite[m] else None for m, values in scores.items()},
+        intervals={m: _interval(values) for m, values in scores.items()},
     )
+
+
+def _interval(scores: np.ndarray) -> Interval | None:
+    found = interval(scores)
+    return found if np.isfinite(found).all() else None
 
 
 def normalisers_of(frame: pd.DataFrame) -> list[str]:
     return [str(c).removeprefix("nme_") for c in frame.columns if str(c).startswith("nme_")]
-
-
-def _spelled(name: str, known: Sequence[str]) -> str:
-    """The file's spelling of a normaliser: interpupil and inter-pupil are inter_pupil; other names as they are."""
-    letters = {other.replace("_", ""): other for other in known}
-    return letters.get(name.replace("_", "").replace("-", "").lower(), name)
 
 
 def _own_normaliser(frame: pd.DataFrame, folder: Path) -> str:
@@ -107,26 +108,8 @@ def _subset(frame: pd.DataFrame, subset: str | None, folder: Path) -> pd.DataFra
 
 
 def _errors(frame: pd.DataFrame, normaliser: str, folder: Path) -> np.ndarray:
-    known = normalisers_of(frame)
-    if normaliser in known:
+    if normaliser in normalisers_of(frame):
         return frame[f"nme_{normaliser}"].to_numpy()
     faces = predictions_of(frame)
-    pair = _pair(normaliser, faces.truth.shape[1], known, folder)
     prediction, truth = (points.astype(np.float64) for points in (faces.prediction, faces.truth))
-    return nme(prediction, truth, np.linalg.norm(truth[:, pair[0]] - truth[:, pair[1]], axis=-1))
-
-
-def _pair(text: str, landmarks: int, known: Sequence[str], folder: Path) -> tuple[int, int]:
-    try:
-        first, second = (int(part) for part in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"{folder} knows no normaliser '{text}'; it has {', '.join(known)}. Name one of these, or two landmarks "
-            f"from 0 to {landmarks - 1} with a comma between, such as 0,{landmarks - 1}."
-        ) from None
-    if first == second or not (0 <= first < landmarks and 0 <= second < landmarks):
-        raise ConfigError(
-            f"normaliser '{text}' must be two different landmarks of those that the faces of {folder} have, 0 to "
-            f"{landmarks - 1}."
-        )
-    return first, second
+    return nme(prediction, truth, distances(faces, normaliser, folder))

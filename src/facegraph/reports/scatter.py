@@ -21,6 +21,7 @@ from facegraph.reports.drawing import COLOURS, PUBLISHED, new_figure, of_normali
 
 _LARGEST = 900.0  # area of a mark, square points
 _SMALLEST = 30.0
+_BAR = 1.0  # half the width of an interval's line, points
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def plot_costs(models: Sequence[Model], cost_label: str, score_label: str, path:
     sized = f"area: parameters, the largest {largest:.1f} M" if any(m.params for m in models) else ""
     axes.set_title("\n".join(filter(None, (title, sized))), fontsize=11)
     names = [f"{m.label} (published)" if m.published else m.label for m in models]
-    _label_apart(axes, costs, np.array([m.score for m in models]), np.sqrt(areas) / 2, names)
+    bars = np.array([(m.low, m.high) if m.low is not None and m.high is not None else (np.nan,) * 2 for m in models])
+    _label_apart(axes, costs, np.array([m.score for m in models]), np.sqrt(areas) / 2, names, bars)
     return write_figure(figure, path)
 
 
@@ -79,8 +81,13 @@ def _area(params: float | None, largest: float) -> float:
     return max(_SMALLEST, _LARGEST * params / largest) if params else _SMALLEST
 
 
-def _label_apart(axes: Axes, x: np.ndarray, y: np.ndarray, radii: np.ndarray, labels: Sequence[str]) -> None:
-    """Write each label at the nearest place beside its mark that no mark, no label and no edge of the axes takes."""
+def _label_apart(
+    axes: Axes, x: np.ndarray, y: np.ndarray, radii: np.ndarray, labels: Sequence[str], bars: np.ndarray
+) -> None:
+    """Write each label at the nearest place beside its mark that no mark, bar, label or edge of the axes takes.
+
+    bars: (K, 2) ends on the y axis, NaN where a mark has none.
+    """
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.canvas.draw()
@@ -89,6 +96,10 @@ def _label_apart(axes: Axes, x: np.ndarray, y: np.ndarray, radii: np.ndarray, la
     points = axes.transData.transform(np.stack([x, y], axis=-1))
     pixels = figure.dpi / 72
     taken = [_square(p, r * pixels) for p, r in zip(points, radii, strict=True)]
+    for place, ends in zip(x, bars, strict=True):
+        if np.isfinite(ends).all():
+            low, high = axes.transData.transform([(place, end) for end in ends])
+            taken.append(Bbox.from_extents(low[0] - _BAR * pixels, low[1], high[0] + _BAR * pixels, high[1]))
     frame = axes.get_window_extent(renderer)
     for i in np.argsort(-points[:, 1]):
         text = axes.annotate(labels[i], (x[i], y[i]), (0, 0), fontsize=8, textcoords="offset points", va="center")

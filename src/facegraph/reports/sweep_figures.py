@@ -35,6 +35,10 @@ class Drawn:
     path: Path
     caption: str
 
+    @property
+    def svg(self) -> Path:
+        return self.path.with_name(f"{self.path.stem}.svg")
+
 
 @dataclass(frozen=True)
 class _Tested:
@@ -156,9 +160,12 @@ def _landmarks(report: Report, folder: Path) -> list[Drawn]:
     baseline = report.row(report.table.baseline).row.label if report.table.baseline else None
     for i, tested in enumerate(_tested(report)):
         errors = {label: _per_landmark(seeds, report.checkpoint) for label, seeds in tested.seeds.items()}
-        first = next(iter(tested.seeds.values()))[0]
+        known = (t for seeds in tested.seeds.values() for t in seeds if t.faces(report.checkpoint) is not None)
+        first = next(known, None)
+        if first is None:  # no predictions are left, hence no face to draw on
+            continue
         frame = read_predictions(first.folder)
-        face = mean_face(predictions_of(frame[frame["checkpoint"] == frame["checkpoint"].iloc[0]]).truth)
+        face = mean_face(predictions_of(frame[frame["checkpoint"] == report.checkpoint]).truth)
         scheme = SCHEMES.get(tested.card.scheme)
         against = baseline if baseline in errors and len(errors) > 1 else None
         path = folder / _numbered("per_landmark", i)

@@ -11,13 +11,14 @@ from facegraph.metrics.bootstrap import LEVEL, RESAMPLES
 from facegraph.records import ProtocolCard, RunResult
 from facegraph.reports.cells import Report, ReportRow
 from facegraph.reports.html import Cell, HtmlTable, Link, Page, Picture, Section, write_page
-from facegraph.reports.layout import Words, blocks, interval_text, p_text, value_text
+from facegraph.reports.layout import Words, blocks, command_text, interval_text, p_text, unfinished, value_text
 from facegraph.reports.sweep_figures import Drawn, draw_figures
 from facegraph.reports.units import heading
-from facegraph.sweeps.status import DONE, FAILED, LOG_FILE
+from facegraph.reports.writing import INDEX_PAGE, PAGE
+from facegraph.sweeps.status import DONE, LOG_FILE
 from facegraph.sweeps.table import Column
 
-PAGE, INDEX = "report.html", "index.html"
+FIGURES = "figures"
 COVERAGE = (
     f"Intervals are {100 * LEVEL:g} % percentile intervals over {RESAMPLES:,} resamples of the test faces, of the mean "
     "over seeds; p is the paired two-sided bootstrap test of the difference to the baseline row on the same faces. "
@@ -27,20 +28,20 @@ COVERAGE = (
 )
 
 
-def write_sweep_page(report: Report, folder: Path, done: Callable[[str], None] = lambda name: None) -> Path:
+def write_sweep_page(report: Report, folder: Path, done: Callable[[str], None] = lambda name: None) -> list[Path]:
     """Write report.html and its figures (PNG and SVG) into a folder; existing ones are replaced, other files stay.
 
     Args:
         done: called with the name of each figure's kind when it is drawn.
 
     Returns:
-        path of the page.
+        what was written, the page last.
 
     Raises:
-        RunError: a damaged result or file of predictions.
+        RunError: a damaged file of predictions.
     """
     folder = Path(folder)
-    figures = draw_figures(report, folder / "figures", done)
+    figures = draw_figures(report, folder / FIGURES, done)
     table = report.table
     sections = [
         _overview(report),
@@ -56,7 +57,8 @@ def write_sweep_page(report: Report, folder: Path, done: Callable[[str], None] =
     ]
     scale = f"scale={report.scale}, " if report.scale else ""
     page = Page(table.title, sections, f"{table.name}: {scale}checkpoint {report.checkpoint}, {_progress(report)}")
-    return write_page(page, folder / PAGE)
+    drawn = [path for figure in figures for path in (figure.path, figure.svg)]
+    return [*drawn, write_page(page, folder / PAGE)]
 
 
 def write_index(pages: Sequence[tuple[Report, Path]], folder: Path) -> Path:
@@ -87,7 +89,7 @@ def write_index(pages: Sequence[tuple[Report, Path]], folder: Path) -> Path:
     header = ["table", "name", "scale", "rows", "best row", "source"]
     text = "At a scale other than paper another recipe was trained, so published values do not compare."
     sections = [Section("Tables", text, tables=[HtmlTable("", header, rows)])]
-    return write_page(Page("Tables", sections, f"{len(pages)} tables"), folder / INDEX)
+    return write_page(Page("Tables", sections, f"{len(pages)} tables"), folder / INDEX_PAGE)
 
 
 def _progress(report: Report) -> str:
@@ -106,8 +108,7 @@ def _overview(report: Report) -> Section:
         ["seeds", ", ".join(str(s) for s in sorted({t.seed for r in report.trained for t in r.trainings})) or None],
         ["rows", _progress(report)],
     ]
-    command = shlex.join(["python", "train.py", *report.command]) if report.command else ""
-    return Section("Overview", tables=[HtmlTable("", ["", ""], facts)], code=command)
+    return Section("Overview", tables=[HtmlTable("", ["", ""], facts)], code=command_text(report))
 
 
 def _values_text(report: Report) -> str:
@@ -170,17 +171,13 @@ def _figures(figures: Sequence[Drawn]) -> Section:
 
 def _unfinished(report: Report) -> list[Section]:
     """Trainings without a result, with the reason and where the log lies."""
-    rows: list[list[Cell]] = []
-    for row in report.trained:
-        for t in row.trainings:
-            if t.state == DONE:
-                continue
-            at = f"epoch {t.progress.epoch} of {t.progress.epochs}" if t.progress else None
-            why = f"{t.failure.kind}: {t.failure.message}" if t.failure and t.state == FAILED else None
-            rows.append([row.row.label, t.seed, t.state, at, why, str(t.folder / LOG_FILE)])
+    rows: list[list[Cell]] = [
+        [e.label, e.seed, e.state, e.why, None if e.folder is None else str(e.folder / LOG_FILE)]
+        for e in unfinished(report)
+    ]
     if not rows:
         return []
-    header = ["row", "seed", "state", "progress", "reason", "log"]
+    header = ["row", "seed", "state", "why", "log"]
     text = "Run the command of this table again: what is done is skipped, the rest goes on from its last checkpoint."
     return [Section("Unfinished and failed", text, tables=[HtmlTable("", header, rows)])]
 

@@ -16,6 +16,7 @@ COLUMNS = (
     "baseline", "baseline_difference", "baseline_low", "baseline_high", "p", "faces", "identity", "remark",
 )  # fmt: skip
 """of: "seed" or "all seeds". ours, std, low, high, paper and the differences are in the column's unit."""
+_WHOLE = ("seed", "seeds", "faces")
 
 
 def to_frame(report: Report) -> pd.DataFrame:
@@ -26,7 +27,7 @@ def to_frame(report: Report) -> pd.DataFrame:
         for column in report.columns
         for line in _lines(report, row, row.cells[column.name])
     ]
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
 def _what(report: Report, row: ReportRow, column: Column) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from rich.box import HORIZONTALS
@@ -12,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from facegraph.reports.cells import Report
-from facegraph.reports.layout import INDENT, Block, Words, blocks, unfinished
+from facegraph.reports.layout import INDENT, Block, Unfinished, Words, blocks, command_text, unfinished
 
 _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -42,8 +43,8 @@ def to_rich(report: Report, width: int = 120) -> RenderableType:
 def to_markdown(report: Report) -> str:
     """A section: tables of pipes, unfinished trainings, footnotes. Best in bold, what is not measured in italics."""
     lines = [f"## {_plain_line(report.table.title)}", "", _markdown(subtitle(report)), ""]
-    if report.command:
-        lines += ["```", f"python train.py {' '.join(report.command)}", "```", ""]
+    if command := command_text(report):
+        lines += ["```", command, "```", ""]
     for block in blocks(report):
         if block.title:
             lines += [f"### {_markdown(block.title)}", ""]
@@ -121,7 +122,8 @@ def _plain_line(text: str) -> str:
 
 
 def _latex_cell(words: Words) -> str:
-    text = latex(words.text)
+    # a number's hyphen would be printed as one; in a label it may be one
+    text = re.sub(r"(^|\[|, )-(?=\d)", r"\1$-$", latex(words.text))
     text = rf"\textbf{{{text}}}" if words.best else rf"\textit{{{text}}}" if words.faint and text != "-" else text
     return text + (rf"\textsuperscript{{{words.mark}}}" if words.mark else "")
 
@@ -145,9 +147,8 @@ def _paragraphs(texts: Sequence[str]) -> list[str]:
     return [text + (r"\par" if i < len(texts) - 1 else "") for i, text in enumerate(texts)]
 
 
-def _unfinished_text(entry: tuple[str, int | None, str]) -> str:
-    label, seed, words = entry
-    return f"{label}{'' if seed is None else f', seed {seed}'}: {_plain_line(words)}"
+def _unfinished_text(entry: Unfinished) -> str:
+    return f"{entry.label}{'' if entry.seed is None else f', seed {entry.seed}'}: {_plain_line(entry.why)}"
 
 
 def _note_text(mark: str, text: str) -> str:

@@ -74,5 +74,12 @@ def measure_text(metric: str) -> str:
 
 
 def heading(column: Column) -> str:
-    """Label of a column with its unit."""
-    return f"{column.label} [{unit_of(column.metric).symbol}]"
+    """Label of a column with its unit; one that ends in a per cent sign, such as a share of occlusion, says of what.
+
+    >>> heading(Column("a", "NME", "nme")), heading(Column("b", "10 %", "nme", evaluation="share_10"))
+    ('NME [%]', 'NME [%] at 10 %')
+    """
+    symbol = unit_of(column.metric).symbol
+    if column.label.endswith("%"):
+        return f"{measure_text(column.metric)} [{symbol}] at {column.label}"
+    return f"{column.label} [{symbol}]"

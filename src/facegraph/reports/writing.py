@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from facegraph.errors import RunError
 from facegraph.records.files import write_atomically
 from facegraph.reports.cells import Report
 from facegraph.reports.layout import unfinished
+from facegraph.reports.owned import own, refuse_others
 from facegraph.reports.table_csv import to_frame
 from facegraph.reports.table_text import subtitle, to_latex, to_markdown
 
 MARKDOWN, LATEX, CSV, INDEX = "table.md", "table.tex", "table.csv", "index.md"
+PAGE, INDEX_PAGE = "report.html", "index.html"
 REPORT_FOLDER = "report"
 
 
@@ -23,16 +27,16 @@ def folder_name(report: Report) -> str:
 def write_report(
     report: Report, folder: Path, page: bool = True, done: Callable[[str], None] = lambda name: None
 ) -> list[Path]:
-    """Write a report into a folder; files of an earlier report are replaced, others stay.
+    """Write a report into a folder; files of an earlier report are replaced, figures that only it had removed.
 
     Args:
         page: write the page with its figures too, which takes seconds. done: called with what was written.
 
     Returns:
-        what was written, the page last.
+        the tables that were written and the page, which is last.
 
     Raises:
-        RunError: a damaged result or file of predictions.
+        RunError: a damaged file of predictions, files in the way that no report wrote, a folder that cannot be written.
     """
     folder = Path(folder)
     contents = {
@@ -40,31 +44,52 @@ def write_report(
         LATEX: to_latex(report),
         CSV: to_frame(report).to_csv(index=False, lineterminator="\n"),
     }
-    for name, text in contents.items():
-        write_atomically(folder / name, text.encode())
-        done(name)
-    paths = [folder / name for name in contents]
-    if page:
-        # matplotlib takes a second to import
-        from facegraph.reports.sweep_page import write_sweep_page
+    refuse_others(folder, [*contents, *([PAGE] if page else [])])
+    with _writing(folder):
+        for name, text in contents.items():
+            write_atomically(folder / name, text.encode())
+            done(name)
+        paths = [folder / name for name in contents]
+        own(folder, paths)
+        if page:
+            # matplotlib takes a second to import
+            from facegraph.reports.sweep_page import FIGURES, write_sweep_page
 
-        paths.append(write_sweep_page(report, folder, done))
+            *drawn, written = write_sweep_page(report, folder, done)
+            own(folder, [*paths, *drawn, written], FIGURES)
+            paths.append(written)
     return paths
 
 
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """A disk that does not take files as an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write the report to {folder}: {error}. Give another --out, or free space.") from error
+
+
 def write_indices(reports: Sequence[Report], folder: Path, page: bool = True) -> list[Path]:
-    """index.md, and index.html of the pages, of reports that lie below a folder under their `folder_name`."""
+    """index.md, and index.html of the pages, of reports that lie below a folder under their `folder_name`.
+
+    Raises:
+        RunError: files in the way that no report wrote, a folder that cannot be written.
+    """
     folder = Path(folder)
+    refuse_others(folder, [INDEX, *([INDEX_PAGE] if page else [])])
     lines = ["# Tables", "", "| table | name | | not done |", "|---|---|---|---:|"]
     for report in reports:
         place = folder_name(report)
         link = f"[{report.table.title}]({place}/{MARKDOWN})"
         lines.append(f"| {link} | {report.table.name} | {subtitle(report)} | {len(unfinished(report))} |")
-    write_atomically(folder / INDEX, ("\n".join(lines) + "\n").encode())
     paths = [folder / INDEX]
-    if page:
-        from facegraph.reports.sweep_page import PAGE, write_index
+    with _writing(folder):
+        write_atomically(folder / INDEX, ("\n".join(lines) + "\n").encode())
+        if page:
+            from facegraph.reports.sweep_page import write_index
 
-        pages = [(report, folder / folder_name(report) / PAGE) for report in reports]
-        paths.append(write_index([entry for entry in pages if entry[1].is_file()], folder))
+            pages = [(report, folder / folder_name(report) / PAGE) for report in reports]
+            paths.append(write_index([entry for entry in pages if entry[1].is_file()], folder))
+        own(folder, paths)
     return paths

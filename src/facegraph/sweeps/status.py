@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +28,11 @@ class Failure:
     kind: str
     message: str
 
+    @property
+    def headline(self) -> str:
+        """First line of the message; empty if it is."""
+        return next(iter(self.message.splitlines()), "")
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -35,6 +41,11 @@ class Progress:
     epoch: int
     epochs: int
     val_nme: float | None
+
+    @property
+    def share(self) -> float:
+        """Of the epochs that are finished, 0 to 1."""
+        return min(1.0, self.epoch / self.epochs) if self.epochs > 0 else 0.0
 
 
 def evaluation_folder(folder: Path, name: str) -> Path:
@@ -57,12 +68,15 @@ def state(folder: Path, evaluations: Iterable[str] = ()) -> str:
 
 
 def write_failure(folder: Path, failure: Failure) -> None:
-    """Keep the reason of a job's end; the first process that fails says it."""
+    """Keep the reason of a job's end; the first process that fails says it.
+
+    A note about the end, written while it ends: where it cannot be written nothing is raised, which would hide why.
+    """
     path = Path(folder) / FAILURE_FILE
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {**asdict(failure), "at": datetime.now().astimezone().isoformat(timespec="seconds")}
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    with suppress(OSError):
+        if not path.exists():
+            content = {**asdict(failure), "at": datetime.now().astimezone().isoformat(timespec="seconds")}
+            write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def read_failure(folder: Path) -> Failure | None:
@@ -79,7 +93,9 @@ def clear_failure(folder: Path) -> None:
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
-    write_atomically(Path(folder) / PROGRESS_FILE, (json.dumps(asdict(progress)) + "\n").encode())
+    """Keep how far a training is. A note about it: where it cannot be written training goes on without."""
+    with suppress(OSError):
+        write_atomically(Path(folder) / PROGRESS_FILE, (json.dumps(asdict(progress)) + "\n").encode())
 
 
 def read_progress(folder: Path) -> Progress | None:

@@ -191,6 +191,11 @@ def _check(table: Table) -> None:
         raise ConfigError(
             f"the baseline '{table.baseline}' of table {table.name} is only published; name a trained row."
         )
+    for what, entries in (("rows", table.rows), ("columns", table.columns)):
+        labels = [entry.label for entry in entries]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ConfigError(f"table {table.name} has several {what} labelled {twice}; give each its own label.")
     columns = {column.name for column in table.columns}
     for row in table.rows:
         unknown = sorted(set(row.paper) - columns)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from facegraph.errors import RunError
 from facegraph.records.files import write_atomically
+from facegraph.reports.owned import LIST, owned_files
 from facegraph.sweeps.manifest import read_sweep
 from facegraph.sweeps.table import Table
 from facegraph.tracking.names import REPORT
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 VIEW_FILE = "dashboard.url"
 _OFFLINE = ("offline", "dryrun")
+_DISABLED = "disabled"
 
 
 def publish(
@@ -44,6 +46,11 @@ def publish(
     tables, sweep = [entry.table for entry in read_sweep(sweep)], Path(os.path.abspath(sweep))
     files = _files(report)
     shown = {_key(path, report): path for path in files if path.suffix in _SHOWN}
+    if os.environ.get("WANDB_MODE") == _DISABLED:
+        raise RunError(
+            f"WANDB_MODE={_DISABLED} keeps wandb from logging anything, so there is no dashboard to make. Unset it, or "
+            "set WANDB_MODE=offline."
+        )
     offline = offline or os.environ.get("WANDB_MODE") in _OFFLINE
     try:
         run = _start(sweep, [table.name for table in tables], project, entity, offline)
@@ -114,11 +121,13 @@ def _key(path: Path, report: Path) -> str:
 
 
 def _files(report: Path) -> list[Path]:
-    """The files of a report, those at the top first."""
-    found = sorted((path for path in Path(report).rglob("*") if path.is_file()), key=lambda p: (len(p.parts), p))
+    """The files that facegraph report lists as its own, those at the top first; others that lie there stay here."""
+    folders = [path.parent for path in Path(report).rglob(LIST)]
+    listed = {folder / name for folder in folders for name in owned_files(folder)}
+    found = sorted((path for path in listed if path.is_file()), key=lambda p: (len(p.parts), p))
     if not any(path.suffix == ".html" for path in found):
         raise RunError(
-            f"{report} holds no report: no .html lies there. Write it first: facegraph report <sweep folder>."
+            f"{report} holds no report with a page. Write it first, without --no-page: facegraph report <sweep folder>."
         )
     return found
 

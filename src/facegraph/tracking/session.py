@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -60,7 +61,12 @@ def staged_in(folder: Path) -> Iterator[None]:
 def group_of(sweep: Path) -> str:
     """The group of a sweep's runs: its folder's name after the one above it, such as table7_topk.smoke.
 
-    Letters, digits, dots, hyphens and underscores only: artifacts and web addresses carry it too.
+    ASCII letters, digits, dots, hyphens and underscores only: artifacts and web addresses carry it too. Where other
+    letters are lost, a hash of the name tells groups apart.
     """
     parts = Path(os.path.abspath(sweep)).parts[-2:]
-    return re.sub(r"[^\w.-]+", "-", ".".join(part for part in parts if part != os.sep))[-_LONGEST_GROUP:]
+    name = ".".join(part for part in parts if part != os.sep)
+    group = re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII)
+    if not name.isascii():
+        group = f"{group[-(_LONGEST_GROUP - 7) :]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:6]}"
+    return group[-_LONGEST_GROUP:]
