@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from facegraph import ddp
+from facegraph.compose import compose
 from facegraph.ddp import WatchedDDP, WatchingLauncher
 from facegraph.errors import ConfigError, ProcessError
+from facegraph.launch.plan import settings_of
 from facegraph.sweeps.failures import KILLED, OTHER
+from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import read_failure
 from tests.helpers.runs import ROOT, environment, tiny_overrides
 
@@ -139,9 +142,8 @@ def test_a_run_of_which_one_process_dies(
 ) -> None:
     """As a job of a sweep, which keeps why it failed."""
     folder = tmp_path / "run"
-    overrides = tiny_overrides(
-        folder, "trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=4", "sweep.identity=of_a_test"
-    )
+    overrides = tiny_overrides(folder, "trainer=ddp", "trainer.accelerator=cpu", "data.batch_size=4")
+    overrides.append(f"sweep.identity='{identity(settings_of(compose(overrides)))}'")
     script = ROOT / "tests" / "helpers" / "dying_train.py"
     output = tmp_path / "output"
     with open(output, "w") as file:
