@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -17,6 +20,9 @@ from tests.helpers.runs import TinyRun, train_tiny
 from tests.helpers.stores import TREES, prepared
 
 torch.set_num_threads(1)
+
+CLUSTER = Path(__file__).parent / "cluster"
+NO_SLURM_HERE = 3  # exit code of start_slurm.sh
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +47,23 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"facegraph.results.{name}", lambda *args, **kwargs: None)
     for name in ("worst_faces", "contact_sheet"):
         monkeypatch.setattr(f"facegraph.viz.{name}", lambda *args, **kwargs: None, raising=False)
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
+    """Environment in which sbatch and squeue talk to a Slurm of one node with four (pretended) cores."""
+    if importlib.util.find_spec("submitit") is None:
+        pytest.skip("submitit is not installed: pip install -e '.[slurm]'")
+    folder = tmp_path_factory.mktemp("slurm")
+    started = subprocess.run([CLUSTER / "start_slurm.sh", folder], capture_output=True, text=True, check=False)
+    if started.returncode == NO_SLURM_HERE:
+        pytest.skip(started.stderr.strip().splitlines()[-1])
+    assert started.returncode == 0, started.stderr
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "FACEGRAPH_", "PYTEST_"))}
+    yield {
+        **kept,
+        "SLURM_CONF": started.stdout.strip().splitlines()[-1],
+        "NO_ALBUMENTATIONS_UPDATE": "1",
+        "WANDB_MODE": "disabled",
+    }
+    subprocess.run([CLUSTER / "stop_slurm.sh", folder], capture_output=True, check=False)

@@ -27,6 +27,8 @@ from facegraph.sweeps.failures import failure_of, failure_of_exit
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import LOCK_FILE, clear_failure, missing_evaluations, read_failure, write_failure
 
+_PATIENCE_SECONDS = 1.0  # with a lock that somebody may only be looking at
+
 
 def run(cfg: DictConfig) -> None:
     """What train.py does with its configuration: one training, or one job of a sweep."""
@@ -50,7 +52,7 @@ def run_job(cfg: DictConfig) -> RunResult | None:
     with ExitStack() as stack:
         if is_first_process():
             try:
-                stack.enter_context(held(folder / LOCK_FILE))
+                stack.enter_context(held(folder / LOCK_FILE, _PATIENCE_SECONDS))
             except HeldError as error:
                 raise RunError(f"process {error.holder} works on {folder} already. Wait for it, or end it.") from error
             clear_failure(folder)

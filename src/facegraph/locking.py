@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PATIENCE_SECONDS = 1.0
 """Longer than a look at the lock, and than loader processes of one that was killed take to end."""
 _POLL_SECONDS = 0.02
 _UNKNOWN = "unknown"
@@ -24,17 +23,18 @@ class HeldError(Exception):
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold a lock file, which names this process.
 
-    The kernel's lock on the file decides: a file that a killed process left behind hinders nobody. One that is held is
-    tried for a second, since somebody may only be looking at it.
+    The kernel's lock on the file decides: a file that a killed process left behind hinders nobody.
+
+    patience: seconds to try for, where somebody may only be looking at it.
 
     Raises:
         HeldError: another process holds it. OSError: it cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(path)
+    descriptor = _acquire(path, patience)
     try:
         with suppress(OSError):  # on a full disk the lock holds without its name
             os.ftruncate(descriptor, 0)
@@ -66,8 +66,8 @@ def holder(path: Path) -> str | None:
         os.close(descriptor)  # ends the lock
 
 
-def _acquire(path: Path) -> int:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _acquire(path: Path, patience: float) -> int:
+    deadline = time.monotonic() + patience
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:

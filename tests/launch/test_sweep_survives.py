@@ -15,7 +15,7 @@ import torch
 
 from facegraph.records import RunResult, read_predictions
 from facegraph.sweeps.manifest import read_sweep
-from facegraph.sweeps.status import FAILED, read_failure, state
+from facegraph.sweeps.status import DONE, FAILED, read_failure, state
 from tests.helpers.runs import ROOT, environment, python
 
 SMALL = ("scale=smoke", "dataset.train_size=16", "dataset.test_size=4", "trainer.max_epochs=3")
@@ -41,37 +41,31 @@ def alive(folder: Path) -> list[int]:
     return found
 
 
-def test_a_row_that_cannot_work_stops_no_other_and_is_named(tmp_path: Path) -> None:
+def test_a_failed_row_stops_no_other_and_the_next_call_adds_to_what_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
-    done = sweep(folder, "head.top_k=3,99,1", "trainer.max_epochs=1")
+    done = sweep(folder, "head.top_k=1,99", "trainer.max_epochs=1")
     assert done.returncode == 1
     (swept,) = read_sweep(folder)
-    by_row = {job.row: job for job in swept.jobs}
-    failure = read_failure(by_row["head.top_k=99"].folder(folder))
-    assert state(by_row["head.top_k=99"].folder(folder)) == FAILED
+    first, wrong = (job.folder(folder) for job in swept.jobs)
+    failure = read_failure(wrong)
+    assert state(wrong) == FAILED
     assert failure is not None
     assert failure.kind == "settings"
     assert "top_k=99 is out of range" in done.stdout
-    for row in ("head.top_k=3", "head.top_k=1"):
-        assert RunResult.read(by_row[row].folder(folder)).protocol.epochs == 1
-    assert "2 of 3 jobs are done" in done.stdout
-
-
-def test_again_skips_what_is_done_and_adds_rows_and_seeds(tmp_path: Path) -> None:
-    folder = tmp_path / "sweep"
-    assert sweep(folder, "head.top_k=1,2", "seed=0", "trainer.max_epochs=1").returncode == 0
-    (before,) = read_sweep(folder)
-    results = {job.identity: (job.folder(folder) / "result.json").stat().st_mtime_ns for job in before.jobs}
-    more = sweep(folder, "head.top_k=1,3", "seed=0,1", "trainer.max_epochs=1")
-    assert more.returncode == 0
-    assert "4 jobs in" in more.stdout
+    assert RunResult.read(first).protocol.epochs == 1
+    assert "1 of 2 jobs are done" in done.stdout
+    written = (first / "result.json").stat().st_mtime_ns
+    more = sweep(folder, "head.top_k=1,3", "trainer.max_epochs=1")
+    assert more.returncode == 0, more.stdout
+    assert "2 jobs in" in more.stdout
     assert "1 of them done already" in more.stdout
+    assert (first / "result.json").stat().st_mtime_ns == written
     (after,) = read_sweep(folder)
-    assert {(job.row, job.seed) for job in after.jobs} == {
-        ("head.top_k=1", 0), ("head.top_k=1", 1), ("head.top_k=2", 0), ("head.top_k=3", 0), ("head.top_k=3", 1),
-    }  # fmt: skip
-    for name, written in results.items():
-        assert (folder / "jobs" / name / "result.json").stat().st_mtime_ns == written
+    assert {job.row: state(job.folder(folder)) for job in after.jobs} == {
+        "head.top_k=1": DONE,
+        "head.top_k=3": DONE,
+        "head.top_k=99": FAILED,
+    }
 
 
 @pytest.mark.parametrize("sweeper", ["table", "basic"])

@@ -28,7 +28,7 @@ _COLOURS = {QUEUED: "dim", RUNNING: "cyan", DONE: "green", FAILED: "bold red", S
 _IMPORTANCE = (FAILED, RUNNING, STOPPED, ELSEWHERE, QUEUED, DONE)
 _COUNTED = (DONE, FAILED, STOPPED, ELSEWHERE, RUNNING, QUEUED)
 _REFRESH_SECONDS = 1.0
-_FRAME_LINES = 8  # of a table besides its jobs: title, head, rules, what is hidden, and the cursor
+_FRAME_LINES = 10  # of a table besides its jobs: title and what is hidden in two lines each, head, rules, the cursor
 
 
 @dataclass

@@ -143,16 +143,11 @@ def _content(swept: SweptTable) -> dict[str, Any]:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Two sweeps that add seeds to one table at once wait for each other."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            with held(path.with_name(f".{path.name}.lock")):
-                yield
-                return
-        except HeldError as error:
-            if time.monotonic() > deadline:
-                raise RunError(f"process {error.holder} is writing {path}. Wait for it, or end it.") from error
-            time.sleep(0.05)
+    try:
+        with held(path.with_name(f".{path.name}.lock"), _PATIENCE_SECONDS):
+            yield
+    except HeldError as error:
+        raise RunError(f"process {error.holder} is writing {path}. Wait for it, or end it.") from error
 
 
 def read_sweep(sweep: Path) -> list[SweptTable]:
