@@ -17,8 +17,8 @@ from facegraph.sweeps.conditions import state_of
 from facegraph.sweeps.manifest import SweptTable, earlier_jobs, forget_job, write_table
 from facegraph.sweeps.status import DONE, FAILED, read_failure
 
-# launchers that start a process for every task of a job; others run jobs in this process or as threads of one
-_OWN_PROCESSES = ("hydra_plugins.facegraph_sweeper.", "hydra_plugins.hydra_submitit_launcher.submitit_launcher.Slurm")
+# launchers that start train.py anew for every job; others run jobs inside a process that Hydra already works in
+_OWN_PROCESSES = ("hydra_plugins.facegraph_sweeper.",)
 
 
 class Sweep:
