@@ -157,3 +157,9 @@ def test_other_settings_for_all_rows_make_another_table() -> None:
         for more in ([], ["logger=wandb"], ["input_size=64"], ["input_size=96"])
     }
     assert len(names) == 3
+
+
+def test_a_table_of_published_rows_has_no_jobs() -> None:
+    published = replace(TABLE, rows=TABLE.rows[2:], baseline=None)
+    swept, jobs = plan_table(published, parse_command(["sweeps=x"]))
+    assert (swept.jobs, jobs) == ((), [])

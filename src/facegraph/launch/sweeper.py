@@ -42,9 +42,10 @@ class Sweep:
             sys.exit(f"error: {error}")
         if not jobs:
             print(f"facegraph trains no row of these tables; facegraph report {folder} shows their published values.")
+            return []
         open_jobs = [job for job in jobs if state_of(job.job.folder(folder), job.evaluations) != DONE]
         done = len(jobs) - len(open_jobs)
-        print(f"{len(jobs)} jobs in {folder}" + (f", {done} of them done already" if done else ""), flush=True)
+        print(f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} in {folder}" + (f", {done} of them done already" if done else ""), flush=True)
         if open_jobs:
             self._launch(folder, open_jobs)
         failed = _summary(folder, jobs)
