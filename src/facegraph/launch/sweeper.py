@@ -45,7 +45,11 @@ class Sweep:
             return []
         open_jobs = [job for job in jobs if state_of(job.job.folder(folder), job.evaluations) != DONE]
         done = len(jobs) - len(open_jobs)
-        print(f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} in {folder}" + (f", {done} of them done already" if done else ""), flush=True)
+        print(
+            f"{len(jobs)} job{'s' if len(jobs) > 1 else ''} in {folder}"
+            + (f", {done} of them done already" if done else ""),
+            flush=True,
+        )
         if open_jobs:
             self._launch(folder, open_jobs)
         failed = _summary(folder, jobs)
