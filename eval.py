@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from facegraph.entry import guarded, offer_data_of_run, refuse_mistyped
-from facegraph.run import evaluate
+from facegraph.evaluation import evaluate
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")

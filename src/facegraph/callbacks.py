@@ -83,19 +83,25 @@ class WeightAverage(WeightAveraging):
     Validation, test and checkpoints use the average. Lightning's own EMAWeightAveraging also averages whole-number
     buffers, which rounding then lowers: with a decay of 0.95 a graph's edge indices are off after some steps.
 
-    decay: share of the old average that stays at each step.
+    decay: share of the old average that stays at each step. warmup: at step t at most (1 + t) / (10 + t), as
+    TensorFlow has it, so that an average with a long memory forgets the first weights.
 
     Raises:
         ConfigError: decay outside [0, 1).
     """
 
-    def __init__(self, decay: float = 0.998) -> None:
+    def __init__(self, decay: float = 0.998, warmup: bool = False) -> None:
         if not 0 <= decay < 1:
             raise ConfigError(f"callbacks.ema.decay={decay} is out of range; it must lie in [0, 1), for example 0.998.")
         move = get_ema_avg_fn(decay)
 
         def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-            return move(old, new, count) if new.is_floating_point() else new
+            if not new.is_floating_point():
+                return new
+            if not warmup:
+                return move(old, new, count)
+            share = min(decay, float((1 + count) / (10 + count)))
+            return share * old + (1 - share) * new
 
         super().__init__(avg_fn=average)
 

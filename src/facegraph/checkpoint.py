@@ -172,9 +172,9 @@ def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return {name.removeprefix(_MODEL): value for name, value in state.items() if name.startswith(_MODEL)}
 
 
-def saved_statistics(state: dict[str, Tensor]) -> ShapeStatistics:
-    """The training statistics that a model keeps with its weights."""
-    return ShapeStatistics(state["mean_shape"], state["correlation"])
+def saved_statistics(state: dict[str, Tensor], scheme: LandmarkScheme) -> ShapeStatistics:
+    """The training statistics that a model keeps with its weights; the scheme is that of its data set."""
+    return ShapeStatistics(state["mean_shape"], state["correlation"], scheme)
 
 
 def restore(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
@@ -187,3 +187,28 @@ def restore(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise RunError(f"the weights in {path} do not fit the model of its config.yaml: {error}") from None
+
+
+def initialise(model: nn.Module, folder: Path) -> None:
+    """Start a model from the last weights of another run: all whose names and shapes fit; prints what did not.
+
+    The graph and the mean shape that the weights were trained with come along where they fit.
+
+    Raises:
+        RunError: no run lies there, its checkpoint cannot be read, or nothing fits.
+    """
+    path = checkpoint_path(folder, LAST)
+    saved, own = model_state(load_checkpoint(path)), model.state_dict()
+    fitting = {name: value for name, value in saved.items() if name in own and own[name].shape == value.shape}
+    learned = {name for name, _ in model.named_parameters()}
+    if not learned & fitting.keys():
+        raise RunError(
+            f"init_from={folder}: no weight fits this model by name and shape. Start from a run of its kind."
+        )
+    model.load_state_dict(fitting, strict=False)
+    fresh, unused = sorted(learned - fitting.keys()), sorted(saved.keys() - fitting.keys())
+    if is_first_process():
+        print(f"started from {path}: {len(fitting)} of {len(own)} tensors fit.")
+        for what, names in (("new, as initialised", fresh), ("left out", unused)):
+            if names:
+                print(f"  {what}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")

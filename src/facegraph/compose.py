@@ -142,7 +142,9 @@ def training_statistics(data: FaceDataModule, frame: str) -> ShapeStatistics:
     """Mean shape and correlation of the training faces; the data module must be set up for fit or validate."""
     mean_shape = data.train_landmarks_in_crop().mean(axis=0)
     correlation = landmark_correlation(data.train_table.landmarks, frame)
-    return ShapeStatistics(torch.from_numpy(mean_shape).float(), torch.from_numpy(correlation).float())
+    return ShapeStatistics(
+        torch.from_numpy(mean_shape).float(), torch.from_numpy(correlation).float(), data.dataset.scheme
+    )
 
 
 def training_landmarks(cfg: DictConfig) -> tuple[np.ndarray, LandmarkScheme]:
@@ -171,11 +173,15 @@ def _chain(scheme: LandmarkScheme) -> ShapeStatistics:
     """Statistics as if each landmark moved with its neighbours in the numbering."""
     n = scheme.num_landmarks
     distance = (torch.arange(n)[:, None] - torch.arange(n)).abs().float()
-    return ShapeStatistics(torch.full((n, 2), 0.5), torch.exp(-distance))
+    return ShapeStatistics(torch.full((n, 2), 0.5), torch.exp(-distance), scheme)
 
 
 def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:
     return _finish(make(cfg.model), input_size=cfg.input_size, statistics=statistics)
+
+
+def build_criterion(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:
+    return _finish(make(cfg.loss), statistics=statistics)
 
 
 def _finish(partial: Any, **known_now: Any) -> Any:
@@ -195,7 +201,7 @@ def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistic
     """Everything that is trained; the data module must be set up for fit and test."""
     return LandmarkTask(
         model=build_model(cfg, statistics),
-        criterion=_finish(make(cfg.loss), statistics=statistics),
+        criterion=build_criterion(cfg, statistics),
         optimizer=make(cfg.optimizer),
         schedule=make(cfg.scheduler),
         lr_rule=make(cfg.get("lr_rule")),  # a run of an earlier version has none
@@ -206,11 +212,18 @@ def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistic
             "train_faces": len(data.train_table),
             "val_faces": len(data.val_table),
         },
+        adversary=make(cfg.get("adversary")),
         **scoring_sizes(data),
+        **test_time(cfg, data),
     )
 
 
-def scoring_sizes(data: FaceDataModule) -> dict[str, int]:
+def test_time(cfg: DictConfig, data: FaceDataModule) -> dict[str, Any]:
+    """How the test predicts: whether over the mirror image too, and the scheme's mirror list for it."""
+    return {"test_time_flip": bool(cfg.get("test_time_flip", False)), "flip": data.dataset.scheme.flip}
+
+
+def scoring_sizes(data: FaceDataModule) -> dict[str, Any]:
     """Sizes of the test split's annotations; the data module must be set up for test."""
     return {
         "num_landmarks": data.dataset.scheme.num_landmarks,

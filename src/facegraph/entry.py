@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from facegraph.checkpoint import read_config
 from facegraph.compose import compose
+from facegraph.data.boxes import LANDMARKS, OFFICIAL, BoxPolicy, DetectorJitteredBox, LandmarkBox
 from facegraph.errors import FacegraphError
+
+_LANDMARK_BOX = LandmarkBox.__name__
 
 
 def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig, keep_raising: bool = False) -> None:
@@ -45,11 +48,31 @@ def refuse_mistyped(arguments: list[str], config_name: str) -> None:
 
 def offer_data_of_run(arguments: list[str]) -> None:
     """Make data set and boxes of the run named on the command line choices of their groups, so that their settings can
-    be overridden one by one (dataset.root=...) or the whole replaced (dataset=...)."""
+    be overridden one by one (dataset.root=...) or the whole replaced (dataset=...).
+
+    of_the_run: as the run has them. box=of_the_run_moved: the run's own crop (margin, side, and which box it goes
+    around), with the box moved by box.shift, box.width and box.height, which by themselves move nothing.
+    """
     run = next((a.split("=", 1)[1] for a in arguments if a.startswith("run=")), None)
     try:
         saved = read_config(Path(run)) if run else {}
-        for group in ("dataset", "box"):
-            ConfigStore.instance().store(group=group, name="of_the_run", node=saved.get(group, {}))
     except FacegraphError as error:
         sys.exit(f"error: {error}")
+    store = ConfigStore.instance()
+    for group in ("dataset", "box"):
+        store.store(group=group, name="of_the_run", node=saved.get(group, {}))
+    store.store(group="box", name="of_the_run_moved", node=moved_box(saved.get("box") or {}))
+
+
+def moved_box(box: Mapping[str, Any]) -> dict[str, Any]:
+    """Configuration of the box that is moved, of the configuration of a box as a run has it.
+
+    The draws are those of seed 0, the same for all runs. A run that trained on moved boxes is scored around the box that it moved. A policy of another kind has a box of its
+    own, and none to move: it is taken for one around the official box.
+    """
+    kind = str(box.get("_target_", _LANDMARK_BOX)).rsplit(".", 1)[-1]
+    kept = {key: box[key] for key in ("margin", "side", "fallback", "around") if key in box}
+    around = LANDMARKS if kind == _LANDMARK_BOX else OFFICIAL
+    still = {"shift": 0.0, "width": [1.0, 1.0], "height": [1.0, 1.0], "probability": 1.0, "scored_too": True}
+    unsaid = {"margin": BoxPolicy.margin, "side": BoxPolicy.side, "fallback": True, "around": around, "seed": 0}
+    return {"_target_": f"{DetectorJitteredBox.__module__}.{DetectorJitteredBox.__name__}", **unsaid, **kept, **still}

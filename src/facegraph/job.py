@@ -21,7 +21,7 @@ from facegraph.launch.environment import clean_environment
 from facegraph.launch.orphan import end_with_parent
 from facegraph.locking import HeldError, held
 from facegraph.records import RESULT_FILE, RunResult
-from facegraph.run import make_absolute, several_processes, train
+from facegraph.run import settings_of, several_processes, train
 from facegraph.sweeps.conditions import outdated, set_aside
 from facegraph.sweeps.failures import failure_of, failure_of_exit
 from facegraph.sweeps.identity import identity
@@ -80,8 +80,7 @@ def _trained(cfg: DictConfig, folder: Path) -> RunResult | None:
 
 def _check_identity(cfg: DictConfig) -> None:
     """A job is composed when it starts, which may be hours after it was planned."""
-    make_absolute(cfg.dataset)
-    now = identity(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+    now = identity(settings_of(cfg))
     if now != cfg.sweep.identity:
         raise ConfigError(
             f"the job was planned as {cfg.sweep.identity}, and its settings are now those of {now}: conf/, or an "

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-"""Longer than a look at the lock, and than loader processes of one that was killed take to end."""
 _POLL_SECONDS = 0.02
 _UNKNOWN = "unknown"
 

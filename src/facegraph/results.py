@@ -16,9 +16,10 @@ from facegraph.data.source import FaceSource, LandmarkDataset
 from facegraph.geometry.affine import transform_points
 from facegraph.graph.neighbours import edge_table
 from facegraph.metrics.modules import PredictionRows
-from facegraph.records import RunResult, prediction_frame, predictions_of, summarise, write_predictions
+from facegraph.records import CONFIDENCE, RunResult, prediction_frame, predictions_of, summarise, write_predictions
 from facegraph.reports.figures import plot_ced, plot_graph, plot_per_landmark
-from facegraph.reports.tables import results_table, subsets_table
+from facegraph.reports.retention import plot_retention
+from facegraph.reports.tables import confidence_table, results_table, subsets_table
 from facegraph.structures import ShapeStatistics
 
 CED_LIMIT = 0.10
@@ -38,6 +39,7 @@ def frame_of(rows: PredictionRows, source: FaceSource, dataset: LandmarkDataset,
         norm_distances={name: distances[:, i] for i, name in enumerate(dataset.normalisers)},
         attributes={name: attributes[:, i] for i, name in enumerate(table.attribute_names)},
         checkpoint=checkpoint,
+        confidence=rows.confidence.cpu().numpy(),
     )
 
 
@@ -67,6 +69,9 @@ def write_results(
     errors = {name: frame[f"nme_{primary}"].to_numpy() for name, frame in frames.items()}
     write_predictions(pd.concat(frames.values(), ignore_index=True), folder)
     plot_ced(errors, max(CED_LIMIT, *dataset.thresholds_of(primary)), folder / "ced.png", primary)
+    sure = {name: (errors[name], f[CONFIDENCE].to_numpy()) for name, f in frames.items() if CONFIDENCE in f.columns}
+    if sure:
+        plot_retention(sure, dataset.thresholds_of(primary), folder / "retention.png", primary)
     shown = next(iter(frames))
     per_landmark = np.array(result.metrics["test"][shown]["per_landmark"], dtype=np.float64)
     plot_per_landmark(per_landmark, shape, dataset.scheme, folder / "per_landmark.png", primary)
@@ -110,6 +115,8 @@ def print_results(result: RunResult, folder: Path, console: Console | None = Non
     console.print(results_table(result))
     if any(entry["subsets"] for entry in result.metrics["test"].values()):
         console.print(subsets_table(result))
+    if any(CONFIDENCE in entry for entry in result.metrics["test"].values()):
+        console.print(confidence_table(result))
     console.print(f"Everything of this run is in [bold]{folder}[/bold]: {_listing(folder)}", highlight=False)
 
 

@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import (
     MultiStepLR,
     OneCycleLR,
     SequentialLR,
+    StepLR,
 )
 
 from facegraph.errors import ConfigError
@@ -46,6 +47,44 @@ class MultiStep:
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
         return MultiStepLR(optimizer, [round(epoch * steps_per_epoch) for epoch in self.milestones], self.gamma)
+
+
+@dataclass(frozen=True)
+class EveryEpochs:
+    """Multiply by gamma after every `epochs` epochs (FAN: 0.7).
+
+    Raises:
+        ConfigError: epochs not positive.
+    """
+
+    epochs: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        if not self.epochs > 0:
+            raise ConfigError(f"scheduler.epochs={self.epochs} is out of range; it must be positive, for example 8.")
+
+    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
+        return StepLR(optimizer, max(1, round(self.epochs * steps_per_epoch)), self.gamma)
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """Multiply by gamma after every so many optimiser steps, whatever an epoch is (MuSiCa: 0.1 after every 15,000).
+
+    Raises:
+        ConfigError: every_steps below 1.
+    """
+
+    every_steps: int
+    gamma: float
+
+    def __post_init__(self) -> None:
+        if self.every_steps < 1:
+            raise ConfigError(f"scheduler.every_steps={self.every_steps} is out of range; it must be 1 or more.")
+
+    def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
+        return StepLR(optimizer, step_size=self.every_steps, gamma=self.gamma)
 
 
 @dataclass(frozen=True)

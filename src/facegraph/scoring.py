@@ -15,7 +15,7 @@ from omegaconf import open_dict
 from facegraph.compose import compose
 from facegraph.entry import offer_data_of_run
 from facegraph.errors import FacegraphError
-from facegraph.run import evaluate
+from facegraph.evaluation import evaluate
 from facegraph.sweeps.failures import failure_of
 from facegraph.sweeps.status import evaluation_folder, write_failure
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from facegraph.landmarks import LandmarkScheme
+
 REFERENCE_SIZE = 256.0
 """Side in px of the crop in whose pixels heads regress and losses measure, so that a recipe serves all input sizes."""
 
@@ -51,25 +53,30 @@ class FaceBatch(NamedTuple):
     index: Tensor  # type: ignore[assignment]  # shadows tuple.index, which nothing needs
 
 
-class LandmarkOutput(NamedTuple):
-    """What every alignment model returns.
+@dataclass(frozen=True, eq=False)
+class LandmarkOutput:
+    """What every alignment model returns; a system whose criterion needs more of it returns a subclass.
 
-    landmarks: (B, N, 2) float32 crop px. stage_landmarks: (B, T, N, 2) crop px of a cascade's T stages.
-    heatmaps: (B, N, h, w). predicted_error: (B,) the model's own estimate of its error.
+    landmarks: (B, N, 2) float32 crop px. stage_landmarks: (B, T, N, 2) float32 crop px of a cascade's T stages, the
+    last of which is `landmarks` unless the model says otherwise. heatmaps: (B, T, N, h, w) of T stages.
+    predicted_error: (B,) float32, the model's own estimate of its error as a fraction of the first normaliser.
+    confidence: (B,) float32, the higher the surer; only its order among predictions of one model means something.
     """
 
     landmarks: Tensor
     stage_landmarks: Tensor | None = None
     heatmaps: Tensor | None = None
     predicted_error: Tensor | None = None
+    confidence: Tensor | None = None
 
 
 class ShapeStatistics(NamedTuple):
-    """What a model learns from the training landmarks before it sees an image. Saved in every checkpoint.
+    """What a model knows of the training landmarks before it sees an image. Saved in every checkpoint.
 
-    mean_shape: (N, 2) float32, mean of the training landmarks: crop px divided by the crop's side. correlation: (N, N)
+    scheme: what the N landmarks are. mean_shape: (N, 2) float32, mean of the training landmarks: crop px divided by the crop's side. correlation: (N, N)
     float32 in [0, 1], symmetric, ones on the diagonal: how strongly two landmarks move together (the paper's C).
     """
 
     mean_shape: Tensor
     correlation: Tensor
+    scheme: LandmarkScheme

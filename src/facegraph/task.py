@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from facegraph.errors import ConfigError
 from facegraph.geometry.points import map_points
 from facegraph.metrics.functional import nme
 from facegraph.metrics.modules import NME, PredictionRows, PredictionTable
+from facegraph.mirror import predict_with_mirror
 from facegraph.schedules import LearningRateRule, Schedule, UnchangedRate
 from facegraph.structures import FaceBatch, LandmarkOutput
 
@@ -21,6 +24,14 @@ TRAIN_LOSS = "train/loss"
 VAL_NME = "val/nme"
 CHECKPOINT_KEY = "facegraph"
 SCORE_KEY = "val_nme"
+
+
+class Adversary(Protocol):
+    """Makes training harder; a further term of its loss."""
+
+    def loss(self, model: nn.Module, criterion: nn.Module, batch: FaceBatch) -> Tensor:
+        """The term, a scalar with its weight in it."""
+        ...
 
 
 class LandmarkTask(pl.LightningModule):
@@ -32,7 +43,15 @@ class LandmarkTask(pl.LightningModule):
         lr_rule: global batch -> factor of the optimiser's learning rate, see there; None leaves it.
         num_landmarks, num_normalisers, num_attributes: sizes of what the test split is scored with.
         description: plain values stored in every checkpoint, from which it can be loaded again.
+        test_time_flip: the test, never validation, scores the mean over a face and its mirror image.
+        flip: mirror list of the landmark scheme; landmark i of a face is landmark flip[i] of its mirror image.
+        adversary: adds its term to the training loss.
+
+    Raises:
+        ConfigError: test_time_flip without a mirror list of num_landmarks entries.
     """
+
+    flip: Tensor
 
     def __init__(
         self,
@@ -45,6 +64,9 @@ class LandmarkTask(pl.LightningModule):
         num_normalisers: int,
         num_attributes: int,
         description: Mapping[str, Any],
+        test_time_flip: bool = False,
+        flip: Sequence[int] | None = None,
+        adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -53,6 +75,14 @@ class LandmarkTask(pl.LightningModule):
         self.schedule = schedule
         self.lr_rule = lr_rule or UnchangedRate()
         self.description = dict(description)
+        self.test_time_flip = test_time_flip
+        if test_time_flip and (flip is None or len(flip) != num_landmarks):
+            raise ConfigError(
+                f"test_time_flip needs the mirror list of {num_landmarks} landmarks and got {flip}; set "
+                "test_time_flip=false or give the scheme's list."
+            )
+        self.register_buffer("flip", torch.tensor(flip or (), dtype=torch.int64), persistent=False)
+        self.adversary = adversary
         self.val_nme = NME()
         self.test_table = PredictionTable(num_landmarks, num_normalisers, num_attributes)
         self.predictions: PredictionRows | None = None
@@ -65,12 +95,15 @@ class LandmarkTask(pl.LightningModule):
         assert self.criterion is not None
         terms = self.criterion(self.model(batch.image), batch)
         size = len(batch.index)
+        if self.adversary is not None:
+            term = self.adversary.loss(self.model, self.criterion, batch)
+            terms = {**terms, "loss": terms["loss"] + term, "adversarial": term}
         self.log(TRAIN_LOSS, terms["loss"], prog_bar=True, batch_size=size)
         self.log_dict({f"train/{name}": term for name, term in terms.items() if name != "loss"}, batch_size=size)
         return terms["loss"]
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        prediction, truth = self._in_image(batch)
+        prediction, truth = _in_image(self.model(batch.image).landmarks, batch)
         self.val_nme.update(batch.index, nme(prediction, truth, batch.norm_distances[:, 0]))
 
     def on_validation_epoch_end(self) -> None:
@@ -81,22 +114,29 @@ class LandmarkTask(pl.LightningModule):
         self._validated = (self.trainer.global_step, float(value))
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        prediction, truth = self._in_image(batch)
-        self.test_table.update(batch.index, prediction, truth, batch.norm_distances, batch.attributes)
+        output = self.predict(batch.image)
+        prediction, truth = _in_image(output.landmarks, batch)
+        self.test_table.update(
+            batch.index, prediction, truth, batch.norm_distances, batch.attributes, output.confidence
+        )
 
     def on_test_epoch_end(self) -> None:
         self.predictions = self.test_table.compute()
         self.test_table.reset()
 
-    def _in_image(self, batch: FaceBatch) -> tuple[Tensor, Tensor]:
-        """Prediction and truth (B, N, 2) in image px, float32."""
-        landmarks = self.model(batch.image).landmarks
-        return map_points(batch.crop_to_image, landmarks), map_points(batch.crop_to_image, batch.landmarks)
+    def predict(self, image: Tensor) -> LandmarkOutput:
+        """What the test scores of images (B, 3, S, S): the model's output, or its mean over the mirror images."""
+        if not self.test_time_flip:
+            return self.model(image)
+        return predict_with_mirror(self.model, image, self.flip)
 
     def configure_optimizers(self) -> Any:
         assert self.optimizer_factory is not None
         assert self.schedule is not None
         optimizer = self.optimizer_factory(p for p in self.model.parameters() if p.requires_grad)
+        own = [p for p in self.criterion.parameters() if p.requires_grad] if self.criterion is not None else []
+        if own:  # decay would pull what a criterion learns towards a value that means nothing
+            optimizer.add_param_group({"params": own, "weight_decay": 0.0})
         self._apply_rule(optimizer)
         total = int(self.trainer.estimated_stepping_batches)
         epochs = self.trainer.max_epochs
@@ -124,3 +164,8 @@ class LandmarkTask(pl.LightningModule):
         step, score = self._validated
         known = step == self.trainer.global_step  # validation may have skipped this epoch
         checkpoint[CHECKPOINT_KEY] = {**self.description, SCORE_KEY: score if known else None}
+
+
+def _in_image(landmarks: Tensor, batch: FaceBatch) -> tuple[Tensor, Tensor]:
+    """Prediction (landmarks in crop px) and truth (B, N, 2) in image px, float32."""
+    return map_points(batch.crop_to_image, landmarks), map_points(batch.crop_to_image, batch.landmarks)

@@ -37,13 +37,21 @@ RUNS = {
     "own boxes": "dataset=cofw box=official-or-landmarks",
     "wflw": "dataset=wflw box=official",
     "300w prepared": "dataset=300w",
+    "fan": "model=fan normalise=unit loss=heatmap_mse optimizer=rmsprop scheduler=step adversary=pgd "
+    "augment=fan_strong model.num_modules=1 model.num_features=16 model.depth=2 test_time_flip=true",
+    "dpr": "model=dpr normalise=signed loss=dpr box=detector-jittered model.global_size=128 model.part_size=64",
     "small": "scale=small head=fc",
+    "deconvolution": "head=heatmap loss=heatmap codec=quarter head.upsampling.width=16",
+    "side by side": "head=heatmap_hrnet loss=awing codec=soft_argmax head.upsampling.width=16 "
+    "backbone=hrnet_w18_branches",
+    "maps alone": "head=heatmap loss=heatmap_mse codec=argmax head.upsampling.width=16",
     "smoke": "scale=smoke scheduler=multistep_released",
 } | {
     # one experiment runs at its own backbone, the others are deltas that a smaller one serves as well
     p.stem: f"experiment={p.stem}"
     + ("" if p.stem == "scc_wflw" else " backbone=resnet10t")
     + (" dataset.scheme.name_or_path=ibug68" if p.stem == "crops" else "")
+    + (" model.num_features=16" if p.stem.startswith("fan_") else "")
     for p in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
 }
 ELSEWHERE = {
@@ -51,8 +59,13 @@ ELSEWHERE = {
     "trainer/ddp": "tests/train/test_ddp.py",
     "debug/fast": "all runs here",
     "backbone/tiny": "default, run 'plain'",
+    "codec/centroid": "default, runs 'heatmap_300w_small' and 'hrnet_heatmap_wflw'",
     "dataset/cofw68": "test_cross_data_set",
     "scale/paper": "default",
+    "dataset/300w_private": "dataset=300w with another split; tests/conf/test_sweep_files.py",
+    "scheduler/step_3": "tests/conf/test_sweep_files.py",
+    "scheduler/step_4": "experiment=fan_300wlp",
+    "scheduler/step_24": "tests/conf/test_sweep_files.py",
     "corruption/occlusion": "tests/data/test_corruption.py",
     "corruption/blur": "tests/conf/test_sweep_files.py",
     "corruption/resolution": "tests/conf/test_sweep_files.py",

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facegraph.data.balancing import PoseBalancing, ReleasedPoseBalancing
-from facegraph.errors import ConfigError
+from facegraph.data.balancing import LargePoseBalancing, PoseBalancing, ReleasedPoseBalancing
+from facegraph.data.source import FaceTable
+from facegraph.errors import ConfigError, DataError
 
 
 def turned_faces(yaw: np.ndarray, seed: int = 0, move: bool = True) -> np.ndarray:
@@ -89,3 +90,33 @@ def test_equal_faces_are_drawn_once() -> None:
 def test_settings_out_of_range() -> None:
     with pytest.raises(ConfigError, match="bins=0, max_repeat=10"):
         PoseBalancing(bins=0)
+
+
+def table(*ids: str) -> FaceTable:
+    m = len(ids)
+    shapes = turned_faces(np.linspace(-0.7, 0.7, m))
+    return FaceTable(ids, ids, shapes, np.zeros((m, 4)), np.zeros((m, 0), dtype=bool))
+
+
+def test_a_table_is_drawn_from_by_its_poses() -> None:
+    faces = table(*(str(i) for i in range(20)))
+    balancing = PoseBalancing(bins=3)
+    assert balancing.draws(faces).tolist() == balancing.repeats(faces.landmarks).tolist()
+
+
+def test_large_poses_of_300w_lp_are_drawn_less() -> None:
+    """ceil(5 * 0.8^k): 5, 4, 3.2, 2.56, 2.05, 1.64, 1.31, 1.05, 0.84, ..."""
+    draws = LargePoseBalancing().draws(table(*(f"HELEN/HELEN_1629243_1_{k}.jpg" for k in range(18))))
+    assert draws.tolist() == [5, 4, 4, 3, 3, 2, 2, 2] + [1] * 10
+    assert draws.dtype == np.int64
+    mixed = table("LFPW/LFPW_image_train_0001_0.jpg", "IBUG/IBUG_image_003_1_13.jpg", "own/face.png")
+    assert LargePoseBalancing(most=7).draws(mixed).tolist() == [7, 1, 1]
+    assert LargePoseBalancing(decay=1).draws(mixed).tolist() == [5, 5, 1]
+
+
+def test_large_pose_balancing_is_for_300w_lp() -> None:
+    with pytest.raises(DataError, match=r"the first is 'own/a.png'.*dataset=300wlp"):
+        LargePoseBalancing().draws(table("own/a.png", "own/b.png"))
+    for wrong in ({"most": 0}, {"decay": 0.0}, {"decay": 1.5}):
+        with pytest.raises(ConfigError, match=r"FAN has 5 and 0\.8"):
+            LargePoseBalancing(**wrong)  # type: ignore[arg-type]

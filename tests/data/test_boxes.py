@@ -23,6 +23,15 @@ def test_each_policy_takes_its_box() -> None:
         OfficialBox().boxes(LANDMARKS, GIVEN, IDS)
 
 
+def test_a_stretched_box_fills_the_crop() -> None:
+    policy = OfficialBox(margin=2.0, side="each")
+    matrix = policy.square(np.array([10.0, 20.0, 50.0, 120.0]), 64)
+    # of the 64 px the box takes the middle half; its corners are positions, the crop covers [-0.5, 63.5]
+    corners = transform_points(matrix, np.array([[10.0, 20.0], [50.0, 120.0], [30.0, 70.0]]))
+    np.testing.assert_allclose(corners, [[15.5, 15.5], [47.5, 47.5], [31.5, 31.5]])
+    assert policy.crop_description == "square around the official box, which stretches it"
+
+
 @pytest.mark.parametrize(("side", "expected"), [("longer", 50 * 1.5), ("mean", 37 * 1.5)])
 def test_the_square_has_the_margin_and_the_middle_of_the_box(side: str, expected: float) -> None:
     policy = LandmarkBox(margin=1.5, side=side)
@@ -79,7 +88,7 @@ def test_draws_are_spread_over_the_range() -> None:
     ("make", "message"),
     [
         (lambda: LandmarkBox(margin=0), "box.margin is 0; it must be positive"),
-        (lambda: LandmarkBox(side="shorter"), "box.side is 'shorter'; longer or mean"),
+        (lambda: LandmarkBox(side="shorter"), "box.side is 'shorter'; longer, mean or each"),
         (lambda: DetectorJitteredBox(shift=1.0), "box.shift is 1.0"),
         (lambda: DetectorJitteredBox(width=(1.2, 1.0)), r"box.width is \[1.2, 1.0\]"),
         (lambda: DetectorJitteredBox(probability=2), "box.probability 2"),

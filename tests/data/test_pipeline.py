@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
-from facegraph.data.normalise import FixedStatistics, PerImage
+from facegraph.data.normalise import FixedStatistics, PerImage, WholeImage
 from facegraph.data.occlusion import RectangleOcclusion
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.warp import FILL, warp
@@ -151,7 +151,17 @@ def test_fixed_statistics_by_hand() -> None:
         FixedStatistics([0.5, 0.5, 0.5], [0.5, float("nan"), 0.5])
 
 
-@pytest.mark.parametrize("normalise", [PerImage(), FixedStatistics([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])])
+def test_a_whole_image_has_one_mean_and_one_deviation() -> None:
+    images = np.random.default_rng(3).integers(0, 255, (2, 8, 8, 3), dtype=np.uint8)
+    images[..., 0] //= 4  # a dark channel stays darker than the others
+    z = WholeImage()(as_loaded(images)).double()
+    np.testing.assert_allclose(z.mean(dim=(1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(z.std(dim=(1, 2, 3), correction=0), 1, rtol=1e-6)
+    assert (z[:, 0].mean(dim=(1, 2)) < z[:, 1].mean(dim=(1, 2)) - 1).all()
+    assert torch.isfinite(WholeImage()(as_loaded(np.full((1, 8, 8, 3), 7, np.uint8)))).all()
+
+
+@pytest.mark.parametrize("normalise", [PerImage(), WholeImage(), FixedStatistics([0.5, 0.4, 0.3], [0.2, 0.3, 0.4])])
 def test_normalising_on_another_device_gives_the_same(normalise: PerImage) -> None:
     """The branch of other devices, run on this one."""
     images = np.random.default_rng(1).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)

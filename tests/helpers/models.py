@@ -12,8 +12,16 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from facegraph.compose import build_model, compose
+from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.models.regressor import LandmarkRegressor
 from facegraph.structures import ShapeStatistics
+
+
+def scheme_of(num_landmarks: int) -> LandmarkScheme:
+    """The known scheme of so many landmarks, or one of points that mirror themselves."""
+    known = {scheme.num_landmarks: scheme for scheme in SCHEMES.values()}
+    nameless = LandmarkScheme("points", tuple(range(num_landmarks)), {"inter_ocular": ((0,), (1,))})
+    return known.get(num_landmarks, nameless)
 
 
 def face_statistics(num_landmarks: int, seed: int = 0) -> ShapeStatistics:
@@ -23,7 +31,7 @@ def face_statistics(num_landmarks: int, seed: int = 0) -> ShapeStatistics:
     square = torch.rand(num_landmarks, num_landmarks, generator=generator)
     correlation = (square + square.T) / 2
     correlation.fill_diagonal_(1.0)
-    return ShapeStatistics(mean_shape, correlation)
+    return ShapeStatistics(mean_shape, correlation, scheme_of(num_landmarks))
 
 
 @functools.lru_cache

@@ -17,7 +17,7 @@ from facegraph.checkpoint import set_damaged_aside
 from facegraph.checkpoint_io import WholeCheckpoints, is_damaged
 from facegraph.errors import RunError
 from facegraph.job import run_job
-from facegraph.launch.plan import settings_of
+from facegraph.run import settings_of
 from facegraph.sweeps.failures import DISK_FULL, failure_of
 from facegraph.sweeps.identity import identity
 from tests.helpers.runs import environment, tiny_config, train_tiny

@@ -16,6 +16,7 @@ from facegraph.batch_norm import GlobalBatchNorm, SyncBatchNorm
 from facegraph.compose import build_model, compose
 from facegraph.records import RunResult, read_predictions
 from facegraph.structures import ShapeStatistics
+from tests.helpers.models import scheme_of
 from tests.helpers.runs import ROOT, TinyRun, evaluate_run, python, tiny_overrides, train_tiny
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
@@ -86,7 +87,7 @@ def test_evaluation_on_two_processes(tiny_run: TinyRun, tmp_path: Path) -> None:
 @pytest.mark.parametrize("backbone", ["resnet10t", "mobilenetv3_small"])
 def test_synchronised_batch_norm_keeps_the_network(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    statistics = ShapeStatistics(torch.rand(12, 2), torch.rand(12, 12))
+    statistics = ShapeStatistics(torch.rand(12, 2), torch.rand(12, 12), scheme_of(12))
     # hidden equals the number of landmarks: a norm over the wrong axis would go unnoticed by shapes alone
     cfg = compose([f"backbone={backbone}", "input_size=64", "head.hidden=12"])
     model = build_model(cfg, statistics).eval()

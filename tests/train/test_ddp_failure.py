@@ -17,7 +17,7 @@ from facegraph import ddp
 from facegraph.compose import compose
 from facegraph.ddp import WatchedDDP, WatchingLauncher
 from facegraph.errors import ConfigError, ProcessError
-from facegraph.launch.plan import settings_of
+from facegraph.run import settings_of
 from facegraph.sweeps.failures import KILLED, OTHER
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import read_failure

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from facegraph.compose import compose
 from facegraph.errors import ConfigError, DataError, NonFiniteLossError, RunError
 from facegraph.job import run_job
-from facegraph.launch.plan import settings_of
 from facegraph.locking import held
 from facegraph.records import RunResult, read_predictions
+from facegraph.run import settings_of
 from facegraph.sweeps.conditions import outdated
 from facegraph.sweeps.failures import DATA, NOT_FINITE, OTHER
 from facegraph.sweeps.identity import identity
@@ -108,7 +108,7 @@ def test_what_changes_no_number_may_change_between_attempts(tmp_path: Path, monk
         patch.setattr(LandmarkTask, "on_train_epoch_start", stopped_in_epoch_one)
         with pytest.raises(RuntimeError, match="cable"):
             run_job(job_config(folder))
-    monkeypatch.setattr("facegraph.run._overrides", lambda: ["logger=tensorboard"])  # as typed at a Hydra program
+    monkeypatch.setattr("facegraph.run.given_overrides", lambda: ["logger=tensorboard"])  # as typed at a Hydra program
     run_job(job_config(folder, "logger=tensorboard", "name=another", "data.num_workers=1"))
     assert state(folder) == DONE
     assert list(folder.glob("tensorboard/events*"))

@@ -107,7 +107,7 @@ def test_averaged_weights_continue_to_the_same_end(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = [f"resume={killed}", *tiny_overrides(killed, "head=fc")]
-    monkeypatch.setattr(run, "_overrides", lambda: given)
+    monkeypatch.setattr(run, "given_overrides", lambda: given)
     with pytest.raises(ConfigError, match=r"head=fc would change head.*new run with another output_dir"):
         run.train(compose(given))
 

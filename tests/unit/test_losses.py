@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from facegraph.errors import ConfigError
 from facegraph.losses import criteria, functional
 from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
+from tests.helpers.models import scheme_of
 
 
 def _at(loss, x: float) -> float:
@@ -101,7 +102,7 @@ def _batch(size: int, target: torch.Tensor) -> FaceBatch:
 
 def _statistics(n: int) -> ShapeStatistics:
     torch.manual_seed(1)
-    return ShapeStatistics(torch.rand(n, 2), torch.rand(n, n))
+    return ShapeStatistics(torch.rand(n, 2), torch.rand(n, n), scheme_of(n))
 
 
 @pytest.mark.parametrize("name", ["L1", "L2", "SmoothL1", "Wing", "SoftWing"])

@@ -12,6 +12,7 @@ from facegraph.errors import ConfigError
 from facegraph.schedules import (
     Constant,
     Cosine,
+    EveryEpochs,
     LearningRateRule,
     LinearRate,
     MultiStep,
@@ -146,3 +147,11 @@ def test_warm_up_of_a_scaled_rate() -> None:
     assert found[0] == pytest.approx(0.04 / 11)
     assert found[10] == pytest.approx(0.04)
     assert max(found) == pytest.approx(0.04)
+
+
+def test_every_so_many_epochs() -> None:
+    found = rates(EveryEpochs(2, 0.7), steps_per_epoch=5, epochs=6, lr=1.0)
+    assert found == pytest.approx([1.0] * 10 + [0.7] * 10 + [0.49] * 10)
+    assert rates(EveryEpochs(0.4, 0.5), steps_per_epoch=5, epochs=1, lr=1.0) == pytest.approx([1, 1, 0.5, 0.5, 0.25])
+    with pytest.raises(ConfigError, match=r"scheduler\.epochs=0"):
+        EveryEpochs(0, 0.7)

@@ -12,12 +12,20 @@ from rich.console import Console
 from rich.table import Table
 
 from facegraph.bench.data import DataBench, bench_data
+from facegraph.bench.models import ROWS, ModelBench, bench_models
+from facegraph.bench.quit import QuitBench, bench_quit
 from facegraph.bench.synthetic import bench_synthetic
 from facegraph.bench.targets import FLOOR
+from facegraph.cli.codec import codec
 from facegraph.cli.guard import guarded
+from facegraph.compose import compose
+from facegraph.entry import offer_data_of_run
 from facegraph.errors import ConfigError
+from facegraph.evaluation import open_run
+from facegraph.reports.quitting import quit_table, real_table
 
 bench = typer.Typer(no_args_is_help=True)
+bench.command()(codec)
 
 _VERDICTS = {True: "[green]met[/]", False: "[red]missed[/]", None: "-"}
 
@@ -66,11 +74,78 @@ def synthetic(
     guarded(lambda: print(f"{bench_synthetic(faces, image_size):.0f} faces/s per core at {image_size} px"))
 
 
-def _numbers(text: str) -> list[int]:
+@bench.command()
+def models(
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides of train.py for every network.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of torch; they are not bound to cores.")] = 1,
+    batch: Annotated[str, typer.Option(help="Batch sizes, with commas between.")] = "1,8",
+    seconds: Annotated[float, typer.Option(help="Time for each network and batch size, s.")] = 5.0,
+    only: Annotated[str | None, typer.Option(help=f"Of {', '.join(row.name for row in ROWS)}.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json only.")] = False,
+) -> None:
+    """Faces per second of every system's network on one core, with its parameters and multiply-adds.
+
+    In turns, in float32, with random weights on random images at each published size. What a network warps and decodes
+    itself is measured; loading, cutting out and normalising faces is not.
+    """
+
+    def command() -> None:
+        names = None if only is None else [name.strip() for name in only.split(",")]
+        say = Console(stderr=True).print
+        found = bench_models(names, overrides or [], threads, _numbers(batch, "--batch"), seconds, say=say)
+        if as_json:
+            json.dump(found.to_dict(), sys.stdout, indent=2)
+            print()
+        else:
+            _print_models(found, Console())
+
+    guarded(command)
+
+
+@bench.command("quit")
+def quit_(
+    run: Annotated[Path, typer.Argument(help="Output folder of a finished training of model=musica.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides of eval.py: checkpoint=best dataset=...")
+    ] = None,
+    thresholds: Annotated[str | None, typer.Option(help="Predicted errors as fractions, with commas between.")] = None,
+    faces: Annotated[int | None, typer.Option(help="So many test and validation faces, evenly spread.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; <run>/quit.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json only.")] = False,
+) -> None:
+    """What a MuSiCa loses and saves when faces quit early, and how well its predicted error is calibrated.
+
+    All test and validation faces run to the end once; the result of every threshold follows from that, and a few are
+    really run and timed. By default thresholds are quantiles of what is predicted for the validation faces.
+    """
+
+    def command() -> None:
+        values = None if thresholds is None else _fractions(thresholds)
+        offer_data_of_run([f"run={run}"])
+        cfg = compose(["num_workers=0", *(overrides or [])], "eval")
+        cfg.run = str(run)
+        found = bench_quit(open_run(cfg), values, faces, out, say=Console(stderr=True).print)
+        if as_json:
+            json.dump(found.to_dict(), sys.stdout, indent=2)
+            print()
+        else:
+            _print_quit(found, Console())
+
+    guarded(command)
+
+
+def _fractions(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--thresholds is '{text}'; numbers with commas between are needed: 0.04,0.05") from None
+
+
+def _numbers(text: str, option: str = "--workers") -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"--workers is '{text}'; whole numbers with commas between are needed: 0,1,2") from None
+        raise ConfigError(f"{option} is '{text}'; whole numbers with commas between are needed: 0,1,2") from None
 
 
 def _print(found: DataBench, console: Console) -> None:
@@ -108,3 +183,45 @@ def _print_memory(found: DataBench, console: Console) -> None:
         parts = (memory.pixels, memory.annotations, memory.own, memory.files, memory.total)
         table.add_row(str(memory.faces), *(f"{part / 2**20:.1f}" for part in parts))
     console.print(table)
+
+
+def _print_models(found: ModelBench, console: Console) -> None:
+    cores = "one core" if found.threads == 1 else f"{found.threads} threads"
+    console.print(
+        f"{cores}: torch.set_num_threads({found.threads}), not bound to a core; float32, inference mode, random "
+        f"weights, without loading; {found.machine}"
+    )
+    table = Table(title="networks, medians of processor time; by the clock in brackets", title_justify="left")
+    table.add_column("network")
+    for column in ("input", "points", "parameters", "multiply-adds"):
+        table.add_column(column, justify="right")
+    for size in found.batches:
+        table.add_column(f"ms, batch of {size}", justify="right")
+        table.add_column("faces/s", justify="right")
+    for speed in found.speeds:
+        times = []
+        for size in found.batches:
+            times.append(f"{speed.milliseconds(size):.1f} ({1000 * speed.clock[size]:.1f})")
+            times.append(f"{speed.per_second(size):.1f}")
+        sizes = f"{speed.input_size} px", str(speed.landmarks)
+        table.add_row(speed.label, *sizes, f"{speed.params / 1e6:.2f} M", f"{speed.macs / 1e6:,.1f} M", *times)
+    console.print(table)
+    for speed in found.speeds:
+        if speed.note:
+            console.print(f"{speed.label}: {speed.note}.")
+
+
+def _print_quit(found: QuitBench, console: Console) -> None:
+    console.print(
+        f"{found.test_faces} test and {found.validation_faces} validation faces of {found.dataset}, checkpoint "
+        f"{found.checkpoint}, NME by {found.normaliser}; multiply-adds counted, float32"
+    )
+    console.print(quit_table(found.points, found.fixed))
+    console.print(real_table(found.real))
+    known = found.calibration
+    ranks = ", ".join(f"{value:.3f}" for value in known.rank_correlation)
+    areas = ", ".join(f"{area:.3f} at {100 * limit:g} %" for limit, area in known.auroc.items())
+    console.print(
+        f"predicted against true error: rank correlation after each iteration {ranks}; AUROC of failures {areas}"
+    )
+    console.print(f"Everything is in [bold]{found.folder}[/bold].", highlight=False)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from facegraph.errors import ConfigError, DataError
-from facegraph.geometry.affine import landmark_box, square_crop
+from facegraph.geometry.affine import landmark_box, square_crop, stretched_crop
 
-LONGER, MEAN = "longer", "mean"
+LONGER, MEAN, EACH = "longer", "mean", "each"
+_SIDES = {LONGER: "", MEAN: ", side from the mean of width and height", EACH: ", which stretches it"}
 OFFICIAL, LANDMARKS = "official", "landmarks"
 
 
@@ -23,8 +24,9 @@ OFFICIAL, LANDMARKS = "official", "landmarks"
 class BoxPolicy(ABC):
     """The box of a face and the square around it.
 
-    margin: side of the square over the side of the box. side: which one that is, "longer" (of width and height) or
-    "mean" (of the two, as FAN cuts).
+    margin: side of the square over the side of the box. side: which one that is, "longer" (of width and height),
+    "mean" (of the two, as FAN cuts), or "each": width and height by themselves, which stretches the box to a square, as
+    DPR does.
 
     Raises:
         ConfigError: a number out of range, or another side.
@@ -36,8 +38,8 @@ class BoxPolicy(ABC):
     def __post_init__(self) -> None:
         if not self.margin > 0:
             raise ConfigError(f"box.margin is {self.margin}; it must be positive. 1 cuts tight around the box.")
-        if self.side not in (LONGER, MEAN):
-            raise ConfigError(f"box.side is '{self.side}'; {LONGER} or {MEAN} (of width and height) are known.")
+        if self.side not in (LONGER, MEAN, EACH):
+            raise ConfigError(f"box.side is '{self.side}'; {LONGER}, {MEAN} or {EACH} (of width and height) are known.")
 
     @abstractmethod
     def boxes(self, landmarks: np.ndarray, official: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
@@ -59,8 +61,7 @@ class BoxPolicy(ABC):
     @property
     def crop_description(self) -> str:
         """The square in words, without its margin."""
-        size = "" if self.side == LONGER else ", side from the mean of width and height"
-        return f"square around the {self.description}{size}"
+        return f"square around the {self.description}{_SIDES[self.side]}"
 
     def jittered(self, box: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The box (4,) of one draw in training; by default as it is."""
@@ -72,9 +73,9 @@ class BoxPolicy(ABC):
 
     def square(self, box: np.ndarray, size: int) -> np.ndarray:
         """image_to_crop (3, 3) of a box (4,): px of the photograph -> px of the crop of side size."""
-        if self.side == MEAN:
-            box = _equal_sides(box)
-        return square_crop(box, self.margin, size)
+        if self.side == EACH:
+            return stretched_crop(box, self.margin, size)
+        return square_crop(_equal_sides(box) if self.side == MEAN else box, self.margin, size)
 
 
 @dataclass(frozen=True)

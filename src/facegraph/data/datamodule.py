@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from facegraph.data.augment import Augmentation
-from facegraph.data.balancing import PoseBalancing
+from facegraph.data.balancing import Balancing
 from facegraph.data.boxes import BoxPolicy
 from facegraph.data.corruption import NONE, Corruption
 from facegraph.data.faces import Faces, FaceSubset, loaded
@@ -67,7 +67,7 @@ class FaceDataModule(pl.LightningDataModule):
         num_workers: int,
         val_fraction: float,
         seed: int,
-        balancing: PoseBalancing | None = None,
+        balancing: Balancing | None = None,
         drop_last: bool = True,
         corruption: Corruption | None = None,
     ) -> None:
@@ -133,7 +133,7 @@ class FaceDataModule(pl.LightningDataModule):
         """(M,) int, draws of each row of train_table per epoch."""
         if self.balancing is None:
             return np.ones(len(self.train_table), dtype=np.int64)
-        return self.balancing.repeats(self.train_table.landmarks)
+        return self.balancing.draws(self.train_table)
 
     def train_landmarks_in_crop(self) -> np.ndarray:
         """(M, N, 2) float64 landmarks of train_table in crop px over input_size, without augmentation."""

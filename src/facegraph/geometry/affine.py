@@ -51,6 +51,23 @@ def square_crop(box: np.ndarray, margin: float, size: int) -> np.ndarray:
     )
 
 
+def stretched_crop(box: np.ndarray, margin: float, size: int) -> np.ndarray:
+    """image_to_crop matrix that stretches a box, made larger by margin about its centre, to a square.
+
+    As `square_crop`, but width and height are scaled by themselves.
+    """
+    x0, y0, x1, y1 = box
+    fx, fy = size / ((x1 - x0) * margin), size / ((y1 - y0) * margin)
+    centre = (size - 1) / 2
+    return np.array(
+        [
+            [fx, 0.0, centre - fx * (x0 + x1) / 2],
+            [0.0, fy, centre - fy * (y0 + y1) / 2],
+            [0.0, 0.0, 1.0],
+        ]
+    )
+
+
 def transform_points(source_to_target: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Map points (..., 2) by a (3, 3) or (2, 3) matrix."""
     return points @ source_to_target[:2, :2].T + source_to_target[:2, 2]

@@ -10,3 +10,9 @@ def map_points(source_to_target: Tensor, points: Tensor) -> Tensor:
     matrix, points = source_to_target.float(), points.float()
     linear = (matrix[:, None, :, :2] * points[:, :, None, :]).sum(dim=-1)
     return linear + matrix[:, None, :, 2]
+
+
+def scale_of(source_to_target: Tensor) -> Tensor:
+    """(B,) length in the target of one px of the source, of matrices (B, 2, 3): the root of the change of area."""
+    m = source_to_target.float()
+    return (m[:, 0, 0] * m[:, 1, 1] - m[:, 0, 1] * m[:, 1, 0]).abs().sqrt()

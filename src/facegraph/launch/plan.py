@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from facegraph.compose import compose
 from facegraph.errors import ConfigError, FacegraphError
-from facegraph.run import make_absolute, several_processes
+from facegraph.run import settings_of, several_processes
 from facegraph.sweeps.identity import identity, is_volatile
 from facegraph.sweeps.manifest import Job, SweptTable
 from facegraph.sweeps.table import Column, Row, Table, table_from
@@ -170,12 +170,6 @@ def plan_table(table: Table, command: Command) -> tuple[SweptTable, list[Planned
     jobs = tuple(p.job for p in planned)
     fixed = tuple(override for override in command.fixed if not is_volatile(override))
     return SweptTable(table, command.scale, jobs, command.typed, fixed), planned
-
-
-def settings_of(cfg: DictConfig) -> dict[str, Any]:
-    """A job's configuration as its identity is taken of: resolved, with paths that hold from everywhere."""
-    make_absolute(cfg.dataset)
-    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
 def still_composes(job: Job) -> bool:

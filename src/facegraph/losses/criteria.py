@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from facegraph.errors import ConfigError
 from facegraph.graph.neighbours import top_k_neighbours
 from facegraph.losses import functional
+from facegraph.losses.face_errors import predicted_error_term
 from facegraph.structures import REFERENCE_SIZE, FaceBatch, LandmarkOutput, ShapeStatistics
+
+ERROR_WEIGHT = 0.05
+"""Weight of the term that teaches a predicted error, MuSiCa's."""
 
 
 class PointCriterion(nn.Module, ABC):
@@ -19,6 +23,9 @@ class PointCriterion(nn.Module, ABC):
     Args:
         statistics: landmark correlation, from which the neighbours of the relative term are taken.
         relative_weight: 0 for SCC, 1 for L-GRN. relative_neighbours: neighbours per landmark (L-GRN: 3).
+        error_weight: of the term |predicted error - error made|, there only where the model predicts its error. The
+        term is a fraction of the normaliser, the others are px; as it moves nothing but the error head, the weight
+        matters to optimisers only that are not invariant to the scale of a gradient.
 
     Raises:
         ConfigError: a negative weight, or relative_neighbours out of range.
@@ -26,11 +33,18 @@ class PointCriterion(nn.Module, ABC):
 
     laplacian: Tensor
 
-    def __init__(self, statistics: ShapeStatistics, relative_weight: float = 0.0, relative_neighbours: int = 3) -> None:
+    def __init__(
+        self,
+        statistics: ShapeStatistics,
+        relative_weight: float = 0.0,
+        relative_neighbours: int = 3,
+        error_weight: float = ERROR_WEIGHT,
+    ) -> None:
         super().__init__()
-        if relative_weight < 0:
-            raise ConfigError(f"loss.relative_weight={relative_weight} is out of range; 0 switches the term off.")
-        self.relative_weight = relative_weight
+        for name, weight in (("relative_weight", relative_weight), ("error_weight", error_weight)):
+            if weight < 0:
+                raise ConfigError(f"loss.{name}={weight} is out of range; 0 switches the term off.")
+        self.relative_weight, self.error_weight = relative_weight, error_weight
         if relative_weight > 0:
             neighbours = top_k_neighbours(statistics.correlation, relative_neighbours)
             matrix = functional.laplacian(neighbours, like=statistics.mean_shape)
@@ -44,11 +58,16 @@ class PointCriterion(nn.Module, ABC):
         scale = REFERENCE_SIZE / batch.image.shape[-1]
         with torch.autocast(output.landmarks.device.type, enabled=False):
             pred, target = output.landmarks.float() * scale, batch.landmarks * scale
-            point = self.point_loss(pred, target)
-            if self.relative_weight == 0:
-                return {"loss": point}
-            relative = self.point_loss(self.laplacian @ pred, self.laplacian @ target)
-            return {"loss": point + self.relative_weight * relative, "point": point, "relative": relative}
+            loss = point = self.point_loss(pred, target)
+            terms: dict[str, Tensor] = {}
+            if self.relative_weight > 0:
+                terms["relative"] = self.point_loss(self.laplacian @ pred, self.laplacian @ target)
+                loss = loss + self.relative_weight * terms["relative"]
+        error = predicted_error_term(output, batch)
+        if error is not None:
+            terms["predicted_error"] = error
+            loss = loss + self.error_weight * error
+        return {"loss": loss, "point": point, **terms} if terms else {"loss": loss}
 
 
 class L1(PointCriterion):
@@ -74,8 +93,9 @@ class SmoothL1(PointCriterion):
         beta: float = 1.0,
         relative_weight: float = 0.0,
         relative_neighbours: int = 3,
+        error_weight: float = ERROR_WEIGHT,
     ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours)
+        super().__init__(statistics, relative_weight, relative_neighbours, error_weight)
         self.beta = beta
 
     def point_loss(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -92,8 +112,9 @@ class Wing(PointCriterion):
         epsilon: float = 2.0,
         relative_weight: float = 0.0,
         relative_neighbours: int = 3,
+        error_weight: float = ERROR_WEIGHT,
     ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours)
+        super().__init__(statistics, relative_weight, relative_neighbours, error_weight)
         functional.check_positive(omega=omega, epsilon=epsilon)
         self.omega, self.epsilon = omega, epsilon
 
@@ -112,8 +133,9 @@ class SoftWing(PointCriterion):
         epsilon: float = 0.5,
         relative_weight: float = 0.0,
         relative_neighbours: int = 3,
+        error_weight: float = ERROR_WEIGHT,
     ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours)
+        super().__init__(statistics, relative_weight, relative_neighbours, error_weight)
         functional.check_positive(omega1=omega1, omega2=omega2, epsilon=epsilon)
         self.omega1, self.omega2, self.epsilon = omega1, omega2, epsilon
 

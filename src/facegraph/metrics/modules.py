@@ -28,7 +28,8 @@ class PredictionRows(NamedTuple):
     """What is known of every face, rows unique by index and ascending.
 
     index: (M,) int64. prediction, truth: (M, N, 2) float32 image px. norm_distances: (M, D) float32 image px, one
-    column per normaliser. attributes: (M, K) bool.
+    column per normaliser. attributes: (M, K) bool. confidence: (M,) float32, higher is surer, NaN where the model gave
+    none.
     """
 
     index: Tensor  # type: ignore[assignment]  # as above
@@ -36,6 +37,7 @@ class PredictionRows(NamedTuple):
     truth: Tensor
     norm_distances: Tensor
     attributes: Tensor
+    confidence: Tensor
 
 
 class _FaceRows(Metric):
@@ -166,7 +168,7 @@ class AUC(FaceErrors):
 
 
 class PredictionTable(_FaceRows):
-    """Prediction, truth, normalisers and attributes of every face; `compute` returns `PredictionRows`.
+    """Prediction, truth, normalisers, attributes, confidence of every face; `compute` returns `PredictionRows`.
 
     The sizes are fixed at construction because a process without any face must still send tensors that fit.
 
@@ -181,11 +183,18 @@ class PredictionTable(_FaceRows):
                 "truth": points,
                 "norm_distances": ((num_normalisers,), torch.float32),
                 "attributes": ((num_attributes,), torch.bool),
+                "confidence": ((), torch.float32),
             }
         )
 
     def update(
-        self, index: Tensor, prediction: Tensor, truth: Tensor, norm_distances: Tensor, attributes: Tensor
+        self,
+        index: Tensor,
+        prediction: Tensor,
+        truth: Tensor,
+        norm_distances: Tensor,
+        attributes: Tensor,
+        confidence: Tensor | None = None,
     ) -> None:
         """Add faces.
 
@@ -194,6 +203,7 @@ class PredictionTable(_FaceRows):
             prediction, truth: (B, N, 2) image px.
             norm_distances: (B, D) image px.
             attributes: (B, K) bool.
+            confidence: (B,), None where the model gives none.
 
         Raises:
             DataError: a shape that does not fit the sizes given at construction.
@@ -205,6 +215,9 @@ class PredictionTable(_FaceRows):
                 "truth": truth,
                 "norm_distances": norm_distances,
                 "attributes": attributes,
+                "confidence": torch.full_like(index, torch.nan, dtype=torch.float32)
+                if confidence is None
+                else confidence,
             }
         )
 

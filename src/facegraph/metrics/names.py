@@ -23,6 +23,15 @@ def auc_name(threshold: float) -> str:
     return f"auc@{_threshold_text(threshold)}"
 
 
+def failure_auroc_name(threshold: float) -> str:
+    """Name of how well confidence finds failures at a threshold (fraction of the normaliser).
+
+    >>> failure_auroc_name(0.1)
+    'failure_auroc@0.10'
+    """
+    return f"failure_auroc@{_threshold_text(threshold)}"
+
+
 def _threshold_text(threshold: float) -> str:
     # two decimals where they are exact, all of them otherwise, so that two thresholds never share a name
     short = f"{threshold:.2f}"

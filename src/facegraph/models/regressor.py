@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from facegraph.backbones import TimmBackbone
 from facegraph.errors import ConfigError
+from facegraph.layers.error_head import ErrorHead, with_predicted_error
 from facegraph.structures import LandmarkOutput, ShapeStatistics
 
 SIZE_STEP = 32
@@ -21,6 +22,8 @@ class LandmarkRegressor(nn.Module):
         backbone: gives features by level. head: builds the head from the backbone's channels, the input size and the
         statistics of the training landmarks. input_size: side S of the crop in px, a multiple of 32.
         statistics: see ShapeStatistics. channels_last: memory layout of the convolutions; faster on CPU and GPU.
+        error_head: builds what predicts the error from the channels of the head's deepest level; None: no prediction.
+        The landmarks are the same with and without it. Its confidence replaces one of the head, such as a peak.
 
     Raises:
         ConfigError: input_size is no positive multiple of 32.
@@ -36,6 +39,7 @@ class LandmarkRegressor(nn.Module):
         input_size: int,
         statistics: ShapeStatistics,
         channels_last: bool = True,
+        error_head: Callable[..., ErrorHead] | None = None,
     ) -> None:
         super().__init__()
         if input_size <= 0 or input_size % SIZE_STEP:
@@ -47,6 +51,9 @@ class LandmarkRegressor(nn.Module):
         self.backbone = backbone
         self.head = head(channels=backbone.channels, input_size=input_size, statistics=statistics)
         self.backbone.freeze_unused(self.head.levels)  # type: ignore[arg-type]
+        # a level that the head does not read may be frozen as it was initialised
+        self.error_level = max(self.head.levels)  # type: ignore[arg-type]
+        self.error_head = error_head(channels=backbone.channels[self.error_level]) if error_head else None
         # kept with the weights: a checkpoint alone rebuilds the model and its graph
         self.register_buffer("mean_shape", statistics.mean_shape.float())
         self.register_buffer("correlation", statistics.correlation.float())
@@ -54,5 +61,9 @@ class LandmarkRegressor(nn.Module):
         self.to(memory_format=self.memory_format)
 
     def forward(self, image: Tensor) -> LandmarkOutput:
-        """(B, 3, S, S) normalised -> landmarks (B, N, 2) float32 crop px."""
-        return self.head(self.backbone(image.contiguous(memory_format=self.memory_format)))
+        """(B, 3, S, S) normalised -> landmarks (B, N, 2) float32 crop px, and what the heads give besides."""
+        features = self.backbone(image.contiguous(memory_format=self.memory_format))
+        output = self.head(features)
+        if self.error_head is None:
+            return output
+        return with_predicted_error(output, self.error_head(features[self.error_level]))

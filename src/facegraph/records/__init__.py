@@ -5,6 +5,7 @@ normalising distance.
 """
 
 from facegraph.records.predictions import (
+    CONFIDENCE,
     PREDICTIONS_FILE,
     Predictions,
     prediction_frame,
@@ -17,6 +18,7 @@ from facegraph.records.provenance import Provenance, collect_provenance
 from facegraph.records.results import RESULT_FILE, SCHEMA_VERSION, ProtocolCard, RunResult
 
 __all__ = [
+    "CONFIDENCE",
     "PREDICTIONS_FILE",
     "RESULT_FILE",
     "SCHEMA_VERSION",

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 
 from facegraph.errors import ConfigError, DataError, RunError
+from facegraph.metrics.confidence import failure_auroc, rank_correlation, retention_areas
 from facegraph.metrics.functional import auc, failure_rate, mean_error, nme, point_errors
-from facegraph.metrics.names import NME, auc_name, failure_rate_name
+from facegraph.metrics.names import NME, auc_name, failure_auroc_name, failure_rate_name
 from facegraph.records.files import write_atomically
 
 PREDICTIONS_FILE = "predictions.parquet"
 RESULT_FILE = "result.json"
+CONFIDENCE = "confidence"
+"""Column of a prediction frame and entry of a summary; neither is there for a model that gives no confidence."""
 
 
 class Predictions(NamedTuple):
@@ -23,6 +26,7 @@ class Predictions(NamedTuple):
 
     ids: M names. row: (M,) int64, row in the source (column `index`). prediction, truth: (M, N, 2) float32 image px.
     norm_distances, attributes: name -> (M,) float64 image px, name -> (M,) bool. checkpoint: which weights predicted.
+    confidence: (M,) float32, higher is surer; None for a model without one.
     """
 
     ids: tuple[str, ...]
@@ -32,6 +36,7 @@ class Predictions(NamedTuple):
     norm_distances: dict[str, np.ndarray]
     attributes: dict[str, np.ndarray]
     checkpoint: str
+    confidence: np.ndarray | None = None
 
 
 def prediction_frame(
@@ -42,16 +47,18 @@ def prediction_frame(
     norm_distances: Mapping[str, np.ndarray],
     attributes: Mapping[str, np.ndarray],
     checkpoint: str,
+    confidence: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Table of one checkpoint's predictions, one row per face; frames of several checkpoints may be concatenated.
 
     Columns: `id` and `index` (name and row of the face in its source), `checkpoint`, `pred_x0, pred_y0, ...` and
-    `true_x0, true_y0, ...` (float32 image px), `norm_<name>` (image px), `attr_<name>` (bool), and `nme_<name>`, the
-    face's error as a fraction, computed from the stored points.
+    `true_x0, true_y0, ...` (float32 image px), `norm_<name>` (image px), `attr_<name>` (bool), `nme_<name>`, the
+    face's error as a fraction, computed from the stored points, and, where there is one, `confidence` (float32).
 
     Args:
         ids: M unique names. index: (M,) unique rows. prediction, truth: (M, N, 2) image px.
         norm_distances: normaliser -> (M,) image px. attributes: attribute -> (M,) bool. checkpoint: "last" or "best".
+        confidence: (M,), higher is surer; None or all NaN for a model without one.
 
     Raises:
         DataError: lengths that differ, a face twice, no face, or a normaliser that is not above zero.
@@ -59,6 +66,7 @@ def prediction_frame(
     points = {"pred": np.asarray(prediction, dtype=np.float32), "true": np.asarray(truth, dtype=np.float32)}
     rows = np.asarray(index, dtype=np.int64)
     lengths = {"ids": len(ids), "index": len(rows), "prediction": len(points["pred"])}
+    lengths |= {} if confidence is None else {CONFIDENCE: len(confidence)}
     lengths |= {name: len(values) for name, values in (*norm_distances.items(), *attributes.items())}
     if len(set(lengths.values())) != 1:
         raise DataError(f"a prediction frame needs one value per face, got lengths {lengths}; pass equal lengths.")
@@ -71,6 +79,8 @@ def prediction_frame(
     columns: dict[str, Any] = {"id": [str(i) for i in ids], "index": rows, "checkpoint": checkpoint}
     columns |= {f"norm_{name}": np.asarray(v, dtype=np.float64) for name, v in norm_distances.items()}
     columns |= {f"attr_{name}": np.asarray(v, dtype=bool) for name, v in attributes.items()}
+    if confidence is not None and not np.isnan(confidence).all():
+        columns[CONFIDENCE] = np.asarray(confidence, dtype=np.float32)
     pred, true = (p.astype(np.float64) for p in points.values())
     columns |= {f"nme_{name}": nme(pred, true, columns[f"norm_{name}"]) for name in norm_distances}
     for prefix, values in points.items():
@@ -100,6 +110,7 @@ def predictions_of(frame: pd.DataFrame) -> Predictions:
         norm_distances=_columns(frame, "norm_"),
         attributes=_columns(frame, "attr_"),
         checkpoint=str(frame["checkpoint"].iloc[0]),
+        confidence=_confidence(frame),
     )
 
 
@@ -149,6 +160,8 @@ def summarise(
         normalisers: name -> {nme, fr@<t>, auc@<t>}, the primary one included.
         subsets: attribute -> {count, nme, fr@<t>, auc@<t>} by the primary normaliser, over faces with that flag.
         per_landmark: N mean errors over all faces by the primary normaliser.
+        confidence, only where the frame has one: {rank_correlation, retention_area, retention_area_oracle,
+        retention_area_random, retention_score, failure_auroc@<t>}, see `confidence_measures`.
         Every value is a fraction; a measure without faces, or one that is not finite, is None.
 
     Raises:
@@ -170,13 +183,43 @@ def summarise(
         for name, flag in faces.attributes.items()
     }
     errors = point_errors(faces.prediction, faces.truth, faces.norm_distances[normalisers[0]])
-    return {
+    summary: dict[str, Any] = {
         "count": len(frame),
         **by_normaliser[normalisers[0]],
         "normalisers": by_normaliser,
         "subsets": subsets,
         "per_landmark": [_number(e) for e in errors.mean(axis=0)],
     }
+    if faces.confidence is not None:
+        summary[CONFIDENCE] = confidence_measures(primary, faces.confidence, thresholds.get(normalisers[0], ()))
+    return summary
+
+
+def confidence_measures(
+    errors: np.ndarray, confidence: np.ndarray, thresholds: Sequence[float]
+) -> dict[str, float | None]:
+    """How well confidence (M,) tells which faces have large errors (M,), fractions of one normaliser.
+
+    Returns:
+        rank_correlation: of the error with the lack of confidence, 1 where the surest face is always the most exact.
+        retention_area, retention_area_oracle, retention_area_random: fractions, and retention_score, see
+        facegraph.metrics.confidence.RetentionAreas. failure_auroc@<t>: see `failure_auroc` there.
+        None where a number is not defined: no face failed, all faces failed, equal errors or confidences, a NaN.
+
+    Raises:
+        DataError: lengths that differ, no face. ConfigError: a threshold that is not above zero.
+    """
+    areas = retention_areas(errors, confidence)
+    doubt = -np.nan_to_num(np.asarray(confidence, dtype=np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
+    measures = {
+        "rank_correlation": rank_correlation(errors, doubt),
+        "retention_area": areas.area,
+        "retention_area_oracle": areas.oracle,
+        "retention_area_random": areas.random,
+        "retention_score": areas.score,
+    }
+    measures |= {failure_auroc_name(t): failure_auroc(errors, confidence, t) for t in thresholds}
+    return {name: _number(value) for name, value in measures.items()}
 
 
 def _check_frame(frame: pd.DataFrame) -> None:
@@ -189,6 +232,13 @@ def _check_frame(frame: pd.DataFrame) -> None:
             f"the prediction frame holds the checkpoints {checkpoints}, exactly one is needed; select one with "
             "frame[frame['checkpoint'] == ...]."
         )
+
+
+def _confidence(frame: pd.DataFrame) -> np.ndarray | None:
+    """Files of before there were confidences lack the column; beside a run that has them it is all NaN."""
+    if CONFIDENCE not in frame.columns or frame[CONFIDENCE].isna().all():
+        return None
+    return frame[CONFIDENCE].to_numpy(dtype=np.float32)
 
 
 def _columns(frame: pd.DataFrame, prefix: str) -> dict[str, np.ndarray]:

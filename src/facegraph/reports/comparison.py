@@ -151,6 +151,7 @@ def _reordered(scores: Scores, order: np.ndarray) -> Scores:
         norm_distances={name: v[order] for name, v in faces.norm_distances.items()},
         attributes={name: v[order] for name, v in faces.attributes.items()},
         checkpoint=faces.checkpoint,
+        confidence=None if faces.confidence is None else faces.confidence[order],
     )
     return replace(scores, faces=moved, point_errors=scores.point_errors[order])
 

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
@@ -22,6 +23,9 @@ from facegraph.reports.drawing import COLOURS, PUBLISHED, new_figure, of_normali
 _LARGEST = 900.0  # area of a mark, square points
 _SMALLEST = 30.0
 _BAR = 1.0  # half the width of an interval's line, points
+# another one each time the colours begin again, with what makes their areas equal
+_SHAPES = (("o", 1.0), ("s", np.pi / 4), ("D", np.pi / 8), ("^", np.pi / 2))
+_LOGARITHMIC = 5.0  # cheap models would crowd at the end of an even axis
 
 
 @dataclass(frozen=True)
@@ -57,13 +61,9 @@ def plot_costs(models: Sequence[Model], cost_label: str, score_label: str, path:
     largest = max((m.params for m in models if m.params), default=1.0)
     areas = [_area(m.params, largest) for m in models]
     for i, (model, area) in enumerate(zip(models, areas, strict=True)):
-        colour = PUBLISHED if model.published else style_of(i).colour
-        face = "white" if model.published else colour
-        axes.scatter(model.cost, model.score, s=area, facecolor=face, edgecolor=colour, alpha=0.75, zorder=3)
-        if model.low is not None and model.high is not None:
-            axes.vlines(model.cost, model.low, model.high, color=colour, linewidth=1.0, zorder=2)
+        _draw_model(axes, model, area, i)
     costs = np.array([m.cost for m in models])
-    if costs.min() > 0 and costs.max() / costs.min() > 10:
+    if costs.min() > 0 and costs.max() / costs.min() > _LOGARITHMIC:
         axes.set_xscale("log")
         _plain_numbers(axes.xaxis)
     axes.margins(x=0.18, y=0.18)
@@ -75,6 +75,20 @@ def plot_costs(models: Sequence[Model], cost_label: str, score_label: str, path:
     bars = np.array([(m.low, m.high) if m.low is not None and m.high is not None else (np.nan,) * 2 for m in models])
     _label_apart(axes, costs, np.array([m.score for m in models]), np.sqrt(areas) / 2, names, bars)
     return write_figure(figure, path)
+
+
+def _draw_model(axes: Axes, model: Model, area: float, index: int) -> None:
+    """See-through, the smaller above the larger, with a dot in the middle: models of equal cost overlap."""
+    colour = PUBLISHED if model.published else style_of(index).colour
+    shape, share = ("o", 1.0) if model.published else _SHAPES[index // len(COLOURS) % len(_SHAPES)]
+    face = "none" if model.published else to_rgba(colour, 0.5)
+    axes.scatter(
+        model.cost, model.score, s=share * area, marker=shape, facecolor=face, edgecolor=colour, linewidth=1.2,
+        zorder=3 - 0.9 * area / _LARGEST,
+    )  # fmt: skip
+    axes.plot(model.cost, model.score, ".", color=colour, markersize=3, zorder=5)
+    if model.low is not None and model.high is not None:
+        axes.vlines(model.cost, model.low, model.high, color=colour, linewidth=1.2, zorder=4)
 
 
 def _area(params: float | None, largest: float) -> float:

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
-from facegraph.metrics.names import NME, auc_name, failure_rate_name
-from facegraph.records import ProtocolCard, RunResult
+from facegraph.metrics.names import NME, auc_name, failure_auroc_name, failure_rate_name
+from facegraph.records import CONFIDENCE, ProtocolCard, RunResult
 
 _CHECKPOINTS = ("last", "best")
 
@@ -44,6 +44,26 @@ def subsets_table(result: RunResult) -> Table:
     for checkpoint, summary in rows.items():
         values = {"all": summary[NME]} | {name: subset[NME] for name, subset in summary["subsets"].items()}
         table.add_row(checkpoint, *(percent(values.get(name)) for name in counts))
+    return table
+
+
+def confidence_table(result: RunResult) -> Table:
+    """How well confidence tells exact faces from failed ones, by the primary normaliser: a row per checkpoint.
+
+    Plain numbers: the rank correlation of doubt and error, the AUROC of finding failures, the retention score (1 where
+    the surest faces are the most exact, 0 where confidence says nothing).
+    """
+    card = result.protocol
+    thresholds = card.thresholds.get(card.normaliser, ())
+    columns = {"rank_correlation": "rank correlation", "retention_score": "retention score"}
+    columns |= {failure_auroc_name(t): f"failure AUROC\n@{100 * t:g} %" for t in thresholds}
+    table = Table(title=f"Confidence against error, {card.normaliser}")
+    table.add_column("checkpoint")
+    for label in columns.values():
+        table.add_column(label, justify="right")
+    for checkpoint, summary in _test_rows(result).items():
+        values = [summary.get(CONFIDENCE, {}).get(name) for name in columns]
+        table.add_row(checkpoint, *("-" if value is None else f"{value:.3f}" for value in values))
     return table
 
 

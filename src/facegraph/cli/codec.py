@@ -1,0 +1,69 @@
+"""facegraph bench codec."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from facegraph.bench.codec import CodecBench, bench_codec
+from facegraph.cli.guard import guarded
+from facegraph.errors import ConfigError
+
+
+def codec(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Overrides of train.py, such as dataset=wflw box=official codec.sigma=1.5"),
+    ] = None,
+    sizes: Annotated[str, typer.Option(help="Sides of the heatmaps, px, with commas between.")] = "32,64,128",
+    noise: Annotated[str, typer.Option(help="Standard deviations of noise on each pixel of a map.")] = "0,0.05",
+    input_size: Annotated[int, typer.Option(help="Side of the crop, px.")] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json only.")] = False,
+) -> None:
+    """The error that heatmaps cost by themselves, for each decoder and size.
+
+    The true landmarks of the test faces are made into heatmaps and read from them again; no network has a part in it.
+    """
+
+    def command() -> None:
+        say = Console(stderr=True).print
+        found = bench_codec(
+            overrides or [], [int(v) for v in _values(sizes, "sizes")], _values(noise, "noise"), input_size, say=say
+        )
+        if as_json:
+            json.dump(found.to_dict(), sys.stdout, indent=2)
+            print()
+        else:
+            _print(found, Console())
+
+    guarded(command)
+
+
+def _values(text: str, option: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--{option} is '{text}'; numbers with commas between are needed.") from None
+
+
+def _print(found: CodecBench, console: Console) -> None:
+    console.print(
+        f"{found.dataset}: {found.faces} test faces, {found.landmarks} landmarks, crops of {found.input_size} px, "
+        f"{100 * found.outside:.2f} % of the landmarks outside their crop"
+    )
+    table = Table(
+        title=f"NME of the codec alone, % of {found.normaliser}; worst face in brackets", title_justify="left"
+    )
+    table.add_column("decoder")
+    columns = list(dict.fromkeys((cost.size, cost.noise) for cost in found.costs))
+    for size, noise in columns:
+        table.add_column(f"{size} px" + (f", noise {noise:g}" if noise else ""), justify="right")
+    cells = {(c.codec, c.size, c.noise): f"{100 * c.nme:.3f} ({100 * c.worst:.2f})" for c in found.costs}
+    for name in dict.fromkeys(cost.codec for cost in found.costs):
+        table.add_row(name, *(cells[(name, *column)] for column in columns))
+    console.print(table)

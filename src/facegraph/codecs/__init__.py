@@ -1,0 +1,1 @@
+"""Between landmarks and heatmaps."""

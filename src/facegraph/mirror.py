@@ -1,0 +1,40 @@
+"""A face and its mirror image, predicted and averaged: a switch of the test for any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from facegraph.structures import LandmarkOutput
+
+
+def mirror_points(points: Tensor, width: int, flip: Tensor) -> Tensor:
+    """Landmarks (..., N, 2) in px of a crop as those of its mirror image: x -> width - 1 - x, then renumbered.
+
+    flip: (N,) int64; landmark i of a face is landmark flip[i] of its mirror image. Applied twice it changes nothing.
+    """
+    mirrored = torch.stack([width - 1 - points[..., 0], points[..., 1]], dim=-1)
+    return mirrored.index_select(-2, flip)
+
+
+def predict_with_mirror(model: Callable[[Tensor], LandmarkOutput], image: Tensor, flip: Tensor) -> LandmarkOutput:
+    """Mean of what a model predicts for images (B, 3, S, S) and for their mirror images, in two passes.
+
+    landmarks, predicted_error and confidence are means; what else the model gives is that of the images as they are.
+    flip: (N,) int64, see `mirror_points`. The model must be in evaluation mode.
+    """
+    plain, mirrored = model(image), model(image.flip(-1))
+    back = mirror_points(mirrored.landmarks.float(), image.shape[-1], flip)
+    return replace(
+        plain,
+        landmarks=(plain.landmarks.float() + back) / 2,
+        predicted_error=_mean(plain.predicted_error, mirrored.predicted_error),
+        confidence=_mean(plain.confidence, mirrored.confidence),
+    )
+
+
+def _mean(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    return None if a is None or b is None else (a.float() + b.float()) / 2

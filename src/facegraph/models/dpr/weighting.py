@@ -1,0 +1,128 @@
+"""How much each landmark counts in DPR's loss, by the error that it has had in training.
+
+The paper's formula is unknown: the weights follow from the errors without a constant to tune, and which landmarks gain,
+the inexact or the exact ones, is not said. The forms here are the ones that fit this description; see README.md for
+their comparison. All take errors (B, N) of one stage and return the stage's loss, a scalar.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from facegraph.errors import ConfigError
+
+_TINY = 1e-6
+
+
+class LandmarkWeighting(nn.Module, ABC):
+    """Mean over batch and landmarks of weighted errors (B, N) of one stage, in any unit. num_landmarks: N."""
+
+    def __init__(self, num_landmarks: int) -> None:
+        super().__init__()
+        self.num_landmarks = num_landmarks
+
+    @abstractmethod
+    def forward(self, errors: Tensor) -> Tensor:
+        """Errors (B, N), not negative, float32 -> the loss, a scalar."""
+
+    @property
+    @abstractmethod
+    def weights(self) -> Tensor:
+        """(N,) what a landmark's error is multiplied with now, divided by the mean over landmarks; detached."""
+
+
+class Equal(LandmarkWeighting):
+    """Every landmark counts the same."""
+
+    def forward(self, errors: Tensor) -> Tensor:
+        return errors.mean()
+
+    @property
+    def weights(self) -> Tensor:
+        return torch.ones(self.num_landmarks)
+
+
+class Uncertainty(LandmarkWeighting):
+    """mean of exp(-s) e + s with a learned s of each landmark: inexact landmarks count less.
+
+    For a given mean error E of a landmark the best s is log E, so its weight settles at 1 / E. The loss may be
+    negative. Source: Kendall & Gal 2017, as one reading of DPR's "no manually tuned hyper-parameter". Starts at s = 0,
+    every landmark alike; errors should be of the order of 1, because s moves by about the learning rate in a step.
+    """
+
+    def __init__(self, num_landmarks: int) -> None:
+        super().__init__(num_landmarks)
+        self.log_error = nn.Parameter(torch.zeros(num_landmarks))
+
+    def forward(self, errors: Tensor) -> Tensor:
+        return (torch.exp(-self.log_error) * errors + self.log_error).mean()
+
+    @property
+    def weights(self) -> Tensor:
+        weights = torch.exp(-self.log_error.detach())
+        return weights / weights.mean()
+
+
+class RunningError(LandmarkWeighting):
+    """Weights from a moving average of each landmark's mean error over the batches of all processes.
+
+    The average is free of its start: after one batch it is that batch's mean. Weights have mean 1 and no gradient. The
+    average moves in training only and is saved with the criterion, so that a resumed run goes on as it would have.
+
+    decay: share of the old average that stays at each step, in [0, 1). 0.99 looks back some hundred steps.
+
+    Raises:
+        ConfigError: decay out of range.
+    """
+
+    error_sum: Tensor
+    weight_sum: Tensor
+
+    def __init__(self, num_landmarks: int, decay: float = 0.99) -> None:
+        super().__init__(num_landmarks)
+        if not 0 <= decay < 1:
+            raise ConfigError(f"loss.weighting.decay={decay} is out of range; it must lie in [0, 1), for example 0.99.")
+        self.decay = decay
+        self.register_buffer("error_sum", torch.zeros(num_landmarks))
+        self.register_buffer("weight_sum", torch.zeros(()))
+
+    def forward(self, errors: Tensor) -> Tensor:
+        if self.training:
+            self._update(errors.detach())
+        return (self.weights * errors).mean()
+
+    @property
+    def weights(self) -> Tensor:
+        mean = self.error_sum / self.weight_sum.clamp_min(_TINY)
+        # a landmark without error would take all the weight; before the first batch all are alike
+        weights = self.of_mean_errors(torch.maximum(mean, _TINY * mean.max()).clamp_min(_TINY))
+        return weights / weights.mean()
+
+    @abstractmethod
+    def of_mean_errors(self, mean_errors: Tensor) -> Tensor:
+        """Positive weights (N,) of positive mean errors (N,), in any unit."""
+
+    def _update(self, errors: Tensor) -> None:
+        sums = torch.cat([errors.sum(dim=0), errors.new_tensor([len(errors)])])
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(sums)  # processes may hold batches of different sizes: each face counts once
+        self.error_sum.lerp_(sums[:-1] / sums[-1], 1 - self.decay)
+        self.weight_sum.lerp_(torch.ones_like(self.weight_sum), 1 - self.decay)
+
+
+class InverseError(RunningError):
+    """Weights proportional to 1 / mean error: inexact landmarks count less. Where Uncertainty settles, at once."""
+
+    def of_mean_errors(self, mean_errors: Tensor) -> Tensor:
+        return 1 / mean_errors
+
+
+class HardLandmarks(RunningError):
+    """Weights proportional to the mean error: inexact landmarks count more."""
+
+    def of_mean_errors(self, mean_errors: Tensor) -> Tensor:
+        return mean_errors

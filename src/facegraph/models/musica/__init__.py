@@ -1,0 +1,1 @@
+"""MuSiCa: selective cascaded regression with patch attention."""

@@ -1,0 +1,200 @@
+"""What every system keeps, whichever paper it is from: conf/model/*, conf/head/*, 29, 68 and 98 landmarks."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from facegraph.compose import build_criterion, build_data, build_model, compose, training_statistics
+from facegraph.data.datamodule import FaceDataModule
+from facegraph.landmarks import SCHEMES
+from facegraph.losses.face_errors import face_errors
+from facegraph.structures import FaceBatch, LandmarkOutput
+from tests.helpers.runs import ROOT, TINY, evaluate_run, train_tiny
+
+NARROW_FAN = "model=fan model.num_features=32 model.depth=3 loss=heatmap normalise=unit"
+SYSTEMS = {
+    **{f"head {p.stem}": f"head={p.stem}" for p in sorted((ROOT / "conf" / "head").glob("*.yaml"))},
+    "regressor_error": "model=regressor_error head=fc",
+    "fan": NARROW_FAN,
+    "fan with one stack, instance norm": f"{NARROW_FAN} model.num_modules=1 model.norm=instance",
+    "dpr, both stages": "model=dpr loss=dpr normalise=signed",
+    "dpr, global stage": "model=dpr loss=dpr normalise=signed model.stages=gsr",
+    "musica": "model=musica loss=musica normalise=whole_image",
+}
+NAMES = {29: "cofw29", 68: "ibug68", 98: "wflw98"}
+CASES = [(name, n) for name in SYSTEMS for n in NAMES]
+
+
+def test_every_option_is_a_system() -> None:
+    given = {part for line in SYSTEMS.values() for part in line.split()} | {"model=regressor"}
+    for group in ("model", "head"):
+        for path in (ROOT / "conf" / group).glob("*.yaml"):
+            assert f"{group}={path.stem}" in given
+
+
+def overrides(system: str, num_landmarks: int = 98) -> list[str]:
+    given = SYSTEMS[system].split()
+    if "heatmap" in system:
+        given.append("loss=heatmap")
+    scheme = f"dataset.scheme.name_or_path={NAMES[num_landmarks]}"
+    return [*TINY, "dataset.train_size=12", "dataset.test_size=3", "dataset.image_size=64", scheme, *given]
+
+
+@functools.lru_cache
+def opened(system: str, num_landmarks: int) -> tuple[DictConfig, FaceDataModule, FaceBatch]:
+    """Configuration, data and four normalised training faces."""
+    cfg = compose([*overrides(system, num_landmarks), "data.batch_size=4"])
+    data = build_data(cfg)
+    data.setup("fit")
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    return cfg, data, batch
+
+
+def built(system: str, num_landmarks: int) -> tuple[nn.Module, nn.Module, FaceBatch]:
+    """Model and criterion with weights from seed 0, and four faces."""
+    cfg, data, batch = opened(system, num_landmarks)
+    torch.manual_seed(0)
+    statistics = training_statistics(data, "box")
+    model = build_model(cfg, statistics)
+    return model, build_criterion(cfg, statistics), batch
+
+
+def step(model: nn.Module, criterion: nn.Module, batch: FaceBatch) -> tuple[LandmarkOutput, Tensor]:
+    output = model(batch.image)
+    loss = criterion(output, batch)["loss"]
+    loss.backward()
+    return output, loss
+
+
+def check_output(output: LandmarkOutput, num_landmarks: int) -> None:
+    assert isinstance(output, LandmarkOutput)
+    assert output.landmarks.shape == (4, num_landmarks, 2)
+    assert output.landmarks.dtype == torch.float32
+    assert torch.isfinite(output.landmarks).all()
+    for name, numbers in (("confidence", output.confidence), ("predicted_error", output.predicted_error)):
+        if numbers is not None:
+            assert numbers.shape == (4,), name
+            assert numbers.dtype == torch.float32, name
+            assert torch.isfinite(numbers).all(), name
+    if output.stage_landmarks is not None:
+        assert output.stage_landmarks.shape[2:] == output.landmarks.shape[1:]
+    if output.heatmaps is not None:
+        assert output.heatmaps.shape[:1] + output.heatmaps.shape[2:3] == (4, num_landmarks)
+
+
+def check_gradients(module: nn.Module) -> None:
+    """Every trained parameter gets a finite gradient; no tensor of them is left out."""
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize(("system", "num_landmarks"), CASES)
+def test_shapes_and_gradients(system: str, num_landmarks: int) -> None:
+    model, criterion, batch = built(system, num_landmarks)
+    output, loss = step(model, criterion, batch)
+    check_output(output, num_landmarks)
+    assert loss.ndim == 0
+    check_gradients(model)
+    check_gradients(criterion)
+    zero = [n for n, p in model.named_parameters() if p.requires_grad and float(p.grad.abs().max()) == 0]
+    assert len(zero) <= 0.02 * len(list(model.parameters())), zero  # a unit that is off on four faces
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_evaluation_does_not_depend_on_the_batch(system: str) -> None:
+    model, criterion, batch = built(system, 68)
+    step(model, criterion, batch)  # batch norm has seen something
+    model.eval()
+    with torch.no_grad():
+        together = model(batch.image)
+        alone = [model(face[None]) for face in batch.image]
+    torch.testing.assert_close(together.landmarks, torch.cat([o.landmarks for o in alone]), rtol=1e-4, atol=1e-3)
+    if together.confidence is not None:
+        torch.testing.assert_close(together.confidence, torch.cat([o.confidence for o in alone]), rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        again = model(batch.image)
+    assert torch.equal(together.landmarks, again.landmarks)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_state_dict_is_all_there_is(system: str) -> None:
+    model, _, batch = built(system, 29)
+    other = copy.deepcopy(model)
+    for parameter in other.parameters():
+        nn.init.normal_(parameter, std=0.01)
+    other.load_state_dict(model.state_dict())
+    model.eval(), other.eval()
+    with torch.no_grad():
+        assert torch.equal(model(batch.image).landmarks, other(batch.image).landmarks)
+    assert {"mean_shape", "correlation"} <= model.state_dict().keys()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_bfloat16_trains_and_answers_in_float32(system: str) -> None:
+    model, criterion, batch = built(system, 68)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(batch.image)
+        loss = criterion(output, batch)["loss"]
+    loss.backward()
+    check_output(output, 68)
+    assert loss.dtype == torch.float32
+    check_gradients(model)
+    full = model(batch.image).landmarks
+    assert (output.landmarks - full).abs().mean() < 3  # px of 64: rounded, not broken
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_run_folder_scores_as_its_training_did(system: str, tmp_path: Path) -> None:
+    given = overrides(system, 98)
+    own = train_tiny(tmp_path / "run", *given, "trainer.max_epochs=1").result
+    again = evaluate_run(tmp_path / "run")
+    assert again.metrics["test"]["last"]["nme"] == pytest.approx(own.metrics["test"]["last"]["nme"], abs=1e-7)
+    assert again.metrics["test"]["last"]["per_landmark"] == pytest.approx(
+        own.metrics["test"]["last"]["per_landmark"], abs=1e-6
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_eight_faces_can_be_learned_by_heart(system: str) -> None:
+    """Below 1.5 % of the distance of the eyes, so that nothing in the way of the landmarks is too coarse."""
+    cfg = compose([*overrides(system, 68), "input_size=128", "dataset.image_size=128", "dataset.train_size=10"])
+    data = build_data(cfg)
+    data.setup("fit")
+    statistics = training_statistics(data, "box")
+    torch.manual_seed(0)
+    model, criterion = build_model(cfg, statistics), build_criterion(cfg, statistics)
+    batch = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    assert len(batch.index) == 8
+    parameters = [p for p in (*model.parameters(), *criterion.parameters()) if p.requires_grad]
+    steps = 1200
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps)
+    for done in range(steps):
+        optimizer.zero_grad()
+        step(model, criterion, batch)
+        optimizer.step()
+        schedule.step()
+        if done % 50 == 49 and error(model, batch) < 0.013:
+            break
+    assert error(model, batch) < 0.015
+
+
+def error(model: nn.Module, batch: FaceBatch) -> float:
+    """Mean error on the faces as trained, batch norm included."""
+    with torch.no_grad():
+        return float(face_errors(model(batch.image).landmarks, batch).mean())
+
+
+def test_schemes_are_the_known_ones() -> None:
+    assert {n: SCHEMES[name].num_landmarks for n, name in NAMES.items()} == {n: n for n in NAMES}

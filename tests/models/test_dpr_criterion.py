@@ -1,0 +1,321 @@
+"""DPR's criterion: weights by hand, terms of outputs made by hand, and which part learns from which term."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from facegraph.errors import ConfigError
+from facegraph.geometry.matrices import compose, invert
+from facegraph.geometry.points import map_points
+from facegraph.landmarks import SCHEMES
+from facegraph.models.dpr.criterion import DPRCriterion
+from facegraph.models.dpr.model import DPR
+from facegraph.models.dpr.output import ReinitOutput
+from facegraph.models.dpr.parts import mean_face, part_means, parts_of
+from facegraph.models.dpr.reinit import LocalReinitNetwork
+from facegraph.models.dpr.transforms import fit_similarity, resize, upright_box
+from facegraph.models.dpr.weighting import Equal, HardLandmarks, InverseError, LandmarkWeighting, Uncertainty
+from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
+from tests.helpers.models import face_statistics, scheme_of
+from tests.helpers.two_processes import on_two_processes
+
+WEIGHTINGS = (Equal, Uncertainty, InverseError, HardLandmarks)
+CROP = 128
+
+
+def test_weights_by_hand() -> None:
+    errors = torch.tensor([[1.0, 2.0, 6.0], [3.0, 2.0, 2.0]])  # means 2, 2, 4
+    assert float(Equal(3)(errors)) == pytest.approx(16 / 6)
+    inverse, hard = InverseError(3), HardLandmarks(3)
+    # 1/2, 1/2, 1/4 over their mean 5/12: 1.2, 1.2, 0.6
+    assert float(inverse(errors)) == pytest.approx((1.2 * 4 + 1.2 * 4 + 0.6 * 8) / 6)
+    # 2, 2, 4 over their mean 8/3: 0.75, 0.75, 1.5
+    assert float(hard(errors)) == pytest.approx((0.75 * 4 + 0.75 * 4 + 1.5 * 8) / 6)
+    learned = Uncertainty(3)
+    with torch.no_grad():
+        learned.log_error.copy_(torch.tensor([0.0, math.log(2), math.log(4)]))
+    assert float(learned(errors)) == pytest.approx((2 + 1 + 1 + math.log(2) + math.log(4)) / 3)
+
+
+def test_uncertainty_settles_at_the_logarithm_of_the_mean_error() -> None:
+    generator = torch.Generator().manual_seed(0)
+    errors = torch.tensor([0.3, 1.0, 8.0]) * torch.rand(64, 3, generator=generator) * 2
+    learned = Uncertainty(3)
+    optimizer = torch.optim.LBFGS(learned.parameters(), line_search_fn="strong_wolfe", max_iter=100)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = learned(errors)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    torch.testing.assert_close(learned.log_error.detach(), errors.mean(dim=0).log(), atol=1e-3, rtol=0)
+    reference = InverseError(3)
+    reference(errors)
+    torch.testing.assert_close(learned.weights, reference.weights, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("weighting", [InverseError, HardLandmarks])
+def test_weights_follow_a_moving_average(weighting: type[InverseError | HardLandmarks]) -> None:
+    batches = torch.rand(5, 8, 4, generator=torch.Generator().manual_seed(1)) + 0.1
+    module = weighting(4, decay=0.7)
+    for errors in batches:
+        errors.requires_grad_(True)
+        loss = module(errors)
+        loss.backward()
+        # no gradient through the average: each error's is its weight over the number of errors
+        assert errors.grad is not None
+        torch.testing.assert_close(errors.grad, (module.weights / errors.numel()).expand_as(errors))
+    shares = [0.7 ** (4 - i) for i in range(5)]
+    mean = sum(s * b.mean(dim=0) for s, b in zip(shares, batches.detach(), strict=True)) / sum(shares)
+    expected = 1 / mean if weighting is InverseError else mean
+    torch.testing.assert_close(module.weights, expected / expected.mean())
+    before = module.state_dict()
+    again = weighting(4, decay=0.7)
+    again.load_state_dict(before)
+    torch.testing.assert_close(again.weights, module.weights, atol=0, rtol=0)
+    module.eval()
+    kept = module.weights.clone()
+    module(batches[0] * 7)
+    assert torch.equal(module.weights, kept)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_a_landmark_without_error_breaks_nothing(weighting: type[LandmarkWeighting]) -> None:
+    module = weighting(3)
+    for errors in (torch.zeros(2, 3), torch.tensor([[0.0, 1.0, 2.0]])):
+        assert torch.isfinite(module(errors.requires_grad_(True)))
+        assert torch.isfinite(module.weights).all()
+    assert float(module.weights.mean()) == pytest.approx(1)
+
+
+def running_weights(rank: int) -> dict[str, Tensor]:
+    """Rank 0 has six of eight faces."""
+    errors = torch.rand(8, 5, generator=torch.Generator().manual_seed(3))
+    module = InverseError(5)
+    loss = module(errors[:6] if rank == 0 else errors[6:])
+    return {"weights": module.weights, "loss": loss}
+
+
+def test_processes_share_one_average(tmp_path: Path) -> None:
+    errors = torch.rand(8, 5, generator=torch.Generator().manual_seed(3))
+    alone = InverseError(5)
+    whole = alone(errors)
+    first, second = on_two_processes(running_weights, tmp_path)
+    torch.testing.assert_close(first["weights"], alone.weights)
+    assert torch.equal(first["weights"], second["weights"])
+    assert float(0.75 * first["loss"] + 0.25 * second["loss"]) == pytest.approx(float(whole))
+
+
+def upright_faces(statistics: ShapeStatistics, count: int = 3) -> Tensor:
+    """(B, N, 2) crop px: the mean shape turned, scaled and moved."""
+    generator = torch.Generator().manual_seed(5)
+    angles = 0.6 * torch.rand(count, generator=generator) - 0.3
+    linear = torch.stack([angles.cos(), -angles.sin(), angles.sin(), angles.cos()], dim=-1).unflatten(-1, (2, 2))
+    scales = (0.5 + 0.3 * torch.rand(count, 1, 1, generator=generator)) * CROP
+    noise = 0.02 * torch.randn(count, *statistics.mean_shape.shape, generator=generator)
+    return (statistics.mean_shape - 0.5 + noise) @ linear.mT * scales + CROP / 2
+
+
+def batch_of(truth: Tensor) -> FaceBatch:
+    count = len(truth)
+    identity = torch.eye(3)[:2].expand(count, 2, 3)
+    return FaceBatch(
+        image=torch.zeros(count, 3, CROP, CROP),
+        landmarks=truth,
+        crop_to_image=identity,
+        norm_distances=torch.full((count, 1), 50.0),
+        attributes=torch.zeros(count, 0, dtype=torch.bool),
+        index=torch.arange(count),
+    )
+
+
+def output_of(statistics: ShapeStatistics, truth: Tensor, shift: float = 0.0, shrink: float = 1.0) -> ReinitOutput:
+    """The output of a perfect model; with points moved by shift of the side of the truth's frame, along x of that
+    frame, and with all that is cut out for the global stage smaller by shrink."""
+    crop_to_coarse = torch.tensor([[0.9, 0.0, 3.0], [0.0, 0.9, -2.0], [0.0, 0.0, 1.0]])
+    in_coarse = map_points(crop_to_coarse[:2].expand(len(truth), 2, 3), truth) / 128
+    perfect = upright_box(in_coarse, statistics.scheme)
+    ideal = compose(resize(perfect, 128, 256), crop_to_coarse)
+    moved = map_points(invert(ideal), map_points(ideal, truth) + torch.tensor([256 * shift, 0.0]))
+    reinit = shrink * perfect
+    coarse_to_global = resize(reinit, 128, 256)
+    crop_to_global = compose(coarse_to_global, crop_to_coarse)
+    points = map_points(crop_to_global, moved)
+    parts = parts_of(statistics.scheme)
+    means = part_means(mean_face(statistics), parts)
+    transforms = torch.stack(
+        [fit_similarity(points[:, list(p.indices)], 128 * mean) for p, mean in zip(parts, means, strict=True)], dim=1
+    )
+    part_points = tuple(map_points(transforms[:, i], points[:, list(p.indices)]) for i, p in enumerate(parts))
+    return ReinitOutput(
+        landmarks=moved,
+        stage_landmarks=torch.stack([moved, moved], dim=1),
+        crop_to_coarse=crop_to_coarse,
+        reinit=reinit,
+        coarse_to_global=coarse_to_global,
+        crop_to_global=crop_to_global,
+        global_points=points,
+        part_transforms=transforms,
+        part_points=part_points,
+    )
+
+
+def statistics_of(num_landmarks: int) -> ShapeStatistics:
+    """Statistics whose mean shape has the eyes beside each other."""
+    statistics = face_statistics(num_landmarks, seed=2)
+    scheme = statistics.scheme
+    for x, group in zip((0.3, 0.7), scheme.normalisers["inter_pupil"], strict=True):
+        for i in group:
+            statistics.mean_shape[i] = torch.tensor([x, 0.4]) + 0.02 * (statistics.mean_shape[i] - 0.5)
+    return statistics
+
+
+@pytest.mark.parametrize("num_landmarks", [29, 68, 98])
+@pytest.mark.parametrize("detach_targets", [False, True])
+@pytest.mark.parametrize("transform_error", ["numbers", "landmarks"])
+def test_a_perfect_output_costs_nothing(num_landmarks: int, detach_targets: bool, transform_error: str) -> None:
+    statistics = statistics_of(num_landmarks)
+    criterion = DPRCriterion(statistics, Equal, transform_error=transform_error, detach_targets=detach_targets)
+    truth = upright_faces(statistics)
+    terms = criterion(output_of(statistics, truth), batch_of(truth))
+    assert set(terms) == {"loss", "reinit", "global", "local_reinit", "local"}
+    assert all(float(term) < 2e-3 for term in terms.values()), terms
+
+
+@pytest.mark.parametrize(("point_error", "expected"), [("l1", 2.0), ("squared", 4.0)])
+@pytest.mark.parametrize("detach_targets", [False, True])
+def test_point_errors_are_per_cent_of_the_upright_face(point_error: str, expected: float, detach_targets: bool) -> None:
+    statistics = statistics_of(98)
+    criterion = DPRCriterion(statistics, Equal, point_error=point_error, detach_targets=detach_targets)
+    truth = upright_faces(statistics)
+    terms = criterion(output_of(statistics, truth, shift=0.02), batch_of(truth))
+    assert float(terms["global"]) == pytest.approx(expected, rel=1e-3)
+    assert float(terms["local"]) == pytest.approx(expected, rel=1e-3)
+    assert float(terms["local_reinit"]) < 1e-3  # the frames are those of the predicted points
+    assert float(terms["reinit"]) < 1e-3
+    assert float(terms["loss"]) == pytest.approx(sum(float(terms[k]) for k in terms if k != "loss"), rel=1e-5)
+
+
+def test_a_smaller_face_in_the_frame_is_no_smaller_error() -> None:
+    statistics = statistics_of(68)
+    truth = upright_faces(statistics)
+    whole, half = (output_of(statistics, truth, 0.02, shrink) for shrink in (1.0, 0.5))
+    batch = batch_of(truth)
+    kept = DPRCriterion(statistics, Equal)
+    assert float(kept(half, batch)["global"]) == pytest.approx(float(kept(whole, batch)["global"]), rel=1e-3)
+    assert float(kept(half, batch)["local"]) == pytest.approx(float(kept(whole, batch)["local"]), rel=1e-3)
+    assert float(kept(half, batch)["reinit"]) > 5  # a quarter of the side, for all that
+    detached = DPRCriterion(statistics, Equal, detach_targets=True)
+    assert float(detached(half, batch)["global"]) == pytest.approx(
+        float(detached(whole, batch)["global"]) / 2, rel=1e-3
+    )
+
+
+def test_transforms_by_numbers() -> None:
+    """Six numbers, each off by 0.03 of the side: smooth L1 of 3 per cent."""
+    statistics = statistics_of(68)
+    truth = upright_faces(statistics)
+    output = output_of(statistics, truth)
+    criterion = DPRCriterion(statistics, Equal, transform_error="numbers")
+    object.__setattr__(output, "reinit", output.reinit + 0.03)
+    assert output.part_transforms is not None
+    wrong = output.part_transforms.clone()
+    wrong[:, :, :, :2] += 0.03 * 128 / 256
+    wrong[:, :, :, 2] += 0.03 * 128
+    object.__setattr__(output, "part_transforms", wrong)
+    terms = criterion(output, batch_of(truth))
+    assert float(terms["reinit"]) == pytest.approx(2.5, rel=1e-3)
+    assert float(terms["local_reinit"]) == pytest.approx(2.5, rel=1e-3)
+
+
+def small_dpr(statistics: ShapeStatistics, **settings: Any) -> DPR:
+    torch.manual_seed(0)
+    sizes = {"coarse_size": 128, "global_size": 64, "part_size": 32}
+    return DPR(CROP, statistics, LocalReinitNetwork, **sizes, **settings)
+
+
+def learning(model: DPR, loss: Tensor) -> set[str]:
+    """Children of the model that a loss moves."""
+    model.zero_grad()
+    loss.backward(retain_graph=True)
+    return {n.split(".")[0] for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+
+
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("detach_targets", [False, True])
+def test_which_part_learns_from_which_term(detach: bool, detach_targets: bool) -> None:
+    statistics = statistics_of(68)
+    model = small_dpr(statistics, detach=detach)
+    truth = upright_faces(statistics)
+    images = torch.randn(len(truth), 3, CROP, CROP, generator=torch.Generator().manual_seed(0))
+    criterion = DPRCriterion(statistics, Equal, detach_targets=detach_targets)
+    terms = criterion(model(images), batch_of(truth)._replace(image=images))
+    assert learning(model, terms["reinit"]) == {"global_reinit"}
+    frames = learning(model, terms["local_reinit"])  # the net's input, not its target, reaches back
+    assert frames == ({"local_reinit"} if detach else {"local_reinit", "global_reinit", "global_regression"})
+    own = learning(model, terms["global"])
+    assert own == ({"global_regression"} if detach else {"global_reinit", "global_regression"})
+    local = learning(model, terms["local"])
+    everything = {"global_reinit", "global_regression", "local_reinit", "local_regression"}
+    assert local == ({"local_regression"} if detach else everything)
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_every_parameter_has_a_gradient_without_the_local_stage(weighting: type[LandmarkWeighting]) -> None:
+    statistics = statistics_of(68)
+    model = small_dpr(statistics, stages="gsr")
+    criterion = DPRCriterion(statistics, weighting)
+    truth = upright_faces(statistics)
+    images = torch.randn(len(truth), 3, CROP, CROP, generator=torch.Generator().manual_seed(0))
+    terms = criterion(model(images), batch_of(truth)._replace(image=images))
+    assert set(terms) == {"loss", "reinit", "global"}
+    terms["loss"].backward()
+    for name, parameter in [*model.named_parameters(), *criterion.named_parameters()]:
+        assert parameter.grad is not None, name
+
+
+def test_a_scheme_without_parts_serves_the_global_stage() -> None:
+    nameless = scheme_of(12)
+    statistics = ShapeStatistics(torch.rand(12, 2), torch.eye(12), nameless)
+    criterion = DPRCriterion(statistics, Equal)
+    truth = CROP * torch.rand(2, 12, 2)
+    model = small_dpr(statistics, stages="gsr")
+    terms = criterion(model(torch.randn(2, 3, CROP, CROP)), batch_of(truth))
+    assert torch.isfinite(terms["loss"])
+
+
+def test_the_output_of_another_model_is_refused() -> None:
+    statistics = statistics_of(68)
+    truth = upright_faces(statistics)
+    with pytest.raises(ConfigError, match=r"loss=dpr needs .*model=dpr.*LandmarkOutput.*loss=l1"):
+        DPRCriterion(statistics, Equal)(LandmarkOutput(truth), batch_of(truth))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"point_error": "l3"}, "loss.point_error=l3.*squared or l1"),
+        ({"transform_error": "matrix"}, "loss.transform_error=matrix.*numbers or landmarks"),
+        ({"reinit_weight": -1.0}, "loss.reinit_weight=-1"),
+        ({"local_reinit_weight": -1.0}, "loss.local_reinit_weight=-1"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        DPRCriterion(statistics_of(68), Equal, **settings)
+    with pytest.raises(ConfigError, match=r"loss\.weighting\.decay=1"):
+        InverseError(3, decay=1.0)
+
+
+def test_known_schemes_have_a_local_weight_for_each_inner_landmark() -> None:
+    counts = {name: DPRCriterion(statistics_of(s.num_landmarks), Equal) for name, s in SCHEMES.items()}
+    local = {name: c.local_weighting.num_landmarks for name, c in counts.items() if c.local_weighting is not None}
+    assert local == {"wflw98": 65, "ibug68": 51, "cofw29": 28}

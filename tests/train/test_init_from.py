@@ -1,0 +1,43 @@
+"""Training that starts from another run's weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from facegraph.checkpoint import initialise
+from facegraph.compose import build_model
+from facegraph.errors import RunError
+from tests.helpers.models import face_statistics
+from tests.helpers.runs import TinyRun, tiny_config, train_tiny
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_training_starts_where_the_other_run_ended(tiny_run: TinyRun, tmp_path: Path) -> None:
+    still = ("optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1", "seed=5")
+    new = train_tiny(tmp_path / "new", f"init_from={tiny_run.folder}", *still)
+    before, after = (run.checkpoint()["state_dict"] for run in (tiny_run, new))
+    weights = [n for n in before if n.endswith("weight") and "norm" not in n and "bn" not in n]
+    assert len(weights) > 10
+    assert all(torch.equal(before[name], after[name]) for name in weights)
+    assert "init_from: /" in (tmp_path / "new" / "config.yaml").read_text()
+
+
+def test_what_does_not_fit_is_named(tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = build_model(tiny_config(tmp_path, "head=fc"), face_statistics(98))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    initialise(model, tiny_run.folder)
+    said = capsys.readouterr().out
+    assert "new, as initialised: head.hidden.bias, head.hidden.weight, head.out.bias, head.out.weight" in said
+    assert "left out: head." in said
+    after = model.state_dict()
+    assert torch.equal(before["head.out.weight"], after["head.out.weight"])
+    backbone = [n for n in before if n.startswith("backbone.") and n.endswith("conv1.weight")]
+    assert backbone
+    assert not any(torch.equal(before[name], after[name]) for name in backbone)
+    with pytest.raises(RunError, match="no weight fits this model"):
+        initialise(torch.nn.Linear(3, 2), tiny_run.folder)
+    with pytest.raises(RunError, match="is missing"):
+        initialise(model, tmp_path)

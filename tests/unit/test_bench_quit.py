@@ -1,0 +1,218 @@
+"""facegraph bench quit: the result of a threshold follows from one record, and the model does what that says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from typer.testing import CliRunner
+
+from facegraph.bench.quit import calibrate, macs_by_iterations
+from facegraph.bench.stages import (
+    StageRecord,
+    automatic_thresholds,
+    chosen_thresholds,
+    fixed_points,
+    iterations_until,
+    quit_point,
+)
+from facegraph.cli import app
+from facegraph.landmarks import SCHEMES
+from facegraph.models.musica.model import MuSiCa
+from facegraph.reports import quitting
+from facegraph.reports.quitting import ALWAYS, Calibration, QuitPoint, RealRun, binned, plot_quitting, quit_table
+from facegraph.structures import ShapeStatistics
+from tests.helpers.runs import TinyRun, train_tiny
+
+PREDICTED = np.array([[0.02, 0.01, 0.01], [0.05, 0.03, 0.01], [0.09, 0.06, 0.01], [np.nan, np.nan, np.nan]])
+ERRORS = np.array([[0.03, 0.02, 0.02], [0.06, 0.04, 0.03], [0.10, 0.08, 0.07], [0.20, 0.18, 0.16]])
+RECORD = StageRecord(ERRORS, PREDICTED)
+MACS = (10, 20, 30)
+
+
+def test_a_face_quits_at_the_first_error_below_the_threshold() -> None:
+    assert iterations_until(PREDICTED, None).tolist() == [3, 3, 3, 3]
+    assert iterations_until(PREDICTED, 0.04).tolist() == [1, 2, 3, 3]
+    assert iterations_until(PREDICTED, 0.05).tolist() == [1, 2, 3, 3], "not below the threshold"
+    assert iterations_until(PREDICTED, ALWAYS).tolist() == [1, 1, 1, 3], "nobody knows how wrong the last face is"
+    assert iterations_until(PREDICTED, -1.0).tolist() == [3, 3, 3, 3]
+
+
+def test_a_point_has_the_error_and_cost_of_where_faces_stopped() -> None:
+    point = quit_point(RECORD, RECORD, MACS, 0.04)
+    assert point.nme == point.val_nme == pytest.approx((0.03 + 0.04 + 0.07 + 0.16) / 4)
+    assert (point.iterations, point.macs, point.shares) == (2.25, 22.5, (0.25, 0.25, 0.5))
+    assert quit_point(RECORD, None, MACS, None).val_nme is None
+
+
+def test_fixed_points_are_the_columns() -> None:
+    points = fixed_points(RECORD, RECORD, MACS)
+    assert [p.nme for p in points] == pytest.approx(ERRORS.mean(axis=0).tolist())
+    assert [p.val_nme for p in points] == pytest.approx([p.nme for p in points])
+    assert [(p.iterations, p.macs) for p in points] == [(1, 10), (2, 20), (3, 30)]
+
+
+def test_thresholds_are_chosen_for_the_loss_that_they_cost() -> None:
+    errors = np.array([[0.0502, 0.05], [0.0520, 0.05], [0.08, 0.05]])
+    record = StageRecord(errors, np.array([[0.02, 0.0], [0.04, 0.0], [0.06, 0.0]]))
+    # never: 0.05; 0.03 costs 0.13 %, 0.05 costs 1.5 %, 0.07 costs 21 %
+    assert chosen_thresholds(record, [None, 0.03, 0.05, 0.07]) == {0.03: "1 %", 0.05: "2 %, 5 %"}
+
+
+def test_automatic_thresholds_are_what_was_predicted_before_the_end() -> None:
+    rng = np.random.default_rng(0)
+    record = StageRecord(rng.uniform(size=(50, 3)), np.stack([*rng.uniform(1, 2, (2, 50)), np.full(50, 9.0)], axis=1))
+    first, *between, last = automatic_thresholds(record)
+    assert (first, last) == (None, ALWAYS)
+    assert all(1 < t < 2 for t in between)
+    assert between == sorted(set(between))
+
+
+@given(
+    arrays(np.float64, (12, 3), elements=st.floats(0, 1)), st.floats(0.01, 1.0), st.floats(0.01, 1.0)
+)  # fmt: skip
+def test_a_higher_threshold_never_takes_longer(predicted: np.ndarray, a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    assert (iterations_until(predicted, high) <= iterations_until(predicted, low)).all()
+
+
+def test_calibration_is_of_the_last_iteration() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.02, 0.15, 200)
+    noise = rng.uniform(size=200)
+    found = calibrate(StageRecord(np.stack([true, true], axis=1), np.stack([noise, 2 * true], axis=1)))
+    assert found.rank_correlation[1] == pytest.approx(1.0)
+    assert abs(found.rank_correlation[0]) < 0.3
+    assert found.auroc == {0.08: pytest.approx(1.0), 0.10: pytest.approx(1.0)}
+
+
+def test_multiply_adds_by_iteration_are_those_of_the_spec() -> None:
+    scheme = SCHEMES["wflw98"]
+    model = MuSiCa(64, ShapeStatistics(torch.full((98, 2), 0.5), torch.eye(98), scheme))
+    one = 49 * 337_408 + (256 * 49 + 512) * 512 + 512 * 197
+    assert macs_by_iterations(model, 64) == (one, 2 * one, 3 * one)
+
+
+@pytest.fixture(scope="module")
+def cascade(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A small MuSiCa of three iterations, hardly trained."""
+    small = ("model.patch_stride=14", "model.channels=8", "model.hidden=32", "optimizer.lr=1e-3")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("plot_ced", "plot_per_landmark", "plot_graph", "plot_retention", "plot_attention"):
+            patch.setattr(f"facegraph.results.{name}", lambda *args, **kwargs: None, raising=False)
+        patch.setattr("facegraph.viz.worst_faces", lambda *args, **kwargs: None)
+        folder = tmp_path_factory.mktemp("musica") / "run"
+        return train_tiny(folder, "model=musica", "loss=musica", "normalise=whole_image", *small)
+
+
+def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in cascade.folder.rglob("*")}
+    arguments = ["bench", "quit", str(cascade.folder), "--out", str(tmp_path / "quit")]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert {p: p.stat().st_mtime_ns for p in cascade.folder.rglob("*")} == before
+    assert sorted(p.name for p in (tmp_path / "quit").iterdir()) == [
+        "quit.json", "quit_faces.parquet", "quitting.png", "quitting.svg",
+    ]  # fmt: skip
+    assert json.loads((tmp_path / "quit" / "quit.json").read_text()) == found
+    assert (found["test_faces"], found["validation_faces"], found["checkpoint"]) == (9, 4, "last")
+    never, *_, always = found["points"]
+    assert (never["threshold"], never["iterations"], never["macs"]) == (None, 3.0, found["macs"][-1])
+    test = cascade.result.metrics["test"]["last"]["nme"]
+    assert never["nme"] == pytest.approx(test, rel=1e-4)
+    assert never["val_nme"] == pytest.approx(cascade.result.metrics["val"]["last"]["nme"], rel=1e-4)
+    assert (always["iterations"], always["shares"]) == (1.0, [1.0, 0.0, 0.0])
+    simulated = {point["threshold"]: point for point in found["points"]}
+    assert len(found["real"]) >= 3
+    for run in found["real"]:
+        assert run["differing"] == 0
+        assert run["nme"] == pytest.approx(simulated[run["threshold"]]["nme"], rel=1e-4)
+        assert run["iterations"] == pytest.approx(simulated[run["threshold"]]["iterations"])
+        assert set(run["seconds"]) == {"1", "32"}
+        assert min(run["seconds"].values()) > 0
+    faces = pd.read_parquet(tmp_path / "quit" / "quit_faces.parquet")
+    seen = faces[faces["split"] == "validation"][["predicted_1", "predicted_2"]].to_numpy()
+    chosen = [p["threshold"] for p in found["points"][1:-1]]
+    assert seen.min() <= min(chosen) <= max(chosen) <= seen.max(), "thresholds come from validation faces"
+
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 1
+    assert "nothing is overwritten" in again.output
+
+
+def test_given_thresholds_and_fewer_faces(cascade: TinyRun, tmp_path: Path) -> None:
+    arguments = ["bench", "quit", str(cascade.folder), "checkpoint=best", "--out", str(tmp_path), "--faces", "3"]
+    done = CliRunner().invoke(app, [*arguments, "--thresholds", "0.5,0.001"])
+    assert done.exit_code == 0, done.output
+    assert "3 test and 3 validation faces" in done.stdout
+    points = json.loads((tmp_path / "quit.json").read_text())["points"]
+    assert [point["threshold"] for point in points] == [None, 0.001, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--thresholds", "0.05,x"], ["0.05,x"]),
+        (["--thresholds", "-0.1"], ["-0.1", "above zero"]),
+        (["--faces", "1"], ["--faces is 1"]),
+        (["checkpoint=foo"], ["foo", "last or best"]),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(cascade: TinyRun, arguments: list[str], named: list[str]) -> None:
+    done = CliRunner().invoke(app, ["bench", "quit", str(cascade.folder), *arguments])
+    assert done.exit_code == 1, done.output
+    assert all(part in " ".join(done.output.split()) for part in named), done.output
+    assert not (cascade.folder / "quit").exists()
+
+
+def test_another_model_cannot_quit(tiny_run: TinyRun) -> None:
+    done = CliRunner().invoke(app, ["bench", "quit", str(tiny_run.folder)])
+    assert done.exit_code == 1
+    for part in ("LandmarkRegressor", "model=musica"):
+        assert part in done.output
+
+
+def test_the_figure_shows_the_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list = []
+    monkeypatch.setattr(quitting, "write_figure", lambda figure, path: figures.append(figure) or path)
+    points = [
+        QuitPoint(None, 0.04, 0.041, 3.0, 30e6, (0.0, 0.0, 1.0)),
+        QuitPoint(0.05, 0.05, 0.050, 2.0, 20e6, (0.2, 0.6, 0.2), "5 %"),
+        QuitPoint(ALWAYS, 0.06, 0.060, 1.0, 10e6, (1.0, 0.0, 0.0)),
+    ]
+    true = np.linspace(0.02, 0.2, 40)
+    calibration = Calibration(true / 2, true, (0.5, 1.0), {0.08: 0.9, 0.10: float("nan")})
+    plot_quitting(
+        points, points, [RealRun(0.05, 0.05, 2.0, 0, {1: 0.1})], calibration, "inter_ocular", Path("x")
+    )  # fmt: skip
+    first, second, third = figures[0].axes
+    by_error, _, chosen, real = first.lines
+    np.testing.assert_allclose(by_error.get_xydata(), [[1, 6], [2, 5], [3, 4]])
+    np.testing.assert_allclose(chosen.get_xydata(), [[2, 5]])
+    np.testing.assert_allclose(real.get_xydata(), [[2, 5]])
+    np.testing.assert_allclose(second.lines[0].get_xdata(), [10, 20, 30])
+    np.testing.assert_allclose(third.collections[0].get_offsets(), 100 * np.stack([true / 2, true], axis=1))
+    assert "0.900 at 8 %" in third.get_title()
+
+
+def test_groups_are_of_equal_size() -> None:
+    x = np.array([3.0, 1.0, 2.0, 4.0])
+    parts = binned(x, 10 * x, 2)
+    assert [part.tolist() for part in parts] == [[[1, 10], [2, 20]], [[3, 30], [4, 40]]]
+    assert len(binned(x, x, 10)) == 4
+
+
+def test_the_table_names_what_was_chosen() -> None:
+    point = QuitPoint(0.05, 0.0512, None, 2.0, 20e6, (0.2, 0.6, 0.2), "5 %")
+    table = quit_table([point], [point])
+    cells = [list(column.cells) for column in table.columns]
+    assert [column[0] for column in cells] == ["5", "5.120", "-", "2.00", "20.00 M", "20 60 20", "5 %"]
+    assert cells[0][1] == "1 for all"
