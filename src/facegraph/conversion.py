@@ -16,7 +16,7 @@ from facegraph.data.synthetic import SyntheticDataset
 from facegraph.geometry.affine import transform_points
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.models.released import ReleasedWeights
-from facegraph.structures import ShapeStatistics
+from facegraph.structures import REFERENCE_SIZE, ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY
 
 _DRAWN = 200
@@ -68,5 +68,6 @@ def drawn_mean_shape(scheme: LandmarkScheme) -> torch.Tensor:
     landmarks = SyntheticDataset(scheme, train_size=_DRAWN, test_size=1).train().table.landmarks
     policy, ids = LandmarkBox(), tuple(str(i) for i in range(_DRAWN))
     boxes = policy.boxes(landmarks, np.full((_DRAWN, 4), np.nan), ids)
-    crops = [transform_points(policy.square(box, 1), points) for box, points in zip(boxes, landmarks, strict=True)]
-    return torch.from_numpy(np.mean(crops, axis=0)).float()
+    size = int(REFERENCE_SIZE)
+    crops = [transform_points(policy.square(box, size), points) for box, points in zip(boxes, landmarks, strict=True)]
+    return torch.from_numpy(np.mean(crops, axis=0) / size).float()

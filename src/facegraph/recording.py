@@ -104,7 +104,8 @@ def _log(
 ) -> None:
     """Tell the loggers numbers, pictures and sample faces of the test."""
     for name, summary in result.metrics["test"].items():
-        numbers = {f"test/{key}/{name}": v for key, v in summary.items() if isinstance(v, float)}
+        measures = {**summary, **summary.get("confidence", {})}
+        numbers = {f"test/{key}/{name}": v for key, v in measures.items() if isinstance(v, float)}
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step=trainer.global_step)
             logger.save()

@@ -40,18 +40,22 @@ RUNS = {
     "fan": "model=fan normalise=unit loss=heatmap_mse optimizer=rmsprop scheduler=step adversary=pgd "
     "augment=fan_strong model.num_modules=1 model.num_features=16 model.depth=2 test_time_flip=true",
     "dpr": "model=dpr normalise=signed loss=dpr box=detector-jittered model.global_size=128 model.part_size=64",
+    "musica": "model=musica normalise=whole_image loss=musica scheduler=staircase callbacks=ema "
+    "callbacks.ema.warmup=true model.channels=8 model.hidden=32",
     "small": "scale=small head=fc",
     "deconvolution": "head=heatmap loss=heatmap codec=quarter head.upsampling.width=16",
     "side by side": "head=heatmap_hrnet loss=awing codec=soft_argmax head.upsampling.width=16 "
     "backbone=hrnet_w18_branches",
     "maps alone": "head=heatmap loss=heatmap_mse codec=argmax head.upsampling.width=16",
     "smoke": "scale=smoke scheduler=multistep_released",
+    "error head": "model=regressor_error head=fc test_time_flip=true",
 } | {
     # one experiment runs at its own backbone, the others are deltas that a smaller one serves as well
     p.stem: f"experiment={p.stem}"
     + ("" if p.stem == "scc_wflw" else " backbone=resnet10t")
     + (" dataset.scheme.name_or_path=ibug68" if p.stem == "crops" else "")
     + (" model.num_features=16" if p.stem.startswith("fan_") else "")
+    + (" model.hidden=32" if p.stem.startswith("musica_") else "")
     for p in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
 }
 ELSEWHERE = {

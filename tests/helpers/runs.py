@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from facegraph.compose import compose
 from facegraph.entry import offer_data_of_run
-from facegraph.records import RunResult
 from facegraph.evaluation import evaluate
+from facegraph.records import RunResult
 from facegraph.run import train
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -22,6 +22,7 @@ NARROW_FAN = "model=fan model.num_features=32 model.depth=3 loss=heatmap normali
 SYSTEMS = {
     **{f"head {p.stem}": f"head={p.stem}" for p in sorted((ROOT / "conf" / "head").glob("*.yaml"))},
     "regressor_error": "model=regressor_error head=fc",
+    "heatmaps with an error head": "model=regressor_error head=heatmap",
     "fan": NARROW_FAN,
     "fan with one stack, instance norm": f"{NARROW_FAN} model.num_modules=1 model.norm=instance",
     "dpr, both stages": "model=dpr loss=dpr normalise=signed",

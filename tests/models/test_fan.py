@@ -170,6 +170,13 @@ def test_gradients_reach_every_parameter_under_bfloat16() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
 
 
+def test_maps_start_empty_unless_they_start_as_published() -> None:
+    image = faces(2, 32)
+    empty, published = (fan(output_std=spread, **SMALL)(image).heatmaps.abs().mean() for spread in (0.001, None))
+    assert 0 < empty < 0.01
+    assert published > 0.1
+
+
 @pytest.mark.parametrize(
     ("switches", "named"),
     [
@@ -184,6 +191,7 @@ def test_gradients_reach_every_parameter_under_bfloat16() -> None:
         ({"norm": "layer"}, ["norm='layer'", "batch or instance"]),
         ({"stem_kernel": 4}, ["stem_kernel=4", "odd"]),
         ({"stem_pool": 0}, ["stem_pool=0", "1 or more"]),
+        ({"output_std": 0.0}, ["output_std=0.0", "positive"]),
     ],
 )
 def test_settings_out_of_range(switches: dict[str, Any], named: list[str]) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from facegraph.compose import build_model, compose
 from facegraph.complexity import count_macs
+from facegraph.compose import build_model, compose
 from facegraph.models.musica.model import MuSiCa
 from facegraph.models.musica.output import CascadeOutput
 from tests.helpers.models import face_statistics, faces

@@ -68,14 +68,14 @@ def test_evaluation_gives_the_same_confidence(sure_run: TinyRun, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_error_head_learns_which_faces_are_hard(tmp_path: Path) -> None:
-    sizes = ("dataset.train_size=400", "dataset.test_size=200", "data.batch_size=32", "data.val_fraction=0.05")
-    recipe = ("head=fc", "augment=paper", "trainer.max_epochs=16", "model=regressor_error")
+    sizes = ("dataset.train_size=500", "dataset.test_size=300", "data.batch_size=32", "data.val_fraction=0.05")
+    recipe = ("augment=paper", "trainer.max_epochs=16", "model=regressor_error")
     run = train_tiny(tmp_path / "run", *sizes, *recipe)
     found = run.result.metrics["test"]["last"]["confidence"]
-    # by chance, of 200 faces: 0 +- 0.07, 0.5 +- 0.04, 0 +- 0.1
-    assert found["rank_correlation"] > 0.3
-    assert found["failure_auroc@0.10"] > 0.65
-    assert found["retention_score"] > 0.3
+    # two seeds gave 0.44 and 0.50, 0.72 and 0.74; chance, of 300 faces, is 0 +- 0.06 and 0.5 +- 0.035
+    assert found["rank_correlation"] > 0.25
+    assert found["failure_auroc@0.10"] > 0.62
+    assert found["retention_score"] > 0.25
 
 
 # ---- what else is trained

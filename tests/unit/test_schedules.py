@@ -19,6 +19,7 @@ from facegraph.schedules import (
     OneCycle,
     Schedule,
     SquareRootRate,
+    Staircase,
     UnchangedRate,
 )
 from facegraph.task import LandmarkTask
@@ -48,6 +49,14 @@ def test_multistep_drops_when_the_epoch_is_over(steps_per_epoch: int) -> None:
     for epoch, expected in enumerate([0.01, 0.01, 0.002, 0.002, 0.002, 0.0004]):
         own = found[epoch * steps_per_epoch : (epoch + 1) * steps_per_epoch]
         assert own == pytest.approx([expected] * steps_per_epoch)
+
+
+@pytest.mark.parametrize("steps_per_epoch", [3, 20])
+def test_a_staircase_counts_steps_not_epochs(steps_per_epoch: int) -> None:
+    found = rates(Staircase(every_steps=8, gamma=0.1), steps_per_epoch, 60 // steps_per_epoch)
+    assert found[:24] == pytest.approx([0.01] * 8 + [0.001] * 8 + [0.0001] * 8)
+    with pytest.raises(ConfigError, match=r"every_steps=0 .*1 or more"):
+        Staircase(every_steps=0, gamma=0.1)
 
 
 def test_one_cycle_rises_from_a_twenty_fifth_and_ends_near_zero() -> None:

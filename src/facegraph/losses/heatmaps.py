@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from facegraph.codecs.heatmap import HeatmapCodec
 from facegraph.errors import ConfigError
 from facegraph.geometry.points import map_points, scale_of
+from facegraph.losses.face_errors import predicted_error_term
 from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
 
 _SMALLEST_BOX = 1.0  # px
@@ -82,6 +83,7 @@ class HeatmapCriterion(nn.Module):
         statistics: not used, every criterion gets it. codec: what a truth's maps are, and how maps are read where a
         model does not hand out stage landmarks. heatmap_loss: (pred, target), each (B, N, h, w) -> scalar.
         heatmap_weight, distance_weight: at least 0, not both 0. At distance_weight 0 nothing is decoded.
+        error_weight: of |predicted error - error|, for models that predict their error; outside the average.
 
     Raises:
         ConfigError: a weight out of range.
@@ -94,6 +96,7 @@ class HeatmapCriterion(nn.Module):
         heatmap_loss: nn.Module,
         heatmap_weight: float = 1.0,
         distance_weight: float = 0.01,
+        error_weight: float = 0.05,
     ) -> None:
         super().__init__()
         total = heatmap_weight + distance_weight
@@ -105,9 +108,10 @@ class HeatmapCriterion(nn.Module):
         self.codec = codec
         self.heatmap_loss = heatmap_loss
         self.heatmap_weight, self.distance_weight = heatmap_weight, distance_weight
+        self.error_weight = error_weight
 
     def forward(self, output: LandmarkOutput, batch: FaceBatch) -> dict[str, Tensor]:
-        """{"loss", "heatmap": H, "distance": D}.
+        """{"loss", "heatmap": H, "distance": D, "predicted_error"}, the last two where they are counted.
 
         Raises:
             ConfigError: the model hands out no heatmaps.
@@ -117,9 +121,16 @@ class HeatmapCriterion(nn.Module):
                 "this loss compares heatmaps and the model gives none; use it with head=heatmap, head=heatmap_hrnet or "
                 "model=fan, or take a loss on points, for example loss=softwing."
             )
+        terms = self._terms(output, output.heatmaps, batch)
+        error = predicted_error_term(output, batch)
+        if error is not None:
+            terms |= {"loss": terms["loss"] + self.error_weight * error, "predicted_error": error.detach()}
+        return terms
+
+    def _terms(self, output: LandmarkOutput, heatmaps: Tensor, batch: FaceBatch) -> dict[str, Tensor]:
         input_size = batch.image.shape[-1]
         with torch.autocast(batch.landmarks.device.type, enabled=False):
-            stages = output.heatmaps.float()
+            stages = heatmaps.float()
             truth = self.codec.encode(batch.landmarks, input_size, (stages.shape[-2], stages.shape[-1]))
             # stage by stage: the truth of all stages at once would be as large as all maps together
             heatmap = torch.stack([self.heatmap_loss(stage, truth) for stage in stages.unbind(dim=1)]).mean()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -13,6 +14,7 @@ from facegraph.errors import DataError
 from facegraph.landmarks import LandmarkScheme
 
 _DPI = 150
+_COLOURS = "viridis"
 _SMALLEST, _LARGEST = 10.0, 130.0  # area of a dot in points^2
 _COLUMN, _HEIGHT = 3.6, 4.2  # inches
 
@@ -56,44 +58,44 @@ def plot_attention(
         DataError: shapes that do not fit, or no finite weight.
     """
     weights, patch_points = np.asarray(weights, dtype=np.float64), np.asarray(patch_points)
-    if weights.ndim != 2 or len(weights) == 0 or patch_points.shape != (weights.shape[1], 2):
-        raise DataError(
-            f"weights have shape {weights.shape}, patch points {patch_points.shape}; (T, M) and (M, 2) are needed."
-        )
-    if np.shape(mean_shape) != (scheme.num_landmarks, 2):
-        raise DataError(
-            f"the mean shape has shape {np.shape(mean_shape)}; scheme '{scheme.name}' needs "
-            f"({scheme.num_landmarks}, 2). Pass the mean shape of the model's checkpoint."
-        )
-    if not np.isfinite(weights).any():
-        raise DataError("no attention weight is a finite number; the model's output cannot be drawn.")
-    low, high = float(np.nanmin(weights)), float(np.nanmax(weights))
-    scale = Normalize(low, high)
+    _check(weights, patch_points, np.asarray(mean_shape), scheme)
+    scale = Normalize(float(np.nanmin(weights)), float(np.nanmax(weights)))
     figure = Figure(figsize=(_COLUMN * len(weights) + 0.8, _HEIGHT), dpi=_DPI, layout="constrained")
     panels = figure.subplots(1, len(weights), squeeze=False)[0]
     for iteration, (axes, row) in enumerate(zip(panels, weights, strict=True), 1):
         for contour in scheme.contours:
             indices = [*contour.indices, contour.indices[0]] if contour.closed else list(contour.indices)
             axes.plot(*mean_shape[indices].T, color="0.75", linewidth=1.0, zorder=1)
-        relative = (row - low) / (high - low) if high > low else np.ones_like(row)
-        axes.scatter(
-            *patch_points.T,
-            c=row,
-            norm=scale,
-            s=_SMALLEST + (_LARGEST - _SMALLEST) * relative,
-            cmap="viridis",
-            edgecolors="0.2",
-            linewidths=0.4,
-            zorder=3,
-        )
+        _dots(axes, row, patch_points, scale)
         axes.set(aspect="equal", title=f"iteration {iteration}: mean {row.mean():.3f}")
         axes.invert_yaxis()
         axes.margins(0.08)
         axes.set_axis_off()
-    figure.colorbar(
-        ScalarMappable(scale, "viridis"), ax=panels.tolist(), label="Mean attention weight of a patch", shrink=0.8
-    )
+    label = "Mean attention weight of a patch"
+    figure.colorbar(ScalarMappable(scale, _COLOURS), ax=panels.tolist(), label=label, shrink=0.8)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png", metadata={"Software": None})
     return path
+
+
+def _dots(axes: Axes, weights: np.ndarray, points: np.ndarray, scale: Normalize) -> None:
+    low, high = float(scale.vmin or 0), float(scale.vmax or 0)
+    relative = (weights - low) / (high - low) if high > low else np.ones_like(weights)
+    area = _SMALLEST + (_LARGEST - _SMALLEST) * relative
+    x, y = points.T
+    axes.scatter(x, y, c=weights, norm=scale, s=area, cmap=_COLOURS, edgecolors="0.2", linewidths=0.4, zorder=3)
+
+
+def _check(weights: np.ndarray, patch_points: np.ndarray, mean_shape: np.ndarray, scheme: LandmarkScheme) -> None:
+    if weights.ndim != 2 or len(weights) == 0 or patch_points.shape != (weights.shape[1], 2):
+        raise DataError(
+            f"weights have shape {weights.shape}, patch points {patch_points.shape}; (T, M) and (M, 2) are needed."
+        )
+    if mean_shape.shape != (scheme.num_landmarks, 2):
+        raise DataError(
+            f"the mean shape has shape {mean_shape.shape}; scheme '{scheme.name}' needs ({scheme.num_landmarks}, 2). "
+            "Pass the mean shape of the model's checkpoint."
+        )
+    if not np.isfinite(weights).any():
+        raise DataError("no attention weight is a finite number; the model's output cannot be drawn.")

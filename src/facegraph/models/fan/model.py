@@ -19,10 +19,10 @@ class FAN(nn.Module):
     """Stacked hourglasses: image -> one heatmap per landmark and stack -> landmarks.
 
     State-dict names are those of the published 2DFAN weights, plus mean_shape and correlation. Weights start as torch
-    makes them.
+    makes them, but for output_std.
 
     Source: Bulat and Tzimiropoulos 2017 (How far are we from solving the 2D & 3D face alignment problem?), in the form
-    that ibug released with 2dfan2_alt. Input there: RGB in [0, 1], conf/normalise/unit.
+    that ibug released with 2dfan2_alt. Input there: RGB in [0, 1], conf/normalise/unit. Deviation: output_std.
 
     Args:
         input_size: side S of the crop in px, a multiple of stem_stride * stem_pool * 2^depth.
@@ -32,6 +32,8 @@ class FAN(nn.Module):
         pool: max | avg, in the stem and the hourglasses. norm: batch | instance.
         stem_kernel: odd side of the first convolution. stem_stride: of the first convolution. stem_pool: side of the
         stem's pooling, 1 for none. Heatmaps have the side S / (stem_stride * stem_pool).
+        output_std: spread of the first weights of the convolutions that make heatmaps: maps start nearly empty, like
+        their targets. None for torch's, as ibug trained it.
         channels_last: memory layout of the convolutions; faster on CPU and GPU.
 
     Raises:
@@ -54,6 +56,7 @@ class FAN(nn.Module):
         stem_kernel: int = 7,
         stem_stride: int = 2,
         stem_pool: int = 2,
+        output_std: float | None = 0.001,
         channels_last: bool = True,
     ) -> None:
         super().__init__()
@@ -68,6 +71,8 @@ class FAN(nn.Module):
         for stack in range(num_modules):
             module = HourGlass(depth, num_features, self.pool, NORMS[norm])
             self._build_stack(stack, module, num_features, statistics.mean_shape.shape[0], NORMS[norm])
+            if output_std is not None:
+                _start_empty(self._part("l", stack), output_std)
         # kept with the weights: a checkpoint alone rebuilds the model
         self.register_buffer("mean_shape", statistics.mean_shape.float())
         self.register_buffer("correlation", statistics.correlation.float())
@@ -128,6 +133,15 @@ class FAN(nn.Module):
 
     def _part(self, name: str, stack: int) -> nn.Module:
         return self.get_submodule(f"{name}{stack}")
+
+
+def _start_empty(convolution: nn.Module, spread: float) -> None:
+    if not spread > 0:
+        raise ConfigError(
+            f"model.output_std={spread} is out of range; it must be positive, for example 0.001, or null."
+        )
+    nn.init.normal_(convolution.get_parameter("weight"), std=spread)
+    nn.init.zeros_(convolution.get_parameter("bias"))
 
 
 def _check_switches(num_modules: int, num_features: int, depth: int, pool: str, norm: str) -> None:

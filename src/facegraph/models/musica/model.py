@@ -126,7 +126,7 @@ class MuSiCa(nn.Module):
 
 @dataclass(frozen=True)
 class _Faces:
-    """The faces still under way: landmarks (A, N, 2) crop px, state (A, hidden); rows (A,) of the batch, None for all."""
+    """The A faces under way: landmarks (A, N, 2) crop px, state (A, hidden), rows (A,) of the batch or None for all."""
 
     landmarks: Tensor
     state: Tensor
