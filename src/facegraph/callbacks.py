@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_avg_fn
 
 from facegraph.errors import ConfigError, NonFiniteLossError
 from facegraph.structures import FaceBatch
@@ -93,17 +92,19 @@ class WeightAverage(WeightAveraging):
     def __init__(self, decay: float = 0.998, warmup: bool = False) -> None:
         if not 0 <= decay < 1:
             raise ConfigError(f"callbacks.ema.decay={decay} is out of range; it must lie in [0, 1), for example 0.998.")
-        move = get_ema_avg_fn(decay)
 
-        def average(old: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
-            if not new.is_floating_point():
-                return new
-            if not warmup:
-                return move(old, new, count)
-            share = min(decay, float((1 + count) / (10 + count)))
-            return share * old + (1 - share) * new
+        # called once per step for the tensors of each dtype, so that the step number is fetched from the device once
+        @torch.no_grad()
+        def move(old: list[Tensor], new: list[Tensor], count: Tensor | int) -> None:
+            if not old[0].is_floating_point():
+                torch._foreach_copy_(old, new)
+                return
+            share = min(decay, float((1 + count) / (10 + count))) if warmup else decay
+            # old + (1 - share) * (new - old), not share * old + (1 - share) * new: rounding of the two products would
+            # in time move a buffer that never changes
+            torch._foreach_lerp_(old, new, 1 - share)
 
-        super().__init__(avg_fn=average)
+        super().__init__(multi_avg_fn=move)
 
 
 class RunCheckpoint(ModelCheckpoint):

@@ -67,8 +67,9 @@ def offer_data_of_run(arguments: list[str]) -> None:
 def moved_box(box: Mapping[str, Any]) -> dict[str, Any]:
     """Configuration of the box that is moved, of the configuration of a box as a run has it.
 
-    The draws are those of seed 0, the same for all runs. A run that trained on moved boxes is scored around the box that it moved. A policy of another kind has a box of its
-    own, and none to move: it is taken for one around the official box.
+    The draws are those of seed 0, the same for all runs. A run that trained on moved boxes is scored around the box that
+    it moved. A policy of another kind has a box of its own, and none to move: it is taken for one around the official
+    box.
     """
     kind = str(box.get("_target_", _LANDMARK_BOX)).rsplit(".", 1)[-1]
     kept = {key: box[key] for key in ("margin", "side", "fallback", "around") if key in box}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,16 +22,19 @@ def mirror_points(points: Tensor, width: int, flip: Tensor) -> Tensor:
 def predict_with_mirror(model: Callable[[Tensor], LandmarkOutput], image: Tensor, flip: Tensor) -> LandmarkOutput:
     """Mean of what a model predicts for images (B, 3, S, S) and for their mirror images, in two passes.
 
-    landmarks, predicted_error and confidence are means; what else the model gives is that of the images as they are.
+    landmarks, predicted_error, confidence and iterations are means, failed is decided anew by the model's
+    `fail_threshold` and the mean predicted error. Stages, heatmaps and what else a model gives of one image are left out.
     flip: (N,) int64, see `mirror_points`. The model must be in evaluation mode.
     """
     plain, mirrored = model(image), model(image.flip(-1))
     back = mirror_points(mirrored.landmarks.float(), image.shape[-1], flip)
-    return replace(
-        plain,
+    error, threshold = _mean(plain.predicted_error, mirrored.predicted_error), getattr(model, "fail_threshold", None)
+    return LandmarkOutput(
         landmarks=(plain.landmarks.float() + back) / 2,
-        predicted_error=_mean(plain.predicted_error, mirrored.predicted_error),
+        predicted_error=error,
         confidence=_mean(plain.confidence, mirrored.confidence),
+        iterations=_mean(plain.iterations, mirrored.iterations),
+        failed=None if error is None or threshold is None else ~(error <= threshold),  # NaN has failed
     )
 
 

@@ -61,6 +61,8 @@ class LandmarkOutput:
     last of which is `landmarks` unless the model says otherwise. heatmaps: (B, T, N, h, w) of T stages.
     predicted_error: (B,) float32, the model's own estimate of its error as a fraction of the first normaliser.
     confidence: (B,) float32, the higher the surer; only its order among predictions of one model means something.
+    iterations: (B,), how many of its steps were run for a face, of a model that may stop early. failed: (B,) bool,
+    whether the model itself reports a face as failed.
     """
 
     landmarks: Tensor
@@ -68,13 +70,16 @@ class LandmarkOutput:
     heatmaps: Tensor | None = None
     predicted_error: Tensor | None = None
     confidence: Tensor | None = None
+    iterations: Tensor | None = None
+    failed: Tensor | None = None
 
 
 class ShapeStatistics(NamedTuple):
     """What a model knows of the training landmarks before it sees an image. Saved in every checkpoint.
 
-    scheme: what the N landmarks are. mean_shape: (N, 2) float32, mean of the training landmarks: crop px divided by the crop's side. correlation: (N, N)
-    float32 in [0, 1], symmetric, ones on the diagonal: how strongly two landmarks move together (the paper's C).
+    scheme: what the N landmarks are. mean_shape: (N, 2) float32, mean of the training landmarks: crop px divided by the
+    crop's side. correlation: (N, N) float32 in [0, 1], symmetric, ones on the diagonal: how strongly two landmarks move
+    together (the paper's C).
     """
 
     mean_shape: Tensor

@@ -39,7 +39,8 @@ RUNS = {
     "300w prepared": "dataset=300w",
     "fan": "model=fan normalise=unit loss=heatmap_mse optimizer=rmsprop scheduler=step adversary=pgd "
     "augment=fan_strong model.num_modules=1 model.num_features=16 model.depth=2 test_time_flip=true",
-    "dpr": "model=dpr normalise=signed loss=dpr box=detector-jittered model.global_size=128 model.part_size=64",
+    "dpr": "model=dpr normalise=signed loss=dpr box=detector-jittered model.global_size=128 model.part_size=64 "
+    "callbacks=by_stage",
     "musica": "model=musica normalise=whole_image loss=musica scheduler=staircase callbacks=ema "
     "callbacks.ema.warmup=true model.channels=8 model.hidden=32",
     "small": "scale=small head=fc",
@@ -70,6 +71,10 @@ ELSEWHERE = {
     "scheduler/step_3": "tests/conf/test_sweep_files.py",
     "scheduler/step_4": "experiment=fan_300wlp",
     "scheduler/step_24": "tests/conf/test_sweep_files.py",
+    "loss/dpr_equal": "tests/conf/test_sweep_files.py",
+    "loss/dpr_hard": "tests/conf/test_sweep_files.py",
+    "loss/dpr_inverse": "tests/train/test_stage_training.py",
+    "loss/dpr_uncertainty": "tests/train/test_stage_training.py",
     "corruption/occlusion": "tests/data/test_corruption.py",
     "corruption/blur": "tests/conf/test_sweep_files.py",
     "corruption/resolution": "tests/conf/test_sweep_files.py",

@@ -337,6 +337,22 @@ def test_fan_rows_build_when_small(name: str) -> None:
     make(cfg.model)(input_size=cfg.input_size, statistics=face_statistics(68))
 
 
+def test_dpr_rows_say_what_is_trained() -> None:
+    stages = {row.name: config("dpr/stages", row, "paper") for row in table("dpr/stages").trained}
+    assert [cfg.model.stages for cfg in stages.values()] == ["gsr", "glsr", "glsr", "glsr", "glsr"]
+    assert [cfg.model.detach for cfg in stages.values()] == [True, True, True, False, False]
+    assert [name for name, cfg in stages.items() if "stages" in cfg.callbacks] == ["by_stage"]
+    assert stages["fitted"].model.local_reinit._target_.endswith("SimilarityFit")
+    weighted = [config("dpr/weighting", row, "smoke") for row in table("dpr/weighting").trained]
+    forms = [cfg.loss.weighting._target_.rsplit(".", 1)[-1] for cfg in weighted]
+    assert forms == ["Equal", "Uncertainty", "InverseError", "HardLandmarks"]
+    for row in (*table("dpr/stages").trained, *table("dpr/weighting").trained):
+        name = "dpr/weighting" if row in table("dpr/weighting").trained else "dpr/stages"
+        cfg = config(name, row, "smoke")
+        make(cfg.model)(input_size=cfg.input_size, statistics=face_statistics(98))
+        make(cfg.loss)(statistics=face_statistics(98))
+
+
 def test_no_folder_is_left_out() -> None:
     assert [Path(p).name for p in SWEEPS.glob("*.yaml")] == ["all.yaml"]
     assert {p.parent.parent for p in SWEEPS.rglob("*/*.yaml")} == {SWEEPS}

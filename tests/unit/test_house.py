@@ -45,9 +45,12 @@ ALLOWED = {
     "schedules": {"errors"},
     "task": {"metrics", "geometry", "mirror", "structures", "schedules", "errors"},
     "mirror": {"errors", "structures"},
+    "adversary": {"structures", "errors"},
+    "stage_training": {"structures", "errors"},
     "batch_norm": {"errors"},
     "ddp": {"sweeps.failures", "errors"},
     "callbacks": {"task", "structures", "errors"},
+    "stage_training": {"errors"},
     "checkpoint": {"callbacks", "checkpoint_io", "task", "records", *BASE},
     "checkpoint_io": {"errors"},
     "compose": {"data", "task", "graph", "geometry", *BASE},
@@ -80,8 +83,8 @@ ALLOWED = {
     "doctor": {"data", "geometry", "viz", *BASE},
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {
-        "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models", "records.files",
-        "reports", *BASE,
+        "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models",
+        "records.files", "reports", *BASE,
     },
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from facegraph.errors import ConfigError
 from facegraph.structures import LandmarkOutput
 
+_LEAST = -80.0
+"""Predicted error whose confidence still is a float32."""
+
 
 class ErrorHead(nn.Module):
     """Global average of features -> linear -> ReLU -> linear -> one number, the expected error of each face.
@@ -43,5 +46,8 @@ class ErrorHead(nn.Module):
 
 
 def with_predicted_error(output: LandmarkOutput, predicted: Tensor) -> LandmarkOutput:
-    """The output with its predicted error (B,), a fraction, and confidence = exp(-max(predicted, 0)) in (0, 1]."""
-    return replace(output, predicted_error=predicted, confidence=torch.exp(-predicted.detach().clamp(min=0)))
+    """The output with its predicted error (B,), a fraction, and confidence = exp(-predicted), above 1 where it is negative.
+
+    A negative prediction is surer than one of zero: cut off at zero, the surest faces would all be alike.
+    """
+    return replace(output, predicted_error=predicted, confidence=torch.exp(-predicted.detach().clamp(min=_LEAST)))
