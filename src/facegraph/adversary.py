@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,7 +20,11 @@ class ProjectedGradient:
     The attack starts at a random point of the cube of half side epsilon around the image and takes `steps` steps of
     size `step` along the sign of the gradient of the criterion, back into the cube after each. While it looks for the
     image, batch norm uses its running statistics and dropout is off, so that the search changes no state of the model;
-    the term itself is computed in training mode, like that of the plain images.
+    the term itself is computed in training mode, like that of the plain images. The criterion is in evaluation mode
+    throughout: what it counts, such as the running errors of loss=dpr, it counts of plain images alone.
+
+    Under trainer.precision=16-mixed the gradient that is looked at is not scaled and, where it underflows to 0, a value
+    stays at its random start; bf16-mixed does not underflow.
 
     Source: Madry et al. 2018 (Towards Deep Learning Models Resistant to Adversarial Attacks); numbers and the random
     start from ibug's FAN, experiments 4.2 and 5.1. Differs from theirs: they divide the sum of both losses by 1 +
@@ -46,8 +50,8 @@ class ProjectedGradient:
         if not (epsilon > 0 and step > 0 and steps >= 1 and weight > 0 and low < high):
             raise ConfigError(
                 f"adversary has epsilon={epsilon}, step={step}, steps={steps}, weight={weight}, low={low}, "
-                f"high={high}; all but low must be positive, steps at least 1 and low below high. adversary=null "
-                "trains without."
+                f"high={high}; epsilon, step and weight must be positive, steps at least 1 and low below high. "
+                "adversary=null trains without."
             )
         self.epsilon, self.step, self.steps, self.weight = epsilon, step, steps, weight
         self.low, self.high = low, high
@@ -59,7 +63,8 @@ class ProjectedGradient:
             ConfigError: values of the images outside [low, high].
         """
         attacked = batch._replace(image=self.attack(model, criterion, batch))
-        return self.weight * criterion(model(attacked.image), attacked)["loss"]
+        with _evaluating(criterion.modules()):
+            return self.weight * criterion(model(attacked.image), attacked)["loss"]
 
     def attack(self, model: nn.Module, criterion: nn.Module, batch: FaceBatch) -> Tensor:
         """(B, 3, S, S) within epsilon of batch.image and within [low, high]; no gradient is left anywhere.
@@ -70,7 +75,8 @@ class ProjectedGradient:
         image = batch.image.detach()
         self._check_range(image)
         change = torch.empty_like(image).uniform_(-self.epsilon, self.epsilon)
-        with torch.enable_grad(), _stateless(model):
+        normalised = (m for m in model.modules() if isinstance(m, _BatchNorm | _DropoutNd))
+        with torch.enable_grad(), _evaluating(normalised), _evaluating(criterion.modules()):
             for _ in range(self.steps):
                 change.requires_grad_()
                 moved = batch._replace(image=(image + change).clamp(self.low, self.high))
@@ -90,9 +96,9 @@ class ProjectedGradient:
 
 
 @contextmanager
-def _stateless(model: nn.Module) -> Iterator[None]:
-    """Batch norm and dropout as in evaluation, everything else as it is; modes are put back."""
-    changed = [m for m in model.modules() if m.training and isinstance(m, _BatchNorm | _DropoutNd)]
+def _evaluating(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """These modules as in evaluation, but not those within them; modes are put back."""
+    changed = [module for module in modules if module.training]
     for module in changed:
         module.training = False
     try:

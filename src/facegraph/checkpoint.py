@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -189,26 +191,55 @@ def restore(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
         raise RunError(f"the weights in {path} do not fit the model of its config.yaml: {error}") from None
 
 
-def initialise(model: nn.Module, folder: Path) -> None:
-    """Start a model from the last weights of another run: all whose names and shapes fit; prints what did not.
+@dataclass(frozen=True)
+class InitialWeights:
+    """The last weights of another run, trained or converted, to start from (`init_from=<folder>`).
 
-    The graph and the mean shape that the weights were trained with come along where they fit.
-
-    Raises:
-        RunError: no run lies there, its checkpoint cannot be read, or nothing fits.
+    state: the model's weights and buffers. scheme, num_landmarks: what its landmarks are.
     """
-    path = checkpoint_path(folder, LAST)
-    saved, own = model_state(load_checkpoint(path)), model.state_dict()
-    fitting = {name: value for name, value in saved.items() if name in own and own[name].shape == value.shape}
-    learned = {name for name, _ in model.named_parameters()}
-    if not learned & fitting.keys():
-        raise RunError(
-            f"init_from={folder}: no weight fits this model by name and shape. Start from a run of its kind."
-        )
-    model.load_state_dict(fitting, strict=False)
-    fresh, unused = sorted(learned - fitting.keys()), sorted(saved.keys() - fitting.keys())
-    if is_first_process():
-        print(f"started from {path}: {len(fitting)} of {len(own)} tensors fit.")
-        for what, names in (("new, as initialised", fresh), ("left out", unused)):
-            if names:
-                print(f"  {what}: {', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}")
+
+    folder: Path
+    state: dict[str, Tensor]
+    scheme: str
+    num_landmarks: int
+
+    @classmethod
+    def read(cls, folder: Path) -> InitialWeights:
+        """Raises RunError: no run lies there, or its last checkpoint cannot be read."""
+        path = folder / CHECKPOINT_FOLDER / f"{LAST}.ckpt"
+        if not path.is_file():
+            raise RunError(f"init_from={folder}: there is no {path}. Give the folder of a run that has a checkpoint.")
+        checkpoint = load_checkpoint(path)
+        made_for = checkpoint[CHECKPOINT_KEY]
+        return cls(folder, model_state(checkpoint), made_for["scheme"], made_for["num_landmarks"])
+
+    def statistics(self, scheme: LandmarkScheme) -> ShapeStatistics | None:
+        """Mean shape and correlation that these weights were trained with; None for another number of landmarks."""
+        if self.num_landmarks != scheme.num_landmarks:
+            return None
+        return saved_statistics(self.state, scheme)
+
+    def put_into(self, model: nn.Module) -> None:
+        """Take over all tensors whose names and shapes fit; prints what did not.
+
+        Raises:
+            RunError: no weight fits.
+        """
+        own, learned = model.state_dict(), {name for name, _ in model.named_parameters()}
+        fitting = {n: value for n, value in self.state.items() if n in own and own[n].shape == value.shape}
+        if not learned & fitting.keys():
+            raise RunError(
+                f"init_from={self.folder}: no weight fits this model by name and shape; start from a run of its kind."
+            )
+        model.load_state_dict(fitting, strict=False)
+        if is_first_process():
+            print(f"started from {self.folder}, scheme {self.scheme}: {len(fitting)} of {len(own)} tensors fit.")
+            _list("new, as initialised", learned - fitting.keys())
+            _list("left out", self.state.keys() - fitting.keys())
+
+
+def _list(what: str, names: Iterable[str]) -> None:
+    ordered = sorted(names)
+    if ordered:
+        rest = f" and {len(ordered) - 8} more" if len(ordered) > 8 else ""
+        print(f"  {what}: {', '.join(ordered[:8])}{rest}")

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+
+@runtime_checkable
+class StopsEarly(Protocol):
+    """A model that may leave out work for a face, by what it predicts of its own error."""
+
+    def complete(self) -> AbstractContextManager:
+        """Within it every face gets all of the work."""
+        ...
+
+
+def complete(model: nn.Module) -> AbstractContextManager:
+    """Within it a model that may stop early does not: what it says of the blank image that costs are measured on means
+    nothing. Other models are left as they are."""
+    return model.complete() if isinstance(model, StopsEarly) else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -22,7 +38,7 @@ class ModuleCost:
 
 @dataclass(frozen=True)
 class Complexity:
-    """Costs of one face.
+    """Costs of one face, of a model that may stop early those of all its work.
 
     params: trainable numbers. macs: multiply-adds of convolutions, linear layers and matrix products, the graph's
     included. macs_thop: the counting behind the SCC paper's 5.165 G: convolutions and linear layers, plus what the
@@ -46,7 +62,10 @@ def count_params(module: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, input_size: int) -> tuple[int, dict[str, int]]:
-    """Multiply-adds of one face (1, 3, S, S): the total, and by module name ('' is not included)."""
+    """Multiply-adds of one face (1, 3, S, S): the total, and by module name ('' is not included).
+
+    Of a model that may stop early this counts what a blank image takes; within `complete(model)` all of the work.
+    """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         _in_eval(model)(_face(model, input_size))
     prefix = type(model).__name__ + "."
@@ -102,7 +121,7 @@ class _UpsampleCounter(torch.overrides.TorchFunctionMode):
 
 
 def latency_ms(model: nn.Module, input_size: int, device: torch.device, runs: int = 20) -> float:
-    """Median time of one face in milliseconds after three warm-up runs, float32, as the model is."""
+    """Median time of one face in milliseconds after three warm-up runs, float32, as the model is: see `count_macs`."""
     model = _in_eval(model).to(device)
     face = _face(model, input_size).to(device)
     times = []
@@ -119,6 +138,11 @@ def latency_ms(model: nn.Module, input_size: int, device: torch.device, runs: in
 
 def measure(model: nn.Module, input_size: int) -> Complexity:
     """All costs of a model; latency on the CPU and, where there is one, on the GPU."""
+    with complete(model):
+        return _measure(model, input_size)
+
+
+def _measure(model: nn.Module, input_size: int) -> Complexity:
     macs, by_name = count_macs(model, input_size)
     modules = dict(model.named_modules())
     costs = [

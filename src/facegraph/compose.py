@@ -21,6 +21,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.prepared import PreparedDataset
+from facegraph.data.synthetic import drawn_mean_shape
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.landmarks import LandmarkScheme
@@ -157,23 +158,26 @@ def training_landmarks(cfg: DictConfig) -> tuple[np.ndarray, LandmarkScheme]:
 def statistics_for(cfg: DictConfig) -> tuple[ShapeStatistics, str]:
     """Statistics of a configuration's training faces and where they came from, in words.
 
-    Without the data (its root is not set, its store not prepared) a stand-in serves: costs of a model then still hold,
-    except where the number of edges depends on the faces (a symmetric graph).
+    Without the data (its root is not set, its store not prepared) a stand-in serves, the mean of drawn faces and a
+    chain of landmarks: costs of a model then still hold, except where the number of edges depends on the faces (a
+    symmetric graph).
     """
     if OmegaConf.is_missing(cfg.dataset, "root") and cfg.dataset.scheme is not None:
-        return _chain(make(cfg.dataset.scheme)), "a chain, for want of dataset.root"
+        return _stand_in(make(cfg.dataset.scheme)), "drawn faces and a chain, for want of dataset.root"
     data = build_data(cfg)
     if isinstance(data.dataset, PreparedDataset) and not data.dataset.exists:
-        return _chain(data.dataset.scheme), f"a chain, because {data.dataset.root} is no prepared store yet"
+        why = f"because {data.dataset.root} is no prepared store yet"
+        return _stand_in(data.dataset.scheme), f"drawn faces and a chain, {why}"
     data.setup("validate")  # opens the training faces without asking for a full batch
     return training_statistics(data, cfg.graph.frame), f"{len(data.train_table)} faces of {data.dataset.name}"
 
 
-def _chain(scheme: LandmarkScheme) -> ShapeStatistics:
-    """Statistics as if each landmark moved with its neighbours in the numbering."""
+def _stand_in(scheme: LandmarkScheme) -> ShapeStatistics:
+    """The mean of drawn faces, of a scheme that can be drawn, and a correlation as if each landmark moved with its
+    neighbours in the numbering."""
     n = scheme.num_landmarks
     distance = (torch.arange(n)[:, None] - torch.arange(n)).abs().float()
-    return ShapeStatistics(torch.full((n, 2), 0.5), torch.exp(-distance), scheme)
+    return ShapeStatistics(drawn_mean_shape(scheme), torch.exp(-distance), scheme)
 
 
 def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:

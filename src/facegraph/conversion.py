@@ -2,72 +2,100 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from facegraph import checkpoint as folders
 from facegraph.callbacks import LAST
 from facegraph.checkpoint_io import WholeCheckpoints
 from facegraph.compose import build_model, compose
-from facegraph.data.boxes import LandmarkBox
-from facegraph.data.synthetic import SyntheticDataset
-from facegraph.geometry.affine import transform_points
-from facegraph.landmarks import SCHEMES, LandmarkScheme
+from facegraph.data.synthetic import drawn_mean_shape
+from facegraph.errors import RunError
 from facegraph.models.released import ReleasedWeights
-from facegraph.structures import REFERENCE_SIZE, ShapeStatistics
+from facegraph.records import RESULT_FILE
+from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY
 
-_DRAWN = 200
+_TRAINED_ON = "released weights"
 
 
 def convert(released: ReleasedWeights, source: Path, out: Path) -> Path:
-    """Write config.yaml and checkpoints/last.ckpt; returns the folder.
+    """Write checkpoints/last.ckpt, then config.yaml, which makes a run of the folder; returns it.
+
+    A conversion that was killed or failed on the way is repeated by the same call. The data set's folder is kept as an
+    absolute path, so that the run can be opened from everywhere.
 
     The correlation of landmarks is not known of released weights and is stored as the identity; a mean shape that was
     not published is that of drawn faces. Neither is used by the networks that can be converted unless they say so.
 
     Args:
         released: weights and what they fit. source: where they were read from, kept as what the run was trained on.
-        out: a folder without a run.
+        out: a folder without a run, of any name.
 
     Raises:
-        RunError: the weights do not fit the model, or the folder holds a run or cannot be written.
+        RunError: the weights do not fit the model, or the folder holds a run or other checkpoints, or cannot be
+        written.
     """
-    cfg = compose([*released.overrides, f"output_dir={out}"])
+    _check_free(out)
+    cfg = compose(released.overrides)
+    # not as overrides: Hydra's grammar gives commas, quotes, brackets and = a meaning
+    cfg.output_dir, cfg.dataset.root = _as_value(str(out)), _as_value(str(Path(cfg.dataset.root).absolute()))
     n = released.scheme.num_landmarks
     mean_shape = drawn_mean_shape(released.scheme) if released.mean_shape is None else released.mean_shape.float()
     statistics = ShapeStatistics(mean_shape, torch.eye(n), released.scheme)
     model = build_model(cfg, statistics)
     state = {"mean_shape": statistics.mean_shape, "correlation": statistics.correlation, **released.state}
     folders.restore(model, state, source)
-    folders.claim(out, cfg)
-    WholeCheckpoints().save_checkpoint(
-        {
-            "state_dict": {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()},
-            "epoch": -1,  # evaluation counts finished epochs from it: none were trained here
-            "global_step": 0,
-            CHECKPOINT_KEY: {
-                "scheme": released.scheme.name,
-                "num_landmarks": n,
-                "trained_on": f"released weights {source.name}",
-                "train_faces": 0,
-                "val_faces": 0,
-            },
+    checkpoint = {
+        "state_dict": {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()},
+        "epoch": -1,  # evaluation counts finished epochs from it: none were trained here
+        "global_step": 0,
+        CHECKPOINT_KEY: {
+            "scheme": released.scheme.name,
+            "num_landmarks": n,
+            "trained_on": f"{_TRAINED_ON} {source.name}",
+            "train_faces": 0,
+            "val_faces": 0,
         },
-        out / folders.CHECKPOINT_FOLDER / f"{LAST}.ckpt",
-    )
+    }
+    try:
+        folders.make_writable(out, "--out")
+        WholeCheckpoints().save_checkpoint(checkpoint, _checkpoint_of(out))
+        folders.claim(out, cfg)
+    except (RunError, OSError) as error:
+        # what to do about a checkpoint is another matter in a training
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise RunError(
+            f"cannot write {out}: {cause.strerror or cause}. Make room, or choose another --out, and convert again."
+        ) from error
     return out
 
 
-def drawn_mean_shape(scheme: LandmarkScheme) -> torch.Tensor:
-    """(N, 2) mean landmarks of drawn faces in their crop, over its side; the crop's middle for an unknown scheme."""
-    if SCHEMES.get(scheme.name) != scheme:
-        return torch.full((scheme.num_landmarks, 2), 0.5)
-    landmarks = SyntheticDataset(scheme, train_size=_DRAWN, test_size=1).train().table.landmarks
-    policy, ids = LandmarkBox(), tuple(str(i) for i in range(_DRAWN))
-    boxes = policy.boxes(landmarks, np.full((_DRAWN, 4), np.nan), ids)
-    size = int(REFERENCE_SIZE)
-    crops = [transform_points(policy.square(box, size), points) for box, points in zip(boxes, landmarks, strict=True)]
-    return torch.from_numpy(np.mean(crops, axis=0) / size).float()
+def _checkpoint_of(folder: Path) -> Path:
+    return folder / folders.CHECKPOINT_FOLDER / f"{LAST}.ckpt"
+
+
+def _check_free(folder: Path) -> None:
+    """Raises RunError if a folder holds anything that a conversion would replace."""
+    path = _checkpoint_of(folder)
+    if (folder / folders.CONFIG_FILE).exists() or (folder / RESULT_FILE).exists():
+        raise RunError(f"{folder} holds a run already and nothing is overwritten; choose another --out.")
+    if not path.exists():
+        return
+    try:
+        unfinished = folders.load_checkpoint(path)[CHECKPOINT_KEY]["trained_on"].startswith(_TRAINED_ON)
+    except RunError:
+        unfinished = False
+    if not unfinished:
+        raise RunError(f"{path} is no unfinished conversion and nothing is overwritten; choose another --out.")
+
+
+def _as_value(text: str) -> str:
+    """A text that config.yaml holds as it is, ${...} too: one escape is used up where it is written, one when read."""
+    for _ in range(2):
+        text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return text

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -53,7 +55,7 @@ def offer_data_of_run(arguments: list[str]) -> None:
     of_the_run: as the run has them. box=of_the_run_moved: the run's own crop (margin, side, and which box it goes
     around), with the box moved by box.shift, box.width and box.height, which by themselves move nothing.
     """
-    run = next((a.split("=", 1)[1] for a in arguments if a.startswith("run=")), None)
+    run = next((_value(a) for a in arguments if a.startswith("run=")), None)
     try:
         saved = read_config(Path(run)) if run else {}
     except FacegraphError as error:
@@ -64,12 +66,20 @@ def offer_data_of_run(arguments: list[str]) -> None:
     store.store(group="box", name="of_the_run_moved", node=moved_box(saved.get("box") or {}))
 
 
+def _value(argument: str) -> str:
+    """Of key=value as Hydra reads it: without quotes, which a path with a comma or a space at its end needs."""
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return ""  # Hydra says what is wrong with it
+    return "" if override.is_sweep_override() or override.value() is None else str(override.value())
+
+
 def moved_box(box: Mapping[str, Any]) -> dict[str, Any]:
     """Configuration of the box that is moved, of the configuration of a box as a run has it.
 
-    The draws are those of seed 0, the same for all runs. A run that trained on moved boxes is scored around the box that
-    it moved. A policy of another kind has a box of its own, and none to move: it is taken for one around the official
-    box.
+    The draws are those of seed 0, the same for all runs. A run that trained on moved boxes is scored around the box it
+    moved. A policy of another kind has a box of its own, and none to move: it is taken for one around the official box.
     """
     kind = str(box.get("_target_", _LANDMARK_BOX)).rsplit(".", 1)[-1]
     kept = {key: box[key] for key in ("margin", "side", "fallback", "around") if key in box}

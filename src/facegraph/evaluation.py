@@ -23,6 +23,10 @@ from facegraph.results import frame_of, test_metrics
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY, LandmarkTask
 
+THRESHOLDS = ("quit_threshold", "fail_threshold")
+"""Settings of a model that may stop early, which an evaluation may change."""
+NEVER = "never"
+
 
 @dataclass(frozen=True)
 class OpenedRun:
@@ -114,7 +118,25 @@ def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
             saved.model.backbone.pretrained = False
         if cfg.test_time_flip is not None:
             saved.test_time_flip = cfg.test_time_flip
+        for name in THRESHOLDS:
+            _set_threshold(saved, name, cfg.get(name))
     return saved
+
+
+def _set_threshold(saved: DictConfig, name: str, value: Any) -> None:
+    """Give the model of a run another threshold; null leaves it, `never` takes it away.
+
+    Raises:
+        ConfigError: a model without it.
+    """
+    if value is None:
+        return
+    if name not in saved.model:
+        raise ConfigError(
+            f"{name}={value}: the run's model, {saved.model.get('_target_')}, has no such threshold; runs of "
+            f"model=musica do. Leave {name} out."
+        )
+    saved.model[name] = None if value == NEVER else value  # the model refuses what is no threshold
 
 
 def _evaluation_folder(cfg: DictConfig, run: Path, dataset: str) -> Path:

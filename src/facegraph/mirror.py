@@ -23,7 +23,7 @@ def predict_with_mirror(model: Callable[[Tensor], LandmarkOutput], image: Tensor
     """Mean of what a model predicts for images (B, 3, S, S) and for their mirror images, in two passes.
 
     landmarks, predicted_error, confidence and iterations are means, failed is decided anew by the model's
-    `fail_threshold` and the mean predicted error. Stages, heatmaps and what else a model gives of one image are left out.
+    `fail_threshold` and the mean predicted error. Stages, heatmaps and what else is of one image are left out.
     flip: (N,) int64, see `mirror_points`. The model must be in evaluation mode.
     """
     plain, mirrored = model(image), model(image.flip(-1))

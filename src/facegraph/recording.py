@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from facegraph.callbacks import TrainingClock
-from facegraph.complexity import count_macs, count_params, latency_ms
+from facegraph.complexity import complete, count_macs, count_params, latency_ms
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.source import fingerprint
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
@@ -69,6 +69,8 @@ def protocol_card(
         seed=cfg.seed,
         test_time_flip=bool(cfg.get("test_time_flip", False)),  # a run of an earlier version has none
         corruption=data.corruption_description,
+        quit_threshold=cfg.model.get("quit_threshold"),
+        fail_threshold=cfg.model.get("fail_threshold"),
     )
 
 
@@ -129,8 +131,11 @@ def provenance(
     test_seconds: float,
     overrides: Sequence[str] | None = None,
 ) -> Provenance:
-    # before the multiply-adds are counted, which moves the model to the CPU
-    latency = latency_ms(model, cfg.input_size, trainer.strategy.root_device) if train_seconds else None
+    passes = 2 if cfg.get("test_time_flip", False) else 1
+    with complete(model):
+        # before the multiply-adds are counted, which moves the model to the CPU
+        latency = latency_ms(model, cfg.input_size, trainer.strategy.root_device) if train_seconds else None
+        macs = count_macs(model.cpu(), cfg.input_size)[0]
     return collect_provenance(
         device=_device_name(trainer),
         overrides=given_overrides() if overrides is None else overrides,
@@ -138,8 +143,8 @@ def provenance(
         git=git,
         seed=cfg.seed,
         params=count_params(model),
-        macs=count_macs(model.cpu(), cfg.input_size)[0],
-        latency_ms=latency,
+        macs=passes * macs,
+        latency_ms=None if latency is None else passes * latency,
         train_seconds=None if train_seconds is None else round(train_seconds, 1),
         test_seconds=round(test_seconds, 1),
     )

@@ -40,6 +40,9 @@ def frame_of(rows: PredictionRows, source: FaceSource, dataset: LandmarkDataset,
         attributes={name: attributes[:, i] for i, name in enumerate(table.attribute_names)},
         checkpoint=checkpoint,
         confidence=rows.confidence.cpu().numpy(),
+        predicted_error=rows.predicted_error.cpu().numpy(),
+        iterations=rows.iterations.cpu().numpy(),
+        failed=rows.failed.cpu().numpy(),
     )
 
 

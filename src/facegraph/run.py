@@ -19,6 +19,7 @@ from facegraph.batch_norm import SyncBatchNorm
 from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import WholeCheckpoints
 from facegraph.compose import build_data, build_task, check_trusted, make, training_statistics
+from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError
 from facegraph.metrics.names import NME
 from facegraph.progress import ProgressFile
@@ -26,6 +27,7 @@ from facegraph.recording import finish, given_overrides, protocol_card, provenan
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.records.provenance import git_state
 from facegraph.results import frame_of, test_metrics
+from facegraph.structures import ShapeStatistics
 from facegraph.sweeps.identity import lasting
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
 from facegraph.tracking.records import describe_run
@@ -48,15 +50,17 @@ def train(cfg: DictConfig) -> RunResult:
     data = build_data(cfg)
     data.setup("fit")
     data.setup("test")
-    statistics = training_statistics(data, cfg.graph.frame)
+    going_on = _continue_from(folder, cfg)
+    start = None if going_on or not cfg.get("init_from") else folders.InitialWeights.read(Path(cfg.init_from))
+    statistics = _statistics(cfg, data, going_on, start)
     task = build_task(cfg, data, statistics)
-    if cfg.get("init_from") and not cfg.resume:
-        folders.initialise(task.model, Path(cfg.init_from))
+    if start is not None:
+        start.put_into(task.model)
     if not cfg.resume:
         folders.claim(folder, cfg)
     trainer = _trainer(cfg, folder)
     describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    trainer.fit(task, datamodule=data, ckpt_path=_continue_from(folder, cfg), weights_only=True)
+    trainer.fit(task, datamodule=data, ckpt_path=going_on, weights_only=True)
     trained = time.perf_counter()
     validation: dict[str, Any] = {}
     frames: dict[str, pd.DataFrame] = {}
@@ -78,6 +82,17 @@ def train(cfg: DictConfig) -> RunResult:
     )
     finish(trainer, folder, result, frames, data, statistics, task)
     return result
+
+
+def _statistics(
+    cfg: DictConfig, data: FaceDataModule, going_on: str | None, start: folders.InitialWeights | None
+) -> ShapeStatistics:
+    """Those that the weights at hand were trained with, so that mean shape and graph fit them; else of these faces."""
+    scheme = data.dataset.scheme
+    if going_on is not None:
+        return folders.saved_statistics(folders.model_state(folders.load_checkpoint(Path(going_on))), scheme)
+    known = None if start is None else start.statistics(scheme)
+    return training_statistics(data, cfg.graph.frame) if known is None else known
 
 
 def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -116,7 +131,9 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     if others:
         make_absolute(cfg)
         asked, known = (lasting(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
-        differing = sorted(k for k in asked.keys() | known.keys() if asked.get(k) != known.get(k))
+        given = {o.lstrip("+~").split("=", 1)[0].split(".")[0] for o in others}
+        # what this version has added since that run is no change, unless it is asked for
+        differing = sorted(k for k in known.keys() | (asked.keys() & given) if asked.get(k) != known.get(k))
         if differing:
             raise ConfigError(
                 f"resume={folder} continues that run as it was configured, but {' '.join(others)} would change "

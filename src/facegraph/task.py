@@ -117,7 +117,15 @@ class LandmarkTask(pl.LightningModule):
         output = self.predict(batch.image)
         prediction, truth = _in_image(output.landmarks, batch)
         self.test_table.update(
-            batch.index, prediction, truth, batch.norm_distances, batch.attributes, output.confidence
+            batch.index,
+            prediction,
+            truth,
+            batch.norm_distances,
+            batch.attributes,
+            output.confidence,
+            output.predicted_error,
+            output.iterations,
+            output.failed,
         )
 
     def on_test_epoch_end(self) -> None:

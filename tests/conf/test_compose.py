@@ -158,6 +158,7 @@ def test_a_missing_root_is_asked_for() -> None:
 def test_costs_need_no_data() -> None:
     shapes, source = statistics_for(compose(["experiment=scc_300w_small"]))
     assert shapes.mean_shape.shape == (68, 2)
+    assert (shapes.mean_shape.amax(dim=0) - shapes.mean_shape.amin(dim=0)).min() > 0.5  # a face, not a point
     assert "dataset.root" in source
 
 

@@ -109,14 +109,24 @@ def test_large_poses_of_300w_lp_are_drawn_less() -> None:
     draws = LargePoseBalancing().draws(table(*(f"HELEN/HELEN_1629243_1_{k}.jpg" for k in range(18))))
     assert draws.tolist() == [5, 4, 4, 3, 3, 2, 2, 2] + [1] * 10
     assert draws.dtype == np.int64
-    mixed = table("LFPW/LFPW_image_train_0001_0.jpg", "IBUG/IBUG_image_003_1_13.jpg", "own/face.png")
-    assert LargePoseBalancing(most=7).draws(mixed).tolist() == [7, 1, 1]
-    assert LargePoseBalancing(decay=1).draws(mixed).tolist() == [5, 5, 1]
+    mixed = table("LFPW/LFPW_image_train_0001_0.jpg", "IBUG/IBUG_image_092 _01_13.jpg", "AFW_Flip/AFW_134212_1_1.jpg")
+    assert LargePoseBalancing(most=7).draws(mixed).tolist() == [7, 1, 6]
+    assert LargePoseBalancing(decay=1).draws(mixed).tolist() == [5, 5, 5]
+    assert LargePoseBalancing(decay=0.01).draws(mixed).tolist() == [5, 1, 1]  # never none
 
 
 def test_large_pose_balancing_is_for_300w_lp() -> None:
-    with pytest.raises(DataError, match=r"the first is 'own/a.png'.*dataset=300wlp"):
-        LargePoseBalancing().draws(table("own/a.png", "own/b.png"))
+    others = {
+        "own": "own/a.png",
+        "300-W": "helen/trainset/2960256451_1.jpg",
+        "300-W's afw": "afw/134212_1.jpg",
+        "300-W's ibug": "ibug/image_003_1.jpg",
+        "WFLW": "23--Shoppers/23_Shoppers_Shoppers_23_268.jpg",
+        "a photograph": "LFPW/LFPW_image_train_0871.jpg",
+    }
+    for name in others.values():
+        with pytest.raises(DataError, match=rf"'{name}' is not numbered .*dataset=300wlp"):
+            LargePoseBalancing().draws(table("HELEN/HELEN_1629243_1_12.jpg", name))
     for wrong in ({"most": 0}, {"decay": 0.0}, {"decay": 1.5}):
         with pytest.raises(ConfigError, match=r"FAN has 5 and 0\.8"):
             LargePoseBalancing(**wrong)  # type: ignore[arg-type]

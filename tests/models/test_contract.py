@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from pathlib import Path
 
@@ -11,10 +10,12 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from facegraph.complexity import complete, count_macs, measure
 from facegraph.compose import build_criterion, build_data, build_model, compose, training_statistics
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.landmarks import SCHEMES
 from facegraph.losses.face_errors import face_errors
+from facegraph.mirror import predict_with_mirror
 from facegraph.structures import FaceBatch, LandmarkOutput
 from tests.helpers.runs import ROOT, TINY, evaluate_run, train_tiny
 
@@ -28,7 +29,10 @@ SYSTEMS = {
     "dpr, both stages": "model=dpr loss=dpr normalise=signed",
     "dpr, global stage": "model=dpr loss=dpr normalise=signed model.stages=gsr",
     "musica": "model=musica loss=musica normalise=whole_image",
+    "musica that quits": "model=musica loss=musica normalise=whole_image model.quit_threshold=0.001 "
+    "model.fail_threshold=0.01",
 }
+SOME_QUIT = "musica that quits"
 NAMES = {29: "cofw29", 68: "ibug68", 98: "wflw98"}
 CASES = [(name, n) for name in SYSTEMS for n in NAMES]
 
@@ -128,8 +132,12 @@ def test_evaluation_does_not_depend_on_the_batch(system: str) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_state_dict_is_all_there_is(system: str) -> None:
+    """A model for other training faces, with these weights, is this model: nothing hangs on what it was built with."""
+    cfg, data, _ = opened(system, 29)
     model, _, batch = built(system, 29)
-    other = copy.deepcopy(model)
+    statistics = training_statistics(data, "box")
+    turned = statistics.mean_shape.roll(1, dims=0)
+    other = build_model(cfg, statistics._replace(mean_shape=turned, correlation=statistics.correlation**2))
     for parameter in other.parameters():
         nn.init.normal_(parameter, std=0.01)
     other.load_state_dict(model.state_dict())
@@ -137,6 +145,74 @@ def test_a_state_dict_is_all_there_is(system: str) -> None:
     with torch.no_grad():
         assert torch.equal(model(batch.image).landmarks, other(batch.image).landmarks)
     assert {"mean_shape", "correlation"} <= model.state_dict().keys()
+    assert torch.equal(model.state_dict()["mean_shape"], statistics.mean_shape.float())
+
+
+def quitting() -> tuple[nn.Module, FaceBatch]:
+    """A cascade whose predicted errors vary, with a threshold that some of the faces meet after the first iteration."""
+    model, _, batch = built(SOME_QUIT, 29)
+    for iteration in model.iterations:  # type: ignore[union-attr]
+        nn.init.normal_(iteration.head.weight[-1:])  # type: ignore[union-attr, index, operator]
+    model.eval()
+    with torch.no_grad(), complete(model):
+        errors = model(batch.image).stage_errors
+    # between two of the four faces, away from either: a batch of one is summed up in another order
+    model.quit_threshold = float(errors[:, 0].sort().values[1:3].mean())  # type: ignore[assignment]
+    model.fail_threshold = float(errors[:, -1].sort().values[1:3].mean())  # type: ignore[assignment]
+    return model, batch
+
+
+def test_a_face_quits_alone_as_it_does_among_others() -> None:
+    model, batch = quitting()
+    with torch.no_grad():
+        together = model(batch.image)
+        alone = [model(face[None]) for face in batch.image]
+    assert 1 in together.iterations.tolist()
+    assert len(set(together.iterations.tolist())) > 1
+    for name in ("iterations", "failed"):
+        assert torch.equal(getattr(together, name), torch.cat([getattr(o, name) for o in alone])), name
+    torch.testing.assert_close(together.landmarks, torch.cat([o.landmarks for o in alone]), rtol=1e-4, atol=1e-3)
+
+
+def test_costs_are_those_of_all_iterations() -> None:
+    model, _ = quitting()
+    model.quit_threshold = 1e9  # type: ignore[assignment]
+    stopped, costs = count_macs(model, 64)[0], measure(model, 64)
+    model.quit_threshold = None  # type: ignore[assignment]
+    assert costs.macs == count_macs(model, 64)[0] > 2 * stopped
+    assert costs.macs_thop > 2 * stopped
+    model.quit_threshold = 1e9  # type: ignore[assignment]
+    with complete(model):
+        assert count_macs(model, 64)[0] == costs.macs
+    assert model.quit_threshold == 1e9
+    assert count_macs(model, 64)[0] == stopped
+
+
+def test_what_is_no_number_has_failed_in_both_views() -> None:
+    model, batch = quitting()
+    nn.init.constant_(model.iterations[-1].head.bias[-1:], float("nan"))  # type: ignore[union-attr, index, operator]
+    model.quit_threshold = None  # type: ignore[assignment]
+    flip = torch.tensor(SCHEMES["cofw29"].flip)
+    with torch.no_grad():
+        assert model(batch.image).failed.all()
+        found = predict_with_mirror(model, batch.image, flip).failed
+    assert found is not None
+    assert found.all()
+
+
+def test_the_mean_of_two_views_says_nothing_of_one_of_them() -> None:
+    model, batch = quitting()
+    flip = torch.tensor(SCHEMES["cofw29"].flip)
+    with torch.no_grad():
+        views = [model(batch.image), model(batch.image.flip(-1))]
+        found = predict_with_mirror(model, batch.image, flip)
+    assert type(found) is LandmarkOutput
+    assert found.stage_landmarks is None
+    error = (views[0].predicted_error + views[1].predicted_error) / 2
+    torch.testing.assert_close(found.predicted_error, error)
+    torch.testing.assert_close(found.iterations, (views[0].iterations + views[1].iterations) / 2)
+    assert found.failed is not None
+    assert found.failed.tolist() == [e > model.fail_threshold for e in error.tolist()]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -189,6 +265,19 @@ def test_eight_faces_can_be_learned_by_heart(system: str) -> None:
         if done % 50 == 49 and error(model, batch) < 0.013:
             break
     assert error(model, batch) < 0.015
+    settle(model, batch)
+    model.eval()
+    assert error(model, batch) < 0.02  # as it is evaluated: batch norm takes its running means, dropout is off
+
+
+def settle(model: nn.Module, batch: FaceBatch) -> None:
+    """Running means of batch norm as they are after many steps with these weights: those of the eight faces."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        model(batch.image)
 
 
 def error(model: nn.Module, batch: FaceBatch) -> float:

@@ -178,7 +178,8 @@ def test_units_and_px_are_one_transform() -> None:
     unit = map_points(matrix, points)
     torch.testing.assert_close(map_points(in_px(matrix, 128), points * 128), unit * 128, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(map_points(resize(matrix, 128, 256), points * 128), unit * 256, atol=1e-3, rtol=1e-4)
-    torch.testing.assert_close(in_units(in_px(matrix, 128), 128), matrix)
+    torch.testing.assert_close(in_units(in_px(matrix, 128), 128, 128), matrix)
+    torch.testing.assert_close(in_units(resize(matrix, 128, 256), 128, 256), matrix)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda s: s.name)
@@ -286,14 +287,6 @@ def test_gradients_cross_stages_unless_detached(detach: bool) -> None:
     assert [reached(name) for name in ("local_reinit", "global_regression", "global_reinit")] == [not detach] * 3
 
 
-def test_local_trunks_can_start_from_the_global_one() -> None:
-    model = dpr()
-    model.start_local_from_global()
-    frames = torch.randn(1, 3, 128, 128)
-    want = model.global_regression.features(frames)
-    torch.testing.assert_close(model.local_regression.get_submodule("nose_net")(frames), want)
-
-
 def test_an_error_head_leaves_the_landmarks_alone() -> None:
     image = torch.randn(2, 3, 160, 160)
     torch.manual_seed(0)
@@ -305,8 +298,9 @@ def test_an_error_head_leaves_the_landmarks_alone() -> None:
     assert all(p.grad is None or not p.grad.any() for n, p in model.named_parameters() if "error_head" not in n)
 
 
-def test_matrices_and_points_keep_their_precision_under_autocast() -> None:
-    model, image = dpr(), torch.rand(2, 3, 160, 160)
+@pytest.mark.parametrize("local_reinit", [LocalReinitNetwork, PixelLocalReinitNetwork])
+def test_matrices_and_points_keep_their_precision_under_autocast(local_reinit: Callable[..., nn.Module]) -> None:
+    model, image = dpr(local_reinit=local_reinit), torch.rand(2, 3, 160, 160)
     with torch.no_grad():
         exact = model(image)
         with torch.autocast("cpu", torch.bfloat16):
@@ -315,6 +309,11 @@ def test_matrices_and_points_keep_their_precision_under_autocast() -> None:
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     # the nets' last layers add to a mean face: a coordinate in bfloat16 alone would be off by up to half a px
     assert (output.landmarks - exact.landmarks).abs().max() < 0.3
+    means = part_means(model.mean_face, model.parts)
+    with torch.no_grad():
+        want = model.local_reinit(exact.global_points, means)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model.local_reinit(exact.global_points, means), want)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from facegraph.errors import ConfigError
 from facegraph.geometry.matrices import compose, invert
@@ -18,7 +19,7 @@ from facegraph.models.dpr.criterion import DPRCriterion
 from facegraph.models.dpr.model import DPR
 from facegraph.models.dpr.output import ReinitOutput
 from facegraph.models.dpr.parts import mean_face, part_means, parts_of
-from facegraph.models.dpr.reinit import LocalReinitNetwork
+from facegraph.models.dpr.reinit import LocalReinitNetwork, SimilarityFit
 from facegraph.models.dpr.transforms import fit_similarity, resize, upright_box
 from facegraph.models.dpr.weighting import Equal, HardLandmarks, InverseError, LandmarkWeighting, Uncertainty
 from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
@@ -92,8 +93,9 @@ def test_a_landmark_without_error_breaks_nothing(weighting: type[LandmarkWeighti
     module = weighting(3)
     for errors in (torch.zeros(2, 3), torch.tensor([[0.0, 1.0, 2.0]])):
         assert torch.isfinite(module(errors.requires_grad_(True)))
-        assert torch.isfinite(module.weights).all()
-    assert float(module.weights.mean()) == pytest.approx(1)
+        if module.weights is not None:
+            assert torch.isfinite(module.weights).all()
+    assert module.weights is None or float(module.weights.mean()) == pytest.approx(1)
 
 
 def running_weights(rank: int) -> dict[str, Tensor]:
@@ -137,9 +139,11 @@ def batch_of(truth: Tensor) -> FaceBatch:
     )
 
 
-def output_of(statistics: ShapeStatistics, truth: Tensor, shift: float = 0.0, shrink: float = 1.0) -> ReinitOutput:
+def output_of(
+    statistics: ShapeStatistics, truth: Tensor, shift: float = 0.0, shrink: float = 1.0, filled: float = 1.0
+) -> ReinitOutput:
     """The output of a perfect model; with points moved by shift of the side of the truth's frame, along x of that
-    frame, and with all that is cut out for the global stage smaller by shrink."""
+    frame, with all that is cut out for the global stage smaller by shrink, and part means smaller by filled."""
     crop_to_coarse = torch.tensor([[0.9, 0.0, 3.0], [0.0, 0.9, -2.0], [0.0, 0.0, 1.0]])
     in_coarse = map_points(crop_to_coarse[:2].expand(len(truth), 2, 3), truth) / 128
     perfect = upright_box(in_coarse, statistics.scheme)
@@ -150,7 +154,7 @@ def output_of(statistics: ShapeStatistics, truth: Tensor, shift: float = 0.0, sh
     crop_to_global = compose(coarse_to_global, crop_to_coarse)
     points = map_points(crop_to_global, moved)
     parts = parts_of(statistics.scheme)
-    means = part_means(mean_face(statistics), parts)
+    means = tuple(filled * mean for mean in part_means(mean_face(statistics), parts))
     transforms = torch.stack(
         [fit_similarity(points[:, list(p.indices)], 128 * mean) for p, mean in zip(parts, means, strict=True)], dim=1
     )
@@ -164,7 +168,9 @@ def output_of(statistics: ShapeStatistics, truth: Tensor, shift: float = 0.0, sh
         crop_to_global=crop_to_global,
         global_points=points,
         part_transforms=transforms,
+        taught_transforms=transforms,
         part_points=part_points,
+        part_means=means,
     )
 
 
@@ -230,16 +236,33 @@ def test_transforms_by_numbers() -> None:
     wrong = output.part_transforms.clone()
     wrong[:, :, :, :2] += 0.03 * 128 / 256
     wrong[:, :, :, 2] += 0.03 * 128
-    object.__setattr__(output, "part_transforms", wrong)
+    object.__setattr__(output, "taught_transforms", wrong)
     terms = criterion(output, batch_of(truth))
     assert float(terms["reinit"]) == pytest.approx(2.5, rel=1e-3)
     assert float(terms["local_reinit"]) == pytest.approx(2.5, rel=1e-3)
 
 
-def small_dpr(statistics: ShapeStatistics, **settings: Any) -> DPR:
+def small_dpr(
+    statistics: ShapeStatistics, local_reinit: Callable[..., nn.Module] = LocalReinitNetwork, **settings: Any
+) -> DPR:
     torch.manual_seed(0)
     sizes = {"coarse_size": 128, "global_size": 64, "part_size": 32}
-    return DPR(CROP, statistics, LocalReinitNetwork, **sizes, **settings)
+    return DPR(CROP, statistics, local_reinit, **sizes, **settings)
+
+
+def run_of(model: DPR, statistics: ShapeStatistics) -> tuple[ReinitOutput, FaceBatch]:
+    """What the model makes of noise, and faces to hold against it."""
+    truth = upright_faces(statistics)
+    images = torch.randn(len(truth), 3, CROP, CROP, generator=torch.Generator().manual_seed(0))
+    return model(images), batch_of(truth)._replace(image=images)
+
+
+def gradient_of(module: nn.Module, loss: Tensor) -> Tensor:
+    """Of all parameters of a module, one after the other; zero where none arrives."""
+    parameters = list(module.parameters())
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    pairs = zip(gradients, parameters, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for g, p in pairs])
 
 
 def learning(model: DPR, loss: Tensor) -> set[str]:
@@ -259,13 +282,79 @@ def test_which_part_learns_from_which_term(detach: bool, detach_targets: bool) -
     criterion = DPRCriterion(statistics, Equal, detach_targets=detach_targets)
     terms = criterion(model(images), batch_of(truth)._replace(image=images))
     assert learning(model, terms["reinit"]) == {"global_reinit"}
-    frames = learning(model, terms["local_reinit"])  # the net's input, not its target, reaches back
-    assert frames == ({"local_reinit"} if detach else {"local_reinit", "global_reinit", "global_regression"})
+    assert learning(model, terms["local_reinit"]) == {"local_reinit"}  # neither its input nor its target reaches back
     own = learning(model, terms["global"])
     assert own == ({"global_regression"} if detach else {"global_reinit", "global_regression"})
     local = learning(model, terms["local"])
     everything = {"global_reinit", "global_regression", "local_reinit", "local_regression"}
     assert local == ({"local_regression"} if detach else everything)
+
+
+def test_fitted_frames_have_nothing_to_be_taught() -> None:
+    statistics = statistics_of(68)
+    model = small_dpr(statistics, SimilarityFit)
+    terms = DPRCriterion(statistics, Equal)(*run_of(model, statistics))
+    assert set(terms) == {"loss", "reinit", "global", "local"}
+    # end to end the errors of the parts still pass through the fit
+    assert gradient_of(model.global_regression, terms["local"]).abs().max() > 0
+
+
+def test_frames_are_taught_with_the_models_own_means() -> None:
+    """A model that was converted or started from another run has means of other faces than the criterion has seen."""
+    statistics = statistics_of(68)
+    truth = upright_faces(statistics)
+    criterion = DPRCriterion(statistics, Equal)
+    terms = criterion(output_of(statistics, truth, filled=0.8), batch_of(truth))
+    assert float(terms["local_reinit"]) < 2e-3
+    assert not list(criterion.buffers())
+
+
+@pytest.mark.parametrize("detach_targets", [False, True])
+@pytest.mark.parametrize("detach", [False, True])
+def test_starting_at_zeros_the_transforms_are_taught_first(detach: bool, detach_targets: bool) -> None:
+    """The way back out of a frame of no size has no bound: the points in it count nothing until it is open."""
+    statistics = statistics_of(68)
+    model = small_dpr(statistics, start_at_mean=False, detach=detach)
+    terms = DPRCriterion(statistics, InverseError, detach_targets=detach_targets)(*run_of(model, statistics))
+    assert torch.isfinite(terms["loss"])
+    if not detach_targets:
+        assert float(terms["global"]) == float(terms["local"]) == 0
+        alone = gradient_of(model.global_reinit, terms["reinit"])
+        assert alone.abs().max() > 0
+        assert torch.equal(gradient_of(model.global_reinit, terms["loss"]), alone)
+    if detach or not detach_targets:
+        assert gradient_of(model, terms["loss"]).abs().max() < 1e4
+
+
+def test_closed_frames_alone_are_left_out() -> None:
+    statistics = statistics_of(68)
+    truth = upright_faces(statistics)
+    output = output_of(statistics, truth, shift=0.02)
+    whole = DPRCriterion(statistics, Equal)(output, batch_of(truth))
+    reinit = output.reinit.clone()
+    reinit[0] *= 0.01
+    object.__setattr__(output, "reinit", reinit)
+    part = DPRCriterion(statistics, Equal)(output, batch_of(truth))
+    for term in ("global", "local"):
+        assert float(part[term]) == pytest.approx(float(whole[term]) * 2 / 3, rel=1e-3)
+
+
+def test_the_largest_weights_are_reported() -> None:
+    statistics = statistics_of(68)
+    truth = upright_faces(statistics)
+    output = output_of(statistics, truth)
+    assert output.stage_landmarks is not None
+    moved = output.stage_landmarks.clone()
+    moved[:, :, 40] += 3.0
+    object.__setattr__(output, "stage_landmarks", moved)
+    criterion = DPRCriterion(statistics, HardLandmarks)
+    terms = criterion(output, batch_of(truth))
+    assert criterion.global_weighting.weights is not None
+    assert float(terms["global_largest_weight"]) == float(criterion.global_weighting.weights[40]) > 20
+    assert float(terms["local_largest_weight"]) > 20
+    assert float(terms["loss"]) == pytest.approx(
+        sum(float(terms[k]) for k in ("reinit", "global", "local_reinit", "local"))
+    )
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -276,7 +365,7 @@ def test_every_parameter_has_a_gradient_without_the_local_stage(weighting: type[
     truth = upright_faces(statistics)
     images = torch.randn(len(truth), 3, CROP, CROP, generator=torch.Generator().manual_seed(0))
     terms = criterion(model(images), batch_of(truth)._replace(image=images))
-    assert set(terms) == {"loss", "reinit", "global"}
+    assert {"loss", "reinit", "global"} == {name for name in terms if not name.endswith("largest_weight")}
     terms["loss"].backward()
     for name, parameter in [*model.named_parameters(), *criterion.named_parameters()]:
         assert parameter.grad is not None, name

@@ -84,13 +84,15 @@ def test_the_public_names_are_ours() -> None:
 SMALL = {"width": 16, "depth": 2}
 
 
-@pytest.mark.parametrize("wrapping", ["plain", "state_dict", "module."])
+@pytest.mark.parametrize("wrapping", ["plain", "state_dict", "module.", "nested", "several"])
 def test_weights_are_read_and_fit(tmp_path: Path, wrapping: str) -> None:
     state = made_up(public_shapes(stacks=3, landmarks=98, kernel=5, **SMALL))
     wrapped = {
         "plain": state,
         "state_dict": {"epoch": 3, "state_dict": state},
         "module.": {f"module.{name}": value for name, value in state.items()},
+        "nested": {"model": {"state_dict": state}},
+        "several": {"epoch": torch.tensor(3), "state_dict": {}, "model": state},
     }
     path = tmp_path / "2dfan.pth"
     torch.save(wrapped[wrapping], path)
@@ -99,6 +101,8 @@ def test_weights_are_read_and_fit(tmp_path: Path, wrapping: str) -> None:
     assert released.mean_shape is None
     cfg = compose([*released.overrides, "input_size=64"])
     assert cfg.dataset.name == "wflw"
+    assert cfg.test_time_flip  # as its authors score it
+    assert any("test_time_flip" in note for note in released.notes)
     assert (cfg.codec.corner_origin, cfg.box.side, cfg.box.margin) == (True, "mean", 1.8182)
     model = build_model(cfg, face_statistics(98))
     assert isinstance(model, FAN)
@@ -147,8 +151,10 @@ def test_files_that_are_no_fan(tmp_path: Path) -> None:
     bent = {**state, "top_m_0.conv1.weight": torch.ones(8, 16, 1, 1)}
     cases = {
         "resnet": ({"fc.weight": torch.ones(2, 2)}, r"no FAN: conv1.weight, .*m0.b1_1.*first are fc.weight"),
-        "cut": (cut, r"1 of \d+ tensors do not fit: m0.b3_1.conv2.weight is missing"),
+        "cut": (cut, r"FAN of 1 stacks of width 16 .*1 of \d+ tensors do not fit: m0.b3_1.conv2.weight is missing"),
         "bent": (bent, r"top_m_0.conv1.weight is \(8, 16, 1, 1\), needed \(8, 16, 3, 3\)"),
+        "five": (made_up(public_shapes(stacks=5, **SMALL)), r"five\.pth holds a FAN of 5 stacks .*FAN has 1 to 4"),
+        "wide": (made_up(public_shapes(stacks=1, width=18, depth=2)), r"wide\.pth holds .* width 18 .*num_features=18"),
         "list": ([1, 2], "holds a list, not a state dict"),
         "empty": ({"epoch": 1}, "holds a dictionary with epoch"),
     }

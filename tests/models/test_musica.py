@@ -183,7 +183,7 @@ def test_the_cascade_adds_displacements_in_px_of_its_levels(levels: list[int]) -
     torch.testing.assert_close(output.landmarks, expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(output.predicted_error, step.error)
     assert output.confidence is not None
-    assert torch.equal(output.confidence.argsort(), output.predicted_error.clamp(min=0).argsort(descending=True))
+    torch.testing.assert_close(output.confidence, torch.exp(-output.predicted_error))
     assert output.iterations.tolist() == [len(levels)] * 2
 
 
@@ -288,11 +288,49 @@ def test_patches_around_chosen_landmarks() -> None:
         ({"levels": []}, r"levels=\[\]"),
         ({"levels": [5, 0]}, r"levels=\[5, 0\].*0\.\.4"),
         ({"initial_weights": "zeros"}, r"'zeros'.*\['he', 'truncated_normal'\]"),
+        ({"levels": [1.7]}, r"levels=\[1\.7\]"),
+        ({"hidden": 0}, r"hidden=0 .*512"),
+        ({"channels": 2.5}, r"channels=2\.5 .*whole number"),
+        ({"dropout": 2}, r"dropout=2 .*below 1"),
+        ({"dropout": 1.0}, r"dropout=1\.0 "),
+        ({"patch_stride": 1.5}, r"patch_stride=1\.5 .*whole number"),
+        ({"patch_landmarks": [0.5]}, r"patch_landmarks=\[0\.5\]"),
+        ({"patch_size": 14.0}, r"patch_size=14\.0 "),
+        ({"quit_threshold": -1}, r"quit_threshold=-1 .*above zero, such as 0\.05, or null"),
+        ({"quit_threshold": float("nan")}, r"quit_threshold=nan"),
+        ({"quit_threshold": "x"}, r"quit_threshold='x'"),
+        ({"fail_threshold": 0}, r"fail_threshold=0 "),
+        ({"fail_threshold": True}, r"fail_threshold=True"),
     ],
 )
 def test_settings_out_of_range_are_explained(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         small(**settings)
+
+
+def test_weights_of_half_precision_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"torch\.bfloat16.*bf16-mixed"):
+        small().to(torch.bfloat16)(faces(1).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("threshold", [None, 1e9])
+def test_no_face_at_all_gives_no_result(threshold: float | None) -> None:
+    output = small(quit_threshold=threshold)(faces(2)[:0])
+    assert output.landmarks.shape == (0, 29, 2)
+    assert output.stage_errors.shape == (0, 3)
+
+
+def test_foretold_errors_below_zero_keep_their_order() -> None:
+    """A model's confidence ranks faces; none may be lost to the range of float32 either."""
+    model = small()
+    torch.nn.init.constant_(model.iterations[-1].head.bias[-1:], -0.3)
+    output = model(faces(4))
+    assert output.predicted_error is not None
+    assert output.confidence is not None
+    assert (output.predicted_error < 0).any()
+    assert torch.equal(output.confidence.argsort(), output.predicted_error.argsort(descending=True))
+    torch.nn.init.constant_(model.iterations[-1].head.bias[-1:], -1e4)
+    assert model(faces(1)).confidence.isfinite().all()
 
 
 def test_an_input_that_does_not_halve_is_explained() -> None:

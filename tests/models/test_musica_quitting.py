@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from facegraph.complexity import count_macs
+from facegraph.complexity import count_macs, measure
 from facegraph.compose import build_model, compose
 from facegraph.models.musica.model import MuSiCa
 from facegraph.models.musica.output import CascadeOutput
@@ -136,6 +136,26 @@ def test_failure_is_reported_by_the_last_prediction() -> None:
     assert output.failed.dtype == torch.bool
     assert output.failed.tolist() == [e > threshold for e in FULL.stage_errors[:, -1].tolist()]
     assert 0 < int(output.failed.sum()) < FACES
+
+
+def test_a_prediction_that_is_no_number_has_failed() -> None:
+    model = varied(fail_threshold=1e9)
+    nn.init.constant_(model.iterations[-1].head.bias[-1:], float("nan"))  # type: ignore[union-attr, index]
+    with torch.no_grad():
+        assert model(IMAGES[:2]).failed.tolist() == [True, True]
+
+
+def test_costs_are_those_of_all_iterations_whatever_a_blank_image_foretells() -> None:
+    model = varied()
+    whole = measure(model, 64)
+    model.quit_threshold = math.inf
+    assert count_macs(model, 64)[0] < whole.macs
+    found = measure(model, 64)
+    assert (found.macs, found.macs_thop) == (whole.macs, whole.macs_thop)
+    assert model.quit_threshold == math.inf
+    with pytest.raises(RuntimeError, match="within"), model.complete():
+        raise RuntimeError("within")
+    assert model.quit_threshold == math.inf
 
 
 def test_a_prediction_that_is_no_number_does_not_stop() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from facegraph.errors import DataError
 from facegraph.landmarks import COFW29
-from facegraph.reports import attention
+from facegraph.reports import drawing
 from facegraph.reports.attention import mean_attention, plot_attention
 
 RANDOM = np.random.default_rng(0)
@@ -20,7 +20,7 @@ PATCHES = np.arange(0, 29, 2)
 
 @pytest.fixture(autouse=True)
 def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "_DPI", 50)
+    monkeypatch.setattr(drawing, "DPI", 50)
 
 
 def test_a_face_counts_for_the_iterations_it_ran() -> None:
@@ -52,6 +52,14 @@ def test_one_face_per_iteration_and_larger_weights_are_larger_dots(tmp_path: Pat
     again = picture(tmp_path / "again.png", weights)
     np.testing.assert_array_equal(image, again)
     assert picture(tmp_path / "one.png", weights[:1]).shape[1] < image.shape[1] / 2
+
+
+def test_titles_are_the_mean_or_say_that_nobody_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list = []
+    monkeypatch.setattr("facegraph.reports.attention.write_picture", lambda figure, path: figures.append(figure))
+    weights = np.array([[0.25] * len(PATCHES), [np.nan] * len(PATCHES)])
+    plot_attention(weights, SHAPE[PATCHES], SHAPE, COFW29, tmp_path / "x.png")
+    assert [axes.get_title() for axes in figures[0].axes[:2]] == ["iteration 1: mean 0.250", "iteration 2: not reached"]
 
 
 def test_weights_that_are_all_alike_or_missing_are_drawn(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from facegraph.metrics.bootstrap import interval, paired_test
 from facegraph.records import PREDICTIONS_FILE, RESULT_FILE
 from facegraph.reports.cells import ABSENT, PUBLISHED, Report
 from facegraph.reports.reading import runs_report, sweep_report, sweep_reports
+from facegraph.reports.table_csv import to_frame
+from facegraph.reports.table_text import to_markdown
 from facegraph.sweeps.manifest import SweptTable, read_sweep
 from facegraph.sweeps.status import DONE, FAILED, NEW, PARTIAL, evaluation_folder
 from facegraph.sweeps.table import Evaluation, table_from
@@ -298,3 +300,33 @@ def test_what_is_no_run_says_so(tmp_path: Path) -> None:
     write_sweep(tmp_path)
     with pytest.raises(RunError, match=r"no table 'scc/x'; choose from drawn/topk"):
         sweep_reports(tmp_path, "scc/x")
+
+
+def test_columns_of_a_confidence(tmp_path: Path) -> None:
+    """From result.json, without intervals; a row whose model gives none says so; printed as plain numbers."""
+    metrics = ("rank_correlation", "retention_score", "failure_auroc@0.10", "mean_iterations", "reported_failures")
+    rows = {name: {"label": name, "overrides": [f"head={name}"]} for name in ("k1", "k3", "k5")}
+    columns = {m: {"label": m, "metric": m} for m in metrics}
+    swept = write_sweep(tmp_path, topk_table(columns=columns, rows=rows), seeds=(0, 1))
+    numbers = {"rank_correlation": 0.5, "retention_score": 0.25, "failure_auroc@0.10": 0.75, "mean_iterations": 2.5}
+    for job in swept.jobs:
+        if job.row != "k5":
+            path = job.folder(tmp_path) / RESULT_FILE
+            node = json.loads(path.read_text())
+            lower = 0.1 if job.row == "k1" else 0.0
+            said = {**{name: value - lower for name, value in numbers.items()}, "reported_failures": 0.04}
+            node["metrics"]["test"]["last"]["confidence"] = said
+            path.write_text(json.dumps(node))
+    report = sweep_reports(tmp_path)[0]
+    by_metric = {column.metric: column for column in report.columns}
+    cell = report.cell("k3", "failure_auroc@0.10")
+    assert (cell.mean, cell.interval, cell.against) == (0.75, None, None)
+    assert report.cell("k3", "reported_failures").mean == pytest.approx(4.0)
+    assert report.cell("k5", "rank_correlation").remark == "no rank_correlation in its result"
+    assert report.best(by_metric["failure_auroc@0.10"]) == "k3"
+    assert report.best(by_metric["mean_iterations"]) == "k1"
+    text = to_markdown(report)
+    assert "| failure_auroc@0.10 |" in text
+    assert "[]" not in text
+    assert "0.750" in text
+    assert set(to_frame(report)["unit"]) == {"", "%"}

@@ -43,7 +43,10 @@ def test_a_run_with_confidence(sure_run: TinyRun, tiny_run: TinyRun) -> None:
     faces = predictions_of(read_predictions(sure_run.folder).query("checkpoint == 'last'"))
     assert faces.confidence is not None
     assert len(set(faces.confidence.tolist())) > 1
-    assert ((faces.confidence > 0) & (faces.confidence <= 1)).all()
+    assert (faces.confidence > 0).all()
+    assert faces.predicted_error is not None
+    assert faces.confidence == pytest.approx(np.exp(-faces.predicted_error), rel=1e-5)
+    assert faces.iterations is None
     assert (sure_run.folder / "retention.png").is_file()
     assert confidence_table(sure_run.result).row_count == 2
     assert rescore(sure_run.folder, None, (0.1,)).faces == 9

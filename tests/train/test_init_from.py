@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from facegraph.checkpoint import initialise
+from facegraph.checkpoint import InitialWeights
 from facegraph.compose import build_model
 from facegraph.errors import RunError
 from tests.helpers.models import face_statistics
-from tests.helpers.runs import TinyRun, tiny_config, train_tiny
+from tests.helpers.runs import TinyRun, evaluate_run, resume, tiny_config, train_tiny
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -28,7 +28,7 @@ def test_training_starts_where_the_other_run_ended(tiny_run: TinyRun, tmp_path: 
 def test_what_does_not_fit_is_named(tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = build_model(tiny_config(tmp_path, "head=fc"), face_statistics(98))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    initialise(model, tiny_run.folder)
+    InitialWeights.read(tiny_run.folder).put_into(model)
     said = capsys.readouterr().out
     assert "new, as initialised: head.hidden.bias, head.hidden.weight, head.out.bias, head.out.weight" in said
     assert "left out: head." in said
@@ -38,6 +38,27 @@ def test_what_does_not_fit_is_named(tiny_run: TinyRun, tmp_path: Path, capsys: p
     assert backbone
     assert not any(torch.equal(before[name], after[name]) for name in backbone)
     with pytest.raises(RunError, match="no weight fits this model"):
-        initialise(torch.nn.Linear(3, 2), tiny_run.folder)
-    with pytest.raises(RunError, match="is missing"):
-        initialise(model, tmp_path)
+        InitialWeights.read(tiny_run.folder).put_into(torch.nn.Linear(3, 2))
+    with pytest.raises(RunError, match="init_from=.* there is no .*last.ckpt"):
+        InitialWeights.read(tmp_path)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_graph_comes_along_whole_and_a_run_killed_at_once_starts_there_again(tmp_path: Path) -> None:
+    """Edges of a static graph depend on the faces it was made from: weights belong to their own graph alone."""
+    graph = ("head.edge_weights=binary", "head.symmetric=true", "trainer.max_epochs=1")
+    source = train_tiny(tmp_path / "source", *graph)
+    still = ("optimizer.lr=0", "optimizer.weight_decay=0", "dataset.seed=7", f"init_from={source.folder}")
+    new = train_tiny(tmp_path / "new", *graph, *still)
+    own, again = new.result.metrics["test"]["last"], evaluate_run(new.folder).metrics["test"]["last"]
+    assert again["nme"] == pytest.approx(own["nme"], abs=1e-7)
+    before, after = (run.checkpoint()["state_dict"] for run in (source, new))
+    for name in ("model.mean_shape", "model.correlation", "model.head.mask"):
+        assert torch.equal(before[name], after[name]), name
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    (killed / "config.yaml").write_bytes((new.folder / "config.yaml").read_bytes())
+    continued = resume(killed)
+    weights = [n for n in before if n.endswith("weight") and before[n].ndim == 4]
+    assert weights
+    assert all(torch.equal(before[n], continued.checkpoint()["state_dict"][n]) for n in weights)

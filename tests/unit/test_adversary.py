@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from facegraph.adversary import ProjectedGradient
 from facegraph.errors import ConfigError
+from facegraph.models.dpr.weighting import InverseError
 from facegraph.structures import FaceBatch, LandmarkOutput
 
 
@@ -108,15 +109,38 @@ def test_looking_for_the_attack_leaves_no_traces() -> None:
     assert model.layers[1].num_batches_tracked == 1
 
 
+class Weighted(nn.Module):
+    """With a state that follows the errors it is called with in training, as that of loss=dpr."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weighting = InverseError(num_landmarks=2)
+
+    def forward(self, output: LandmarkOutput, batch: FaceBatch) -> dict[str, Tensor]:
+        return {"loss": self.weighting((output.landmarks - batch.landmarks).norm(dim=-1))}
+
+
+def test_the_criterion_counts_plain_images_alone() -> None:
+    torch.manual_seed(0)
+    model, criterion, batch = Normed(), Weighted(), batch_of(torch.rand(4, 3, 6, 6))
+    criterion(model(batch.image), batch)
+    before = copy.deepcopy(criterion.state_dict())
+    assert float(before["weighting.weight_sum"]) > 0
+    ProjectedGradient().loss(model, criterion, batch).backward()
+    assert all(torch.equal(value, before[name]) for name, value in criterion.state_dict().items())
+    assert all(module.training for module in criterion.modules())
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_modes_come_back_after_an_error() -> None:
     class Broken(nn.Module):
         def forward(self, output: LandmarkOutput, batch: FaceBatch) -> dict[str, Tensor]:
             raise ConfigError("no")
 
-    model = Normed()
+    model, criterion = Normed(), Broken()
     with pytest.raises(ConfigError, match="no"):
-        ProjectedGradient().attack(model, Broken(), batch_of(torch.rand(2, 3, 6, 6)))
-    assert all(m.training for m in model.modules())
+        ProjectedGradient().attack(model, criterion, batch_of(torch.rand(2, 3, 6, 6)))
+    assert all(m.training for m in [*model.modules(), criterion])
 
 
 def test_images_of_another_range_are_refused() -> None:

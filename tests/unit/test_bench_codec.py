@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,9 +76,53 @@ def test_command() -> None:
     assert written["normaliser"] == "inter_ocular"
 
 
+def test_the_crop_is_that_of_the_configuration() -> None:
+    """As small a crop as asked for by input_size=, unless the option says otherwise."""
+    given = [*DRAWN, "input_size=96"]
+    assert [bench_codec(given, (8,), (0.0,), option).input_size for option in (None, 128)] == [96, 128]
+
+
+def test_settings_of_a_decoder() -> None:
+    """Each value for the decoders that have it; a sharper softmax is nearer to the arg-max."""
+    measured = bench_codec([*DRAWN, "codec.decoder.beta=8,64", "codec.decoder.radius=0.2"], (32,), (0.0,), 64)
+    names = [cost.codec for cost in measured.costs]
+    assert names == [
+        "argmax", "centroid, radius=0.2", "quarter", "soft_argmax, beta=8", "soft_argmax, beta=64",
+        "centroid, plain, radius=0.2",
+    ]  # fmt: skip
+    (background, sharp) = (nme(measured, f"soft_argmax, beta={beta}", 32) for beta in (8, 64))
+    assert sharp < background
+    assert nme(measured, "centroid, plain, radius=0.2", 32) < 1e-5  # its window holds the Gaussian now
+    chosen = bench_codec([*DRAWN, "codec.decoder.border=plain,corrected"], (32,), (0.0,), 64)
+    assert [c.codec for c in chosen.costs if "centroid" in c.codec] == [
+        "centroid, border=plain", "centroid, border=corrected",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "settings", [{"sizes": ()}, {"sizes": (1,)}, {"noises": (-0.1,)}, {"overrides": ("codec=argmax",)}]
+    ("settings", "named"),
+    [
+        ({"sizes": ()}, r"sizes=\[\].*at least 2 px"),
+        ({"sizes": (32, 1)}, r"sizes=\[32, 1\]"),
+        ({"noises": (-0.1,)}, r"noises=\[-0\.1\].*finite and at least 0"),
+        ({"noises": (float("nan"),)}, r"noises=\[nan\]"),
+        ({"noises": (0.0, float("inf"))}, r"noises=\[0\.0, inf\]"),
+        ({"overrides": ("codec=argmax",)}, r"^codec=argmax chooses a codec.*leave it out"),
+        ({"overrides": ("codec.decoder.bet=4",)}, r"no decoder has a setting 'bet'.*soft_argmax beta"),
+    ],
 )
-def test_settings_out_of_range(settings: dict) -> None:  # type: ignore[type-arg]
-    with pytest.raises(ConfigError, match="sizes must be at least 2"):
+def test_settings_out_of_range(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
         bench_codec(**{"overrides": DRAWN, **settings})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [("--sizes", "64.7", "whole numbers"), ("--sizes", "inf", "whole numbers"), ("--sizes", "nan", "whole numbers"),
+     ("--noise", "much", "numbers with commas"), ("--noise", "nan", "finite")],
+)  # fmt: skip
+def test_options_that_are_no_numbers(option: str, value: str, named: str) -> None:
+    done = CliRunner().invoke(app, ["bench", "codec", *DRAWN, option, value])
+    assert done.exit_code == 1
+    assert value in done.stderr
+    assert named in done.stderr

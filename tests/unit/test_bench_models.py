@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from facegraph.bench import models
 from facegraph.bench.models import LEAST_ROUNDS, ROWS, ModelRow, bench_models
 from facegraph.cli import app
-from facegraph.compose import compose
+from facegraph.compose import build_model, compose
 from facegraph.errors import ConfigError
+from facegraph.structures import ShapeStatistics
 
 PER_FACE = 0.004
 
@@ -111,6 +113,25 @@ def test_the_command_counts_what_quitting_saves() -> None:
     assert (round(full["macs"] / 1e6, 2), round(early["macs"] / 1e6, 2)) == (69.96, 23.32)
     assert full["params"] == early["params"]
     assert found["threads"] == 1
+
+
+def test_only_a_row_that_quits_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an override says, "all iterations" means all of them, counted and timed."""
+    given = ("model.quit_threshold=1e9", "model.hidden=8", "model.channels=4")
+    rows = [ModelRow(name, name, ("experiment=musica_wflw",), quits=name == "early") for name in ("whole", "early")]
+    ran: list[set[int]] = []
+
+    def watched(cfg: DictConfig, statistics: ShapeStatistics) -> nn.Module:
+        model = build_model(cfg, statistics)
+        ran.append(set())
+        model.register_forward_hook(lambda module, given, output, seen=ran[-1]: seen.update(output.iterations.tolist()))
+        return model
+
+    monkeypatch.setattr(models, "build_model", watched)
+    found = bench_models(overrides=given, batches=(1,), seconds=0.01, rows=rows)
+    whole, early = found.speeds
+    assert whole.macs == 3 * early.macs
+    assert ran == [{3}, {1}]
 
 
 def test_the_table_says_how_it_was_measured(busy: list[tuple[str, int, bool, int]]) -> None:

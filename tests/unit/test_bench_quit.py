@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from typer.testing import CliRunner
 
-from facegraph.bench.quit import calibrate, macs_by_iterations
+from facegraph.bench.cascade import macs_by_iterations
+from facegraph.bench.quit import calibrate
 from facegraph.bench.stages import (
     StageRecord,
     automatic_thresholds,
@@ -26,14 +27,16 @@ from facegraph.bench.stages import (
 from facegraph.cli import app
 from facegraph.landmarks import SCHEMES
 from facegraph.models.musica.model import MuSiCa
+from facegraph.records import predictions_of
 from facegraph.reports import quitting
 from facegraph.reports.quitting import ALWAYS, Calibration, QuitPoint, RealRun, binned, plot_quitting, quit_table
 from facegraph.structures import ShapeStatistics
+from tests.helpers.crops import write_crops
 from tests.helpers.runs import TinyRun, train_tiny
 
 PREDICTED = np.array([[0.02, 0.01, 0.01], [0.05, 0.03, 0.01], [0.09, 0.06, 0.01], [np.nan, np.nan, np.nan]])
 ERRORS = np.array([[0.03, 0.02, 0.02], [0.06, 0.04, 0.03], [0.10, 0.08, 0.07], [0.20, 0.18, 0.16]])
-RECORD = StageRecord(ERRORS, PREDICTED)
+RECORD = StageRecord(ERRORS, PREDICTED, ERRORS)
 MACS = (10, 20, 30)
 
 
@@ -61,14 +64,15 @@ def test_fixed_points_are_the_columns() -> None:
 
 def test_thresholds_are_chosen_for_the_loss_that_they_cost() -> None:
     errors = np.array([[0.0502, 0.05], [0.0520, 0.05], [0.08, 0.05]])
-    record = StageRecord(errors, np.array([[0.02, 0.0], [0.04, 0.0], [0.06, 0.0]]))
+    record = StageRecord(errors, np.array([[0.02, 0.0], [0.04, 0.0], [0.06, 0.0]]), errors)
     # never: 0.05; 0.03 costs 0.13 %, 0.05 costs 1.5 %, 0.07 costs 21 %
     assert chosen_thresholds(record, [None, 0.03, 0.05, 0.07]) == {0.03: "1 %", 0.05: "2 %, 5 %"}
 
 
 def test_automatic_thresholds_are_what_was_predicted_before_the_end() -> None:
     rng = np.random.default_rng(0)
-    record = StageRecord(rng.uniform(size=(50, 3)), np.stack([*rng.uniform(1, 2, (2, 50)), np.full(50, 9.0)], axis=1))
+    errors, predicted = rng.uniform(size=(50, 3)), np.stack([*rng.uniform(1, 2, (2, 50)), np.full(50, 9.0)], axis=1)
+    record = StageRecord(errors, predicted, errors)
     first, *between, last = automatic_thresholds(record)
     assert (first, last) == (None, ALWAYS)
     assert all(1 < t < 2 for t in between)
@@ -87,29 +91,43 @@ def test_calibration_is_of_the_last_iteration() -> None:
     rng = np.random.default_rng(0)
     true = rng.uniform(0.02, 0.15, 200)
     noise = rng.uniform(size=200)
-    found = calibrate(StageRecord(np.stack([true, true], axis=1), np.stack([noise, 2 * true], axis=1)))
+    predicted, own = np.stack([noise, 2 * true], axis=1), np.stack([noise, 2.1 * true], axis=1)
+    found = calibrate(StageRecord(np.stack([true, true], axis=1), predicted, own), (0.05, 0.10))
     assert found.rank_correlation[1] == pytest.approx(1.0)
     assert abs(found.rank_correlation[0]) < 0.3
-    assert found.auroc == {0.08: pytest.approx(1.0), 0.10: pytest.approx(1.0)}
+    assert found.auroc == {0.05: pytest.approx(1.0), 0.10: pytest.approx(1.0)}
+    np.testing.assert_array_equal(found.own, own[:, 1], "drawn against what is predicted: both in one unit")
 
 
 def test_multiply_adds_by_iteration_are_those_of_the_spec() -> None:
     scheme = SCHEMES["wflw98"]
     model = MuSiCa(64, ShapeStatistics(torch.full((98, 2), 0.5), torch.eye(98), scheme))
     one = 49 * 337_408 + (256 * 49 + 512) * 512 + 512 * 197
+    model.quit_threshold = ALWAYS
     assert macs_by_iterations(model, 64) == (one, 2 * one, 3 * one)
+    assert model.quit_threshold == ALWAYS
 
 
 @pytest.fixture(scope="module")
 def cascade(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     """A small MuSiCa of three iterations, hardly trained."""
     small = ("model.patch_stride=14", "model.channels=8", "model.hidden=32", "optimizer.lr=1e-3")
+    limits = "dataset.thresholds=[0.05,0.2]"
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("plot_ced", "plot_per_landmark", "plot_graph", "plot_retention", "plot_attention"):
-            patch.setattr(f"facegraph.results.{name}", lambda *args, **kwargs: None, raising=False)
+        for name in ("plot_ced", "plot_per_landmark", "plot_graph", "plot_retention"):
+            patch.setattr(f"facegraph.results.{name}", lambda *args, **kwargs: None)
         patch.setattr("facegraph.viz.worst_faces", lambda *args, **kwargs: None)
         folder = tmp_path_factory.mktemp("musica") / "run"
-        return train_tiny(folder, "model=musica", "loss=musica", "normalise=whole_image", *small)
+        return train_tiny(folder, "model=musica", "loss=musica", "normalise=whole_image", limits, *small)
+
+
+def errors_of_the_loss(folder: Path) -> np.ndarray:
+    """(M,) what loss=musica trains of the test faces, from what the run itself wrote; alike in image and crop px."""
+    faces = pd.read_parquet(folder / "predictions.parquet")
+    found = predictions_of(faces[faces["checkpoint"] == "last"])
+    left, right = (found.truth[:, list(group)].mean(axis=1) for group in SCHEMES["wflw98"].normalisers["inter_ocular"])
+    missed = np.abs(found.prediction - found.truth).sum(axis=-1).mean(axis=-1)
+    return missed / np.abs(right - left).sum(axis=-1)
 
 
 def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
@@ -120,10 +138,12 @@ def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert {p: p.stat().st_mtime_ns for p in cascade.folder.rglob("*")} == before
     assert sorted(p.name for p in (tmp_path / "quit").iterdir()) == [
-        "quit.json", "quit_faces.parquet", "quitting.png", "quitting.svg",
+        "attention.png", "quit.json", "quit_faces.parquet", "quitting.png", "quitting.svg",
     ]  # fmt: skip
     assert json.loads((tmp_path / "quit" / "quit.json").read_text()) == found
     assert (found["test_faces"], found["validation_faces"], found["checkpoint"]) == (9, 4, "last")
+    assert list(found["calibration"]["auroc"]) == ["0.05", "0.2"], "the data set's own limits of a failure"
+    assert (found["run_precision"], found["run_test_time_flip"]) == ("32-true", False)
     never, *_, always = found["points"]
     assert (never["threshold"], never["iterations"], never["macs"]) == (None, 3.0, found["macs"][-1])
     test = cascade.result.metrics["test"]["last"]["nme"]
@@ -139,6 +159,9 @@ def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
         assert set(run["seconds"]) == {"1", "32"}
         assert min(run["seconds"].values()) > 0
     faces = pd.read_parquet(tmp_path / "quit" / "quit_faces.parquet")
+    np.testing.assert_allclose(
+        faces.loc[faces["split"] == "test", "own_error_3"], errors_of_the_loss(cascade.folder), rtol=1e-4
+    )
     seen = faces[faces["split"] == "validation"][["predicted_1", "predicted_2"]].to_numpy()
     chosen = [p["threshold"] for p in found["points"][1:-1]]
     assert seen.min() <= min(chosen) <= max(chosen) <= seen.max(), "thresholds come from validation faces"
@@ -149,6 +172,7 @@ def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
 
 
 def test_given_thresholds_and_fewer_faces(cascade: TinyRun, tmp_path: Path) -> None:
+    (tmp_path / "quitting.png").write_text("of a measurement that was killed")
     arguments = ["bench", "quit", str(cascade.folder), "checkpoint=best", "--out", str(tmp_path), "--faces", "3"]
     done = CliRunner().invoke(app, [*arguments, "--thresholds", "0.5,0.001"])
     assert done.exit_code == 0, done.output
@@ -161,7 +185,9 @@ def test_given_thresholds_and_fewer_faces(cascade: TinyRun, tmp_path: Path) -> N
     ("arguments", "named"),
     [
         (["--thresholds", "0.05,x"], ["0.05,x"]),
-        (["--thresholds", "-0.1"], ["-0.1", "above zero"]),
+        (["--thresholds", "-0.1"], ["-0.1", "between zero and one"]),
+        (["--thresholds", "4,5"], ["[4.0, 5.0]", "as fractions: 0.04"]),
+        (["precision=bf16-mixed"], ["bf16-mixed", "32-true"]),
         (["--faces", "1"], ["--faces is 1"]),
         (["checkpoint=foo"], ["foo", "last or best"]),
     ],
@@ -171,6 +197,38 @@ def test_what_cannot_be_measured_is_refused(cascade: TinyRun, arguments: list[st
     assert done.exit_code == 1, done.output
     assert all(part in " ".join(done.output.split()) for part in named), done.output
     assert not (cascade.folder / "quit").exists()
+
+
+def test_a_test_of_other_faces_takes_thresholds_from_the_runs_own(
+    cascade: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("plot_quitting", "plot_attention"):
+        monkeypatch.setattr(f"facegraph.bench.quit.{name}", lambda *args: None)
+    root = write_crops(tmp_path / "root", "wflw98", test=4)
+    rows = pd.read_csv(root / "annotations.csv")
+    rows[rows["split"] == "test"].to_csv(root / "annotations.csv", index=False)
+    given = [f"dataset.root={root}", "test_time_flip=true", "quit_threshold=0.5"]
+    arguments = ["bench", "quit", str(cascade.folder), "dataset=crops", *given]
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "a")])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    for part in ("4 test faces of crops and 4 validation faces of synthetic", "own test: over mirror images too"):
+        assert part in said
+    found = json.loads((tmp_path / "a" / "quit.json").read_text())
+    assert (found["dataset"], found["validation_dataset"], found["test_time_flip"]) == ("crops", "synthetic", False)
+    assert found["run_test_time_flip"] is True
+    assert [run["differing"] for run in found["real"]] == [0] * len(found["real"])
+    done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "b"), "--thresholds", "0.1"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "b" / "quit.json").read_text())["validation_faces"] == 0
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(cascade: TinyRun, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = CliRunner().invoke(app, ["bench", "quit", str(cascade.folder), "--out", str(tmp_path / "file" / "quit")])
+    assert done.exit_code == 1
+    assert "Choose another --out" in " ".join(done.output.split())
+    assert "recording" not in done.output
 
 
 def test_another_model_cannot_quit(tiny_run: TinyRun) -> None:
@@ -201,6 +259,7 @@ def test_the_figure_shows_the_points(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(second.lines[0].get_xdata(), [10, 20, 30])
     np.testing.assert_allclose(third.collections[0].get_offsets(), 100 * np.stack([true / 2, true], axis=1))
     assert "0.900 at 8 %" in third.get_title()
+    assert third.get_ylabel() == "Error as the training loss has it [%]"
 
 
 def test_groups_are_of_equal_size() -> None:

@@ -160,7 +160,25 @@ def test_every_map_by_itself_in_any_shape(name: str) -> None:
 def test_odd_maps_give_finite_points(name: str) -> None:
     constant = [torch.full((1, 16, 16), value) for value in (0.0, -1.0, 1.0, 1e-30, 1e30)]
     assert bool(DECODERS[name](torch.cat(constant), 1.0).isfinite().all())
-    assert DECODERS["centroid"](torch.zeros(1, 16, 16), 1.0).tolist()[0] == pytest.approx([0, 0], abs=1.01)
+
+
+@pytest.mark.parametrize("border", ["corrected", "plain"])
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("size", [16, 64])
+def test_a_map_without_a_positive_value_gives_its_argmax_exactly(size: int, gamma: float, border: str) -> None:
+    heatmaps = torch.stack([torch.zeros(size, size), torch.full((size, size), -1.0), -torch.rand(size, size) - 0.1])
+    heatmaps[1, 3, 1] = -0.5
+    heatmaps[2, size - 1, 0] = -0.01
+    found = Centroid(gamma=gamma, border=border)(heatmaps.requires_grad_())
+    assert found.tolist() == [[0, 0], [1, 3], [0, size - 1]]
+    found.sum().backward()
+    assert heatmaps.grad is not None
+    assert bool(heatmaps.grad.isfinite().all())
+
+
+def test_a_quarter_step_is_taken_on_each_axis_by_itself() -> None:
+    """On the left border, where the published code does not move at all, it still moves up or down."""
+    assert QuarterOffset()(gaussians(torch.tensor([[0.2, 12.3]]), 32)).tolist() == [[0, 12.25]]
 
 
 @pytest.mark.parametrize("name", ["centroid", "plain", "soft"])
@@ -209,7 +227,9 @@ def test_confidence_is_the_mean_peak() -> None:
     heatmaps = torch.zeros(2, 2, 4, 4)
     heatmaps[0, 0, 1, 2], heatmaps[0, 1, 0, 0], heatmaps[1, 0, 3, 3] = 0.5, 7.0, 0.25
     heatmaps[1, 1] = -1.0
-    assert HeatmapCodec(Centroid()).confidence(heatmaps).tolist() == pytest.approx([0.75, 0.125])
+    found = HeatmapCodec(Centroid()).confidence(heatmaps.requires_grad_())
+    assert found.tolist() == pytest.approx([0.75, 0.125])
+    assert not found.requires_grad
 
 
 def test_decoding_is_one_graph() -> None:

@@ -121,6 +121,30 @@ def frame(confidence: np.ndarray | None, checkpoint: str = "last") -> pd.DataFra
     return prediction_frame(list("abc"), np.arange(3), prediction, truth, norms, {}, checkpoint, confidence)
 
 
+def test_what_a_model_says_of_a_face_is_kept() -> None:
+    plain = frame(np.array([0.9, 0.1, 0.5]))
+    faces = predictions_of(plain)
+    parts = (faces.prediction, faces.truth, faces.norm_distances, faces.attributes, "last", faces.confidence)
+    said = {
+        "predicted_error": np.array([0.1, -0.2, 0.3]),
+        "iterations": np.array([3, 1, 1]),
+        "failed": np.array([0.0, 1.0, 0.0]),
+    }
+    full = prediction_frame(list("abc"), np.arange(3), *parts, **said)
+    assert [c for c in full.columns if c not in plain.columns] == list(said)
+    again = predictions_of(full)
+    for name, values in said.items():
+        np.testing.assert_allclose(getattr(again, name), values.astype(getattr(again, name).dtype))
+    assert again.failed is not None
+    assert again.failed.dtype == bool
+    found = summarise(full, ["inter_ocular"], {})["confidence"]
+    assert found["mean_iterations"] == pytest.approx(5 / 3)
+    assert found["reported_failures"] == pytest.approx(1 / 3)
+    nothing = dict.fromkeys(said, np.full(3, np.nan))
+    assert list(prediction_frame(list("abc"), np.arange(3), *parts, **nothing).columns) == list(plain.columns)
+    assert "mean_iterations" not in summarise(plain, ["inter_ocular"], {})["confidence"]
+
+
 def test_summary_of_a_confidence() -> None:
     summary = summarise(frame(np.array([0.9, 0.1, 0.5])), ["inter_ocular"], {"inter_ocular": (0.08, 0.2)})
     found = summary["confidence"]
@@ -202,10 +226,13 @@ def test_predicted_error_term() -> None:
     torch.testing.assert_close(with_head, landmarks.grad, rtol=0, atol=0)
 
 
-def test_a_negative_prediction_is_full_confidence() -> None:
-    output = with_predicted_error(LandmarkOutput(torch.zeros(2, 1, 2)), torch.tensor([-0.3, 0.0]))
+def test_a_negative_prediction_is_surer_than_none() -> None:
+    predicted = torch.tensor([-0.3, 0.0, -0.4, 0.2, -1000.0])
+    output = with_predicted_error(LandmarkOutput(torch.zeros(5, 1, 2)), predicted)
     assert output.confidence is not None
-    assert output.confidence.tolist() == [1.0, 1.0]
+    assert output.confidence.isfinite().all()
+    assert output.confidence.argsort().tolist() == predicted.argsort(descending=True).tolist()
+    assert output.confidence[1:2].tolist() == [1.0]
     assert output.predicted_error is not None
     assert output.predicted_error[0] < 0  # the criterion sees the number itself
 

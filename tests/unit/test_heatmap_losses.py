@@ -162,7 +162,15 @@ def test_weights_out_of_range(heatmap: float, distance: float) -> None:
         criterion(heatmap=heatmap, distance=distance)
 
 
-@pytest.mark.parametrize("setting", [{"omega": 0.0}, {"theta": -1.0}, {"alpha": 1.0}, {"weight": -1.0}])
+def test_the_smallest_alpha_has_a_gradient_at_an_exact_prediction() -> None:
+    target = torch.tensor([[[[0.0, 0.3, 0.999, 1.0]]]])
+    leaf = target.clone().requires_grad_()
+    AdaptiveWing(alpha=2.0)(leaf, target).backward()
+    assert leaf.grad is not None
+    assert bool(leaf.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("setting", [{"omega": 0.0}, {"theta": -1.0}, {"alpha": 1.9}, {"weight": -1.0}])
 def test_wing_constants_out_of_range(setting: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=r"loss\.heatmap_loss"):
         AdaptiveWing(**setting)

@@ -46,7 +46,6 @@ ALLOWED = {
     "task": {"metrics", "geometry", "mirror", "structures", "schedules", "errors"},
     "mirror": {"errors", "structures"},
     "adversary": {"structures", "errors"},
-    "stage_training": {"structures", "errors"},
     "batch_norm": {"errors"},
     "ddp": {"sweeps.failures", "errors"},
     "callbacks": {"task", "structures", "errors"},
@@ -56,7 +55,7 @@ ALLOWED = {
     "compose": {"data", "task", "graph", "geometry", *BASE},
     "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
-    "sweeps": {"locking", "records", "errors"},
+    "sweeps": {"locking", "metrics.names", "records", "errors"},
     "progress": {"sweeps", "task"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "data.boxes", "errors"},
@@ -64,14 +63,15 @@ ALLOWED = {
         "callbacks", "complexity", "data", "graph", "records", "results", "task", "tracking", *BASE,
     },
     "conversion": {
-        "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "geometry", "models.released", "task", *BASE,
+        "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "geometry", "models.released", "records", "task",
+        *BASE,
     },
     "evaluation": {
         "checkpoint", "compose", "data", "recording", "records", "results", "task", *BASE,
     },
     "run": {
-        "batch_norm", "callbacks", "checkpoint", "checkpoint_io", "compose", "metrics.names", "progress", "recording",
-        "records", "results", "sweeps.identity", "task", "tracking", *BASE,
+        "batch_norm", "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "metrics.names", "progress",
+        "recording", "records", "results", "sweeps.identity", "task", "tracking", *BASE,
     },
     "job": {
         "checkpoint", "compose", "entry", "launch.environment", "launch.orphan", "locking", "records", "run", "sweeps",

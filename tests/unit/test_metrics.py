@@ -141,11 +141,11 @@ def test_table_keeps_its_axes_for_few_faces(faces) -> None:
     if faces:
         table.update(*(column[:faces] for column in all_rows(1, 1, 1)))
     shapes = [tuple(column.shape) for column in table.compute()]
-    assert shapes == [(faces,), (faces, 1, 2), (faces, 1, 2), (faces, 1), (faces, 1), (faces,)]
+    assert shapes == [(faces,), (faces, 1, 2), (faces, 1, 2), (faces, 1), (faces, 1), *[(faces,)] * 4]
 
 
 def test_table_refuses_rows_of_another_scheme() -> None:
-    index, prediction, truth, norms, attributes, _ = all_rows(3, 2, 2)
+    index, prediction, truth, norms, attributes, *_ = all_rows(3, 2, 2)
     with pytest.raises(DataError, match=r"prediction.*rows of shape"):
         PredictionTable(4, 2, 2).update(index, prediction, truth, norms, attributes)
 
@@ -165,6 +165,9 @@ def all_rows(landmarks: int, normalisers: int, attributes: int) -> PredictionRow
         norm_distances=1 + torch.rand(FACES, normalisers, generator=random),
         attributes=torch.rand(FACES, attributes, generator=random) > 0.5,
         confidence=torch.rand(FACES, generator=random),
+        predicted_error=torch.rand(FACES, generator=random),
+        iterations=torch.randint(1, 4, (FACES,), generator=random).float(),
+        failed=(torch.rand(FACES, generator=random) > 0.5).float(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,16 @@ def test_a_run_that_insists_on_official_boxes_still_does() -> None:
     landmarks, official = faces()
     with pytest.raises(DataError):
         moved.boxes(landmarks, np.full_like(official, np.nan), IDS)
+
+
+@pytest.mark.parametrize("name", ["a,b", "a b", "a=b", "plain"])
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_quoted_folder_is_found(name: str, quote: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.yaml").write_text("box: {_target_: facegraph.data.boxes.LandmarkBox, margin: 1.7}\n")
+    offer_data_of_run([f"run={quote}{tmp_path / name}{quote}"])
+    assert compose(["box=of_the_run"], "eval").box.margin == 1.7
+    offer_data_of_run([])
 
 
 def test_its_settings_are_changed_one_by_one() -> None:

@@ -91,6 +91,8 @@ def test_a_table_survives_its_own_dictionary_and_json() -> None:
         ({"rows": {"a": {"label": "A", "overrides": "head=fc"}}}, "must be a list: \\[head=fc\\]"),
         ({"checkpoint": "bset"}, "there are last and best"),
         ({"columns": {"nme": {"label": "NME", "metric": "nmee"}}}, "shows the metric 'nmee'"),
+        ({"columns": {"r": {"label": "r", "metric": "failure_auroc"}}}, "shows the metric 'failure_auroc'"),
+        ({"columns": {"r": {"label": "r", "metric": "retention_score", "subset": "pose"}}}, "leave both out"),
         ({"evaluations": {"0.1": {"label": "", "overrides": []}}}, "condition '0.1'"),
         ({"evaluations": {}}, "no condition of scc/table named 'far'"),
     ],

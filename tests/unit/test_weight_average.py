@@ -47,6 +47,17 @@ def test_average_by_hand(warmup: bool, decay: float) -> None:
     assert count == 13, "whole numbers are taken over, not averaged"
 
 
+@pytest.mark.parametrize("warmup", [False, True])
+def test_what_does_not_change_stays_to_the_last_digit(warmup: bool) -> None:
+    callback, model = WeightAverage(decay=0.998, warmup=warmup), Counted(0.0)
+    kept = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    model.register_buffer("kept", kept.clone())
+    average = torch.optim.swa_utils.AveragedModel(model, use_buffers=True, **callback._kwargs)
+    for _ in range(300):
+        average.update_parameters(model)
+    assert torch.equal(average.module.kept, kept)  # type: ignore[arg-type]
+
+
 def test_with_warmup_the_first_weights_are_soon_forgotten() -> None:
     values = [100.0] + [0.0] * 200
     assert averaged(WeightAverage(decay=0.9999), values)[0] > 95

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,13 +19,16 @@ from facegraph.errors import ConfigError
 from facegraph.geometry.affine import transform_points
 
 _BATCH_PIXELS = 2**25  # of maps at once, 128 MiB
+_DECODER = "codec.decoder."
 _PLAIN = "centroid, plain"
-_VARIANTS = {_PLAIN: ("codec=centroid", "codec.decoder.border=plain")}
+_VARIANTS = {_PLAIN: ("codec=centroid", f"{_DECODER}border=plain")}
 
 
 @dataclass(frozen=True)
 class CodecCost:
-    """codec: option of conf/codec. size: side of the maps. noise: standard deviation of what is added to each pixel.
+    """codec: option of conf/codec, with the settings of its decoder that were asked for. size: side of the maps.
+
+    noise: standard deviation of what is added to each pixel.
 
     nme: of the decoded landmarks, fraction of the first normaliser. worst: of the worst face.
     """
@@ -67,30 +72,31 @@ def bench_codec(
     overrides: Sequence[str],
     sizes: Sequence[int] = (32, 64, 128),
     noises: Sequence[float] = (0.0, 0.05),
-    input_size: int = 256,
+    input_size: int | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> CodecBench:
     """Encode the true landmarks of a data set's test faces and decode them, with every option of conf/codec.
 
     Args:
-        overrides: of train.py: data set, box, settings of the codec that all options have, such as codec.sigma=1.5.
-        sizes: sides of the maps. noises: see CodecCost; the same noise for every codec. input_size: side of the crop.
-        say: called with what is being done.
+        overrides: of train.py: data set, box, settings of the codec that all options have, such as codec.sigma=1.5; and
+        settings of a decoder, codec.decoder.beta=4,16: the options that have them are measured with each value.
+        sizes: sides of the maps. noises: see CodecCost; the same noise for every codec. input_size: side of the crop;
+        None: that of the configuration. say: called with what is being done.
 
     Raises:
-        ConfigError: a size below 2, a negative noise, a codec among the overrides, or overrides that fit nothing.
+        ConfigError: a size below 2, a noise that is negative or no number, a codec among the overrides, or overrides
+        that fit nothing.
     """
-    chosen = [override for override in overrides if override.startswith("codec=")]
-    if not sizes or min(sizes) < 2 or not noises or min(noises) < 0 or chosen:
-        raise ConfigError(
-            f"sizes are {list(sizes)}, noises {list(noises)}, {chosen or 'no codec'} is chosen; sizes must be at least "
-            "2, noises at least 0, and no codec chosen: all are measured."
-        )
-    base = [*overrides, f"input_size={input_size}"]
-    data = build_data(compose(base))
+    _check(overrides, sizes, noises)
+    decoders = [override for override in overrides if override.startswith(_DECODER)]
+    base = [override for override in overrides if override not in decoders]
+    base += [] if input_size is None else [f"input_size={input_size}"]
+    cfg = compose(base)
+    choices = _choices(base, decoders)
+    data = build_data(cfg)
     data.setup("test")
-    truth = _truth(data)
-    codecs = {name: make(compose([*base, *choice]).codec) for name, choice in _choices().items()}
+    truth, input_size = _truth(data), data.input_size
+    codecs = {name: make(compose([*base, *choice]).codec) for name, choice in choices.items()}
     costs: list[CodecCost] = []
     for size in sizes:
         for noise in noises:
@@ -108,11 +114,45 @@ def bench_codec(
     )
 
 
-def _choices() -> dict[str, tuple[str, ...]]:
+def _check(overrides: Sequence[str], sizes: Sequence[int], noises: Sequence[float]) -> None:
+    chosen = [override for override in overrides if override.startswith("codec=")]
+    if chosen:
+        raise ConfigError(f"{' '.join(chosen)} chooses a codec, but all are measured beside each other; leave it out.")
+    if not sizes or min(sizes) < 2:
+        raise ConfigError(f"sizes={list(sizes)}: sides of heatmaps are at least 2 px, and one is needed; FAN has 64.")
+    if not noises or not all(math.isfinite(noise) and noise >= 0 for noise in noises):
+        raise ConfigError(
+            f"noises={list(noises)}: standard deviations are finite and at least 0, and one is needed; 0 is none."
+        )
+
+
+def _choices(base: Sequence[str], decoders: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Name in the table -> overrides. decoders: such as codec.decoder.beta=4,16, for the options that have a beta.
+
+    Raises:
+        ConfigError: no option has a setting.
+    """
     options: dict[str, tuple[str, ...]] = {
         p.stem: (f"codec={p.stem}",) for p in sorted((project_root() / "conf" / "codec").glob("*.yaml"))
     }
-    return options | _VARIANTS
+    if not decoders:
+        return options | _VARIANTS
+    settings = {name: compose([*base, *choice]).codec.decoder for name, choice in options.items()}
+    asked = [override.removeprefix(_DECODER).partition("=")[::2] for override in decoders]
+    for key, _ in asked:
+        if not any(key in setting for setting in settings.values()):
+            known = [f"{name} {', '.join(map(str, list(s)[1:]))}" for name, s in settings.items() if len(s) > 1]
+            raise ConfigError(f"no decoder has a setting '{key}'; there are: {'; '.join(known)}.")
+    found = {}
+    for name, choice in (options | _VARIANTS).items():
+        own = settings[choice[0].removeprefix("codec=")]
+        fixed = {override.partition("=")[0].removeprefix(_DECODER) for override in choice[1:]}
+        if fixed & dict(asked).keys():
+            continue  # a variant of what is asked for by name
+        values = [[f"{key}={value}" for value in text.split(",")] for key, text in asked if key in own]
+        for given in itertools.product(*values):
+            found[", ".join([name, *given])] = (*choice, *(f"{_DECODER}{setting}" for setting in given))
+    return found
 
 
 def _truth(data: FaceDataModule) -> _Truth:

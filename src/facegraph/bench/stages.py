@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,10 +16,17 @@ _QUANTILES = np.linspace(0.05, 0.95, 19)
 
 @dataclass(frozen=True, eq=False)
 class StageRecord:
-    """Faces that ran all T iterations. errors, predicted: (M, T) true and predicted error after each, fractions."""
+    """Faces that ran all T iterations.
+
+    errors: (M, T) true error after each in image px over the data set's first normaliser. predicted, own: (M, T) the
+    error that the model predicts and the true one in the same unit, that of its training loss. attention: (M, T, P)
+    weights of its P patches; None without attention.
+    """
 
     errors: np.ndarray
     predicted: np.ndarray
+    own: np.ndarray
+    attention: np.ndarray | None = None
 
     @property
     def stages(self) -> int:
@@ -53,7 +60,7 @@ def fixed_points(test: StageRecord, validation: StageRecord | None, macs: Sequen
         all_alike = np.full(len(test.errors), number)
         point = _point(test, None, macs, None, all_alike)
         val = None if validation is None else float(validation.errors[:, number - 1].mean())
-        points.append(QuitPoint(None, point.nme, val, point.iterations, point.macs, point.shares))
+        points.append(replace(point, val_nme=val))
     return points
 
 

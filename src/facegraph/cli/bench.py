@@ -13,7 +13,7 @@ from rich.table import Table
 
 from facegraph.bench.data import DataBench, bench_data
 from facegraph.bench.models import ROWS, ModelBench, bench_models
-from facegraph.bench.quit import QuitBench, bench_quit
+from facegraph.bench.quit import PRECISION, QuitBench, bench_quit
 from facegraph.bench.synthetic import bench_synthetic
 from facegraph.bench.targets import FLOOR
 from facegraph.cli.codec import codec
@@ -116,7 +116,8 @@ def quit_(
     """What a MuSiCa loses and saves when faces quit early, and how well its predicted error is calibrated.
 
     All test and validation faces run to the end once; the result of every threshold follows from that, and a few are
-    really run and timed. By default thresholds are quantiles of what is predicted for the validation faces.
+    really run and timed. By default thresholds are quantiles of what is predicted for the run's own validation faces.
+    Measured in float32 and without mirror images, whatever the run's own test does.
     """
 
     def command() -> None:
@@ -124,6 +125,10 @@ def quit_(
         offer_data_of_run([f"run={run}"])
         cfg = compose(["num_workers=0", *(overrides or [])], "eval")
         cfg.run = str(run)
+        if cfg.precision not in (None, PRECISION):
+            raise ConfigError(
+                f"precision={cfg.precision} cannot be had; quitting is measured in {PRECISION}: leave it out."
+            )
         found = bench_quit(open_run(cfg), values, faces, out, say=Console(stderr=True).print)
         if as_json:
             json.dump(found.to_dict(), sys.stdout, indent=2)
@@ -213,8 +218,8 @@ def _print_models(found: ModelBench, console: Console) -> None:
 
 def _print_quit(found: QuitBench, console: Console) -> None:
     console.print(
-        f"{found.test_faces} test and {found.validation_faces} validation faces of {found.dataset}, checkpoint "
-        f"{found.checkpoint}, NME by {found.normaliser}; multiply-adds counted, float32"
+        f"{_faces_of(found)}, checkpoint {found.checkpoint}, NME by {found.normaliser}; multiply-adds counted; "
+        f"{found.conditions()}"
     )
     console.print(quit_table(found.points, found.fixed))
     console.print(real_table(found.real))
@@ -222,6 +227,15 @@ def _print_quit(found: QuitBench, console: Console) -> None:
     ranks = ", ".join(f"{value:.3f}" for value in known.rank_correlation)
     areas = ", ".join(f"{area:.3f} at {100 * limit:g} %" for limit, area in known.auroc.items())
     console.print(
-        f"predicted against true error: rank correlation after each iteration {ranks}; AUROC of failures {areas}"
+        f"predicted error against NME: rank correlation after each iteration {ranks}; AUROC of failures {areas}"
     )
     console.print(f"Everything is in [bold]{found.folder}[/bold].", highlight=False)
+
+
+def _faces_of(found: QuitBench) -> str:
+    if found.validation_dataset in (None, found.dataset):
+        return f"{found.test_faces} test and {found.validation_faces} validation faces of {found.dataset}"
+    return (
+        f"{found.test_faces} test faces of {found.dataset} and {found.validation_faces} validation faces of "
+        f"{found.validation_dataset}"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -14,26 +14,32 @@ from facegraph.bench.codec import CodecBench, bench_codec
 from facegraph.cli.guard import guarded
 from facegraph.errors import ConfigError
 
+Number = TypeVar("Number", int, float)
+
 
 def codec(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Overrides of train.py, such as dataset=wflw box=official codec.sigma=1.5"),
+        typer.Argument(help="Overrides of train.py, such as dataset=wflw codec.sigma=1.5 codec.decoder.beta=4,16"),
     ] = None,
     sizes: Annotated[str, typer.Option(help="Sides of the heatmaps, px, with commas between.")] = "32,64,128",
     noise: Annotated[str, typer.Option(help="Standard deviations of noise on each pixel of a map.")] = "0,0.05",
-    input_size: Annotated[int, typer.Option(help="Side of the crop, px.")] = 256,
+    input_size: Annotated[
+        int | None, typer.Option(help="Side of the crop, px; that of the configuration (input_size=).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print json only.")] = False,
 ) -> None:
     """The error that heatmaps cost by themselves, for each decoder and size.
 
     The true landmarks of the test faces are made into heatmaps and read from them again; no network has a part in it.
+    A setting of a decoder goes to those that have it, several values with commas between: codec.decoder.beta=4,16.
+    One data set at a time: run it again for another.
     """
 
     def command() -> None:
         say = Console(stderr=True).print
         found = bench_codec(
-            overrides or [], [int(v) for v in _values(sizes, "sizes")], _values(noise, "noise"), input_size, say=say
+            overrides or [], _values(sizes, "sizes", int), _values(noise, "noise", float), input_size, say=say
         )
         if as_json:
             json.dump(found.to_dict(), sys.stdout, indent=2)
@@ -44,11 +50,12 @@ def codec(
     guarded(command)
 
 
-def _values(text: str, option: str) -> list[float]:
+def _values(text: str, option: str, kind: type[Number]) -> list[Number]:
     try:
-        return [float(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"--{option} is '{text}'; numbers with commas between are needed.") from None
+        needed = {int: "whole numbers with commas between: 32,64", float: "numbers with commas between: 0,0.05"}[kind]
+        raise ConfigError(f"--{option} is '{text}'; it takes {needed}.") from None
 
 
 def _print(found: CodecBench, console: Console) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from facegraph.checkpoint import read_config
 from facegraph.cli.guard import guarded
 from facegraph.conversion import convert as write_run
 from facegraph.models.dpr.released import read_released as read_dpr
 from facegraph.models.fan.released import read_released as read_fan
 from facegraph.models.released import ReleasedWeights
+from facegraph.prepare.report import quote_value
 
 convert = typer.Typer(no_args_is_help=True)
 
@@ -48,4 +51,13 @@ def _report(released: ReleasedWeights, source: Path, out: Path) -> None:
     folder = write_run(released, source, out)
     for note in released.notes:
         print(note)
-    print(f"wrote {folder}; score it with: python eval.py run={folder}")
+    print(f"wrote {folder}\nNext:  {_next_command(folder)}")
+
+
+def _next_command(folder: Path) -> str:
+    """For a shell in any folder from which eval.py is found."""
+    root = read_config(folder).dataset.root
+    values = {"run": str(folder.absolute()), "dataset.root": str(root)}
+    return " ".join(
+        ["python eval.py", *(shlex.quote(f"{name}={quote_value(value)}") for name, value in values.items())]
+    )

@@ -67,8 +67,8 @@ class HeatmapCodec:
             )
 
     def confidence(self, heatmaps: Tensor) -> Tensor:
-        """(B, N, h, w) -> (B,) float32: mean over the landmarks of the peak, each taken into [0, 1]."""
-        return heatmaps.float().amax(dim=(-2, -1)).clamp(0, 1).mean(dim=-1)
+        """(B, N, h, w) -> (B,) float32, detached: mean over the landmarks of the peak, each taken into [0, 1]."""
+        return heatmaps.detach().float().amax(dim=(-2, -1)).clamp(0, 1).mean(dim=-1)
 
     def to_heatmap(self, landmarks: Tensor, input_size: int, size: tuple[int, int]) -> Tensor:
         """(..., 2) crop px -> (..., 2) float32 heatmap px of a map of size (h, w)."""

@@ -12,6 +12,10 @@ from facegraph.data.source import FaceTable
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.procrustes import procrustes
 
+# the set's name stands before the face's too, as nowhere in 300-W: afw/134212_1.jpg
+_NAME_OF_300W_LP = re.compile(r"(AFW|HELEN|IBUG|LFPW)(_Flip)?/\1_[^/]+_(?P<pose>[0-9]+)\.\w+", re.IGNORECASE)
+_LAST_POSE = 17
+
 
 class Balancing(Protocol):
     """What data.balancing may be."""
@@ -84,8 +88,8 @@ class ReleasedPoseBalancing(PoseBalancing):
 
 @dataclass(frozen=True)
 class LargePoseBalancing:
-    """Draw a picture of 300W-LP ceil(most * decay^number) times; number is the last one of its name, in steps of 5
-    degrees of yaw away from the photograph: HELEN/HELEN_1629243_1_12.jpg has 12. Names without a number: once.
+    """Draw a picture of 300W-LP ceil(most * decay^number) times, once at least; number is the last one of its name, in
+    steps of 5 degrees of yaw away from the photograph: HELEN/HELEN_1629243_1_12.jpg has 12.
 
     Source: ibug's FAN, experiments on 300W-LP. They weigh the loss of a picture by this number (over its mean); here it
     is drawn that often. With all 61,225 pictures an epoch is about twice as long for it.
@@ -110,22 +114,21 @@ class LargePoseBalancing:
         """See Balancing.
 
         Raises:
-            DataError: no name of the table has a number, so that it is not 300W-LP.
+            DataError: a name is not one of 300W-LP. Names of 300-W and WFLW end in a number too, that of the face.
         """
-        numbers = [_pose_number(name) for name in table.ids]
-        if table.ids and all(number is None for number in numbers):
-            raise DataError(
-                f"no face of the training set is numbered by its pose as those of 300W-LP are (the first is "
-                f"'{table.ids[0]}'). Choose dataset=300wlp, or data.balancing=null."
-            )
         # rounded first: 5 * 0.8 may come out a little above 4
-        repeats = [1 if number is None else np.ceil(round(self.most * self.decay**number, 9)) for number in numbers]
-        return np.asarray(repeats, dtype=np.int64)
+        repeats = [np.ceil(round(self.most * self.decay ** _pose_number(name), 9)) for name in table.ids]
+        return np.maximum(np.asarray(repeats, dtype=np.int64), 1)
 
 
-def _pose_number(name: str) -> int | None:
-    found = re.search(r"_(\d+)(?:\.\w+)?$", name)
-    return int(found.group(1)) if found else None
+def _pose_number(name: str) -> int:
+    found = _NAME_OF_300W_LP.fullmatch(name)
+    if found is None or int(found["pose"]) > _LAST_POSE:
+        raise DataError(
+            f"the training face '{name}' is not numbered by its pose as those of 300W-LP are, 0 to {_LAST_POSE} at the "
+            "end of names such as HELEN/HELEN_1629243_1_12.jpg. Choose dataset=300wlp, or data.balancing=null."
+        )
+    return int(found["pose"])
 
 
 def _first_component(shapes: np.ndarray) -> np.ndarray:

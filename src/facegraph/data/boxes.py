@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facegraph.errors import ConfigError, DataError
-from facegraph.geometry.affine import landmark_box, square_crop, stretched_crop
+from facegraph.geometry.affine import landmark_box, square_crop
 
 LONGER, MEAN, EACH = "longer", "mean", "each"
 _SIDES = {LONGER: "", MEAN: ", side from the mean of width and height", EACH: ", which stretches it"}
@@ -73,9 +73,8 @@ class BoxPolicy(ABC):
 
     def square(self, box: np.ndarray, size: int) -> np.ndarray:
         """image_to_crop (3, 3) of a box (4,): px of the photograph -> px of the crop of side size."""
-        if self.side == EACH:
-            return stretched_crop(box, self.margin, size)
-        return square_crop(_equal_sides(box) if self.side == MEAN else box, self.margin, size)
+        around = _equal_sides(box) if self.side == MEAN else box
+        return square_crop(around, self.margin, size, stretch=self.side == EACH)
 
 
 @dataclass(frozen=True)

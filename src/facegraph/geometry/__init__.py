@@ -1,1 +1,1 @@
-"""Planar geometry of faces: 3x3 matrices named source_to_target, shapes aligned by similarity."""
+"""Planar geometry of faces: matrices named source_to_target in numpy and tensors, points, sampling, aligned shapes."""

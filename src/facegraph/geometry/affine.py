@@ -32,32 +32,18 @@ def horizontal_flip(width: int) -> np.ndarray:
     return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
 
-def square_crop(box: np.ndarray, margin: float, size: int) -> np.ndarray:
+def square_crop(box: np.ndarray, margin: float, size: int, stretch: bool = False) -> np.ndarray:
     """image_to_crop matrix of the square around a box.
 
     box: (4,) x0, y0, x1, y1 image px, edges as landmark positions. margin: side of the square over the longer side of
-    the box. size: side of the crop in px.
+    the box. size: side of the crop in px. stretch: margin is over width and height by themselves, and what this cuts is
+    stretched to the square.
     """
     x0, y0, x1, y1 = box
-    side = max(x1 - x0, y1 - y0) * margin
-    factor = size / side
-    centre = (size - 1) / 2
-    return np.array(
-        [
-            [factor, 0.0, centre - factor * (x0 + x1) / 2],
-            [0.0, factor, centre - factor * (y0 + y1) / 2],
-            [0.0, 0.0, 1.0],
-        ]
-    )
-
-
-def stretched_crop(box: np.ndarray, margin: float, size: int) -> np.ndarray:
-    """image_to_crop matrix that stretches a box, made larger by margin about its centre, to a square.
-
-    As `square_crop`, but width and height are scaled by themselves.
-    """
-    x0, y0, x1, y1 = box
-    fx, fy = size / ((x1 - x0) * margin), size / ((y1 - y0) * margin)
+    width, height = x1 - x0, y1 - y0
+    if not stretch:
+        width = height = max(width, height)
+    fx, fy = size / (width * margin), size / (height * margin)
     centre = (size - 1) / 2
     return np.array(
         [

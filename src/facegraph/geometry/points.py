@@ -1,4 +1,4 @@
-"""Points in tensors: the way back from the crop to the image."""
+"""Points in tensors, mapped by matrices (B, 2, 3) in float32; the scale of such a matrix."""
 
 from __future__ import annotations
 

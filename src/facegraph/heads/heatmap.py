@@ -54,5 +54,5 @@ class HeatmapHead(nn.Module):
             landmarks=landmarks,
             stage_landmarks=landmarks[:, None],
             heatmaps=heatmaps[:, None],
-            confidence=self.codec.confidence(heatmaps.detach()),
+            confidence=self.codec.confidence(heatmaps),
         )

@@ -46,7 +46,7 @@ class ErrorHead(nn.Module):
 
 
 def with_predicted_error(output: LandmarkOutput, predicted: Tensor) -> LandmarkOutput:
-    """The output with its predicted error (B,), a fraction, and confidence = exp(-predicted), above 1 where it is negative.
+    """The output with its predicted error (B,), a fraction, and confidence = exp(-predicted), above 1 where negative.
 
     A negative prediction is surer than one of zero: cut off at zero, the surest faces would all be alike.
     """

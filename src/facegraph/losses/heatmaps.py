@@ -33,10 +33,11 @@ class AdaptiveWing(nn.Module):
     Source: Wang, Bo and Fuxin, ICCV 2019, Eq. 3-5, with their constants. Mean over pixels, landmarks and faces.
 
     Args:
-        alpha, omega, epsilon, theta: see above. weight: of pixels on and next to the Gaussian; 0 switches the map off.
+        alpha, omega, epsilon, theta: see above. Below alpha = 2 the exponent on the peak is below 1 and the gradient of
+        an exact prediction infinite. weight: of pixels on and next to the Gaussian; 0 switches the map off.
 
     Raises:
-        ConfigError: omega, epsilon or theta not positive, alpha not above 1, or a negative weight.
+        ConfigError: omega, epsilon or theta not positive, alpha below 2, or a negative weight.
     """
 
     def __init__(
@@ -48,10 +49,10 @@ class AdaptiveWing(nn.Module):
         weight: float = 10.0,
     ) -> None:
         super().__init__()
-        if not (min(omega, epsilon, theta) > 0 and alpha > 1 and weight >= 0):
+        if not (min(omega, epsilon, theta) > 0 and alpha >= 2 and weight >= 0):
             raise ConfigError(
                 f"loss.heatmap_loss has alpha={alpha}, omega={omega}, epsilon={epsilon}, theta={theta}, "
-                f"weight={weight}; alpha must be above 1 (published: 2.1), weight at least 0, the others positive."
+                f"weight={weight}; alpha must be at least 2 (published: 2.1), weight at least 0, the others positive."
             )
         self.alpha, self.omega, self.epsilon, self.theta, self.weight = alpha, omega, epsilon, theta, weight
 

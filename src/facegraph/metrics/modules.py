@@ -28,8 +28,9 @@ class PredictionRows(NamedTuple):
     """What is known of every face, rows unique by index and ascending.
 
     index: (M,) int64. prediction, truth: (M, N, 2) float32 image px. norm_distances: (M, D) float32 image px, one
-    column per normaliser. attributes: (M, K) bool. confidence: (M,) float32, higher is surer, NaN where the model gave
-    none.
+    column per normaliser. attributes: (M, K) bool. confidence: (M,) float32, higher is surer. predicted_error: (M,)
+    float32, in the model's unit. iterations: (M,) float32, how many were run. failed: (M,) float32, 1 where the model
+    reports a failure, else 0. The last four are NaN where the model gave none.
     """
 
     index: Tensor  # type: ignore[assignment]  # as above
@@ -38,6 +39,9 @@ class PredictionRows(NamedTuple):
     norm_distances: Tensor
     attributes: Tensor
     confidence: Tensor
+    predicted_error: Tensor
+    iterations: Tensor
+    failed: Tensor
 
 
 class _FaceRows(Metric):
@@ -167,8 +171,12 @@ class AUC(FaceErrors):
         return auc(self._rows()[1], self.threshold)
 
 
+_SAID = ("confidence", "predicted_error", "iterations", "failed")
+"""What a model may say of its own prediction."""
+
+
 class PredictionTable(_FaceRows):
-    """Prediction, truth, normalisers, attributes, confidence of every face; `compute` returns `PredictionRows`.
+    """Prediction, truth, normalisers, attributes, what the model says of itself; `compute` returns `PredictionRows`.
 
     The sizes are fixed at construction because a process without any face must still send tensors that fit.
 
@@ -183,7 +191,7 @@ class PredictionTable(_FaceRows):
                 "truth": points,
                 "norm_distances": ((num_normalisers,), torch.float32),
                 "attributes": ((num_attributes,), torch.bool),
-                "confidence": ((), torch.float32),
+                **dict.fromkeys(_SAID, ((), torch.float32)),
             }
         )
 
@@ -195,6 +203,9 @@ class PredictionTable(_FaceRows):
         norm_distances: Tensor,
         attributes: Tensor,
         confidence: Tensor | None = None,
+        predicted_error: Tensor | None = None,
+        iterations: Tensor | None = None,
+        failed: Tensor | None = None,
     ) -> None:
         """Add faces.
 
@@ -203,11 +214,12 @@ class PredictionTable(_FaceRows):
             prediction, truth: (B, N, 2) image px.
             norm_distances: (B, D) image px.
             attributes: (B, K) bool.
-            confidence: (B,), None where the model gives none.
+            confidence, predicted_error, iterations, failed: (B,), None where the model gives none.
 
         Raises:
             DataError: a shape that does not fit the sizes given at construction.
         """
+        said = zip(_SAID, (confidence, predicted_error, iterations, failed), strict=True)
         self._append(
             {
                 "index": index,
@@ -215,9 +227,10 @@ class PredictionTable(_FaceRows):
                 "truth": truth,
                 "norm_distances": norm_distances,
                 "attributes": attributes,
-                "confidence": torch.full_like(index, torch.nan, dtype=torch.float32)
-                if confidence is None
-                else confidence,
+                **{
+                    name: torch.full(index.shape, torch.nan, device=index.device) if v is None else v
+                    for name, v in said
+                },
             }
         )
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 NME = "nme"
 
 
+RANK_CORRELATION = "rank_correlation"
+RETENTION_SCORE = "retention_score"
+MEAN_ITERATIONS = "mean_iterations"
+FAILURE_AUROC = "failure_auroc"
+REPORTED_FAILURES = "reported_failures"
+
+
 def failure_rate_name(threshold: float) -> str:
     """Name of the failure rate at a threshold (fraction of the normaliser).
 
@@ -29,7 +36,7 @@ def failure_auroc_name(threshold: float) -> str:
     >>> failure_auroc_name(0.1)
     'failure_auroc@0.10'
     """
-    return f"failure_auroc@{_threshold_text(threshold)}"
+    return f"{FAILURE_AUROC}@{_threshold_text(threshold)}"
 
 
 def _threshold_text(threshold: float) -> str:

@@ -7,6 +7,7 @@ normalising distance.
 from facegraph.records.predictions import (
     CONFIDENCE,
     PREDICTIONS_FILE,
+    SAID,
     Predictions,
     prediction_frame,
     predictions_of,
@@ -21,6 +22,7 @@ __all__ = [
     "CONFIDENCE",
     "PREDICTIONS_FILE",
     "RESULT_FILE",
+    "SAID",
     "SCHEMA_VERSION",
     "Predictions",
     "ProtocolCard",

@@ -12,13 +12,24 @@ import pandas as pd
 from facegraph.errors import ConfigError, DataError, RunError
 from facegraph.metrics.confidence import failure_auroc, rank_correlation, retention_areas
 from facegraph.metrics.functional import auc, failure_rate, mean_error, nme, point_errors
-from facegraph.metrics.names import NME, auc_name, failure_auroc_name, failure_rate_name
+from facegraph.metrics.names import (
+    MEAN_ITERATIONS,
+    NME,
+    RANK_CORRELATION,
+    REPORTED_FAILURES,
+    RETENTION_SCORE,
+    auc_name,
+    failure_auroc_name,
+    failure_rate_name,
+)
 from facegraph.records.files import write_atomically
 
 PREDICTIONS_FILE = "predictions.parquet"
 RESULT_FILE = "result.json"
 CONFIDENCE = "confidence"
 """Column of a prediction frame and entry of a summary; neither is there for a model that gives no confidence."""
+SAID = (CONFIDENCE, "predicted_error", "iterations", "failed")
+"""Columns for what a model says of its own prediction, each only there where the model says it."""
 
 
 class Predictions(NamedTuple):
@@ -26,7 +37,8 @@ class Predictions(NamedTuple):
 
     ids: M names. row: (M,) int64, row in the source (column `index`). prediction, truth: (M, N, 2) float32 image px.
     norm_distances, attributes: name -> (M,) float64 image px, name -> (M,) bool. checkpoint: which weights predicted.
-    confidence: (M,) float32, higher is surer; None for a model without one.
+    confidence: (M,) float32, higher is surer. predicted_error: (M,) float32, in the model's own unit. iterations: (M,)
+    float32, how many were run. failed: (M,) bool, reported as failed by the model. None for a model without.
     """
 
     ids: tuple[str, ...]
@@ -37,6 +49,9 @@ class Predictions(NamedTuple):
     attributes: dict[str, np.ndarray]
     checkpoint: str
     confidence: np.ndarray | None = None
+    predicted_error: np.ndarray | None = None
+    iterations: np.ndarray | None = None
+    failed: np.ndarray | None = None
 
 
 def prediction_frame(
@@ -48,17 +63,21 @@ def prediction_frame(
     attributes: Mapping[str, np.ndarray],
     checkpoint: str,
     confidence: np.ndarray | None = None,
+    predicted_error: np.ndarray | None = None,
+    iterations: np.ndarray | None = None,
+    failed: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Table of one checkpoint's predictions, one row per face; frames of several checkpoints may be concatenated.
 
     Columns: `id` and `index` (name and row of the face in its source), `checkpoint`, `pred_x0, pred_y0, ...` and
     `true_x0, true_y0, ...` (float32 image px), `norm_<name>` (image px), `attr_<name>` (bool), `nme_<name>`, the
-    face's error as a fraction, computed from the stored points, and, where there is one, `confidence` (float32).
+    face's error as a fraction, computed from the stored points, and, where the model says it, `confidence`,
+    `predicted_error`, `iterations` (float32) and `failed` (bool).
 
     Args:
         ids: M unique names. index: (M,) unique rows. prediction, truth: (M, N, 2) image px.
         norm_distances: normaliser -> (M,) image px. attributes: attribute -> (M,) bool. checkpoint: "last" or "best".
-        confidence: (M,), higher is surer; None or all NaN for a model without one.
+        confidence, predicted_error, iterations, failed: (M,), see Predictions; None or all NaN for a model without.
 
     Raises:
         DataError: lengths that differ, a face twice, no face, or a normaliser that is not above zero.
@@ -66,21 +85,18 @@ def prediction_frame(
     points = {"pred": np.asarray(prediction, dtype=np.float32), "true": np.asarray(truth, dtype=np.float32)}
     rows = np.asarray(index, dtype=np.int64)
     lengths = {"ids": len(ids), "index": len(rows), "prediction": len(points["pred"])}
-    lengths |= {} if confidence is None else {CONFIDENCE: len(confidence)}
+    said = dict(zip(SAID, (confidence, predicted_error, iterations, failed), strict=True))
+    lengths |= {name: len(values) for name, values in said.items() if values is not None}
     lengths |= {name: len(values) for name, values in (*norm_distances.items(), *attributes.items())}
     if len(set(lengths.values())) != 1:
         raise DataError(f"a prediction frame needs one value per face, got lengths {lengths}; pass equal lengths.")
     if not norm_distances:
         raise DataError("a prediction frame without normalising distances cannot be scored; pass at least one.")
-    for what, keys in (("id", pd.Series(ids)), ("index", pd.Series(rows))):
-        if not keys.is_unique:
-            twice = keys[keys.duplicated()].iloc[0]
-            raise DataError(f"{what} '{twice}' occurs twice; keep one row per face, as PredictionTable.compute does.")
+    _check_unique(ids, rows)
     columns: dict[str, Any] = {"id": [str(i) for i in ids], "index": rows, "checkpoint": checkpoint}
     columns |= {f"norm_{name}": np.asarray(v, dtype=np.float64) for name, v in norm_distances.items()}
     columns |= {f"attr_{name}": np.asarray(v, dtype=bool) for name, v in attributes.items()}
-    if confidence is not None and not np.isnan(confidence).all():
-        columns[CONFIDENCE] = np.asarray(confidence, dtype=np.float32)
+    columns |= {name: known for name, values in said.items() if (known := _known(name, values)) is not None}
     pred, true = (p.astype(np.float64) for p in points.values())
     columns |= {f"nme_{name}": nme(pred, true, columns[f"norm_{name}"]) for name in norm_distances}
     for prefix, values in points.items():
@@ -110,7 +126,7 @@ def predictions_of(frame: pd.DataFrame) -> Predictions:
         norm_distances=_columns(frame, "norm_"),
         attributes=_columns(frame, "attr_"),
         checkpoint=str(frame["checkpoint"].iloc[0]),
-        confidence=_confidence(frame),
+        **{name: _known(name, frame[name].to_numpy()) for name in SAID if name in frame.columns},
     )
 
 
@@ -161,7 +177,8 @@ def summarise(
         subsets: attribute -> {count, nme, fr@<t>, auc@<t>} by the primary normaliser, over faces with that flag.
         per_landmark: N mean errors over all faces by the primary normaliser.
         confidence, only where the frame has one: {rank_correlation, retention_area, retention_area_oracle,
-        retention_area_random, retention_score, failure_auroc@<t>}, see `confidence_measures`.
+        retention_area_random, retention_score, failure_auroc@<t>}, see `confidence_measures`; with it, of a model that
+        may stop early, mean_iterations, and of one that reports failures their share reported_failures.
         Every value is a fraction; a measure without faces, or one that is not finite, is None.
 
     Raises:
@@ -190,9 +207,15 @@ def summarise(
         "subsets": subsets,
         "per_landmark": [_number(e) for e in errors.mean(axis=0)],
     }
-    if faces.confidence is not None:
-        summary[CONFIDENCE] = confidence_measures(primary, faces.confidence, thresholds.get(normalisers[0], ()))
-    return summary
+    said = _said(faces, primary, thresholds.get(normalisers[0], ()))
+    return {**summary, CONFIDENCE: said} if said else summary
+
+
+def _said(faces: Predictions, errors: np.ndarray, thresholds: Sequence[float]) -> dict[str, float | None]:
+    """What a model's word on its own predictions is worth and how often it stopped and gave up; may be empty."""
+    known = {} if faces.confidence is None else confidence_measures(errors, faces.confidence, thresholds)
+    means = {MEAN_ITERATIONS: faces.iterations, REPORTED_FAILURES: faces.failed}
+    return known | {name: _number(values.mean()) for name, values in means.items() if values is not None}
 
 
 def confidence_measures(
@@ -212,14 +235,21 @@ def confidence_measures(
     areas = retention_areas(errors, confidence)
     doubt = -np.nan_to_num(np.asarray(confidence, dtype=np.float64), nan=-np.inf, posinf=np.inf, neginf=-np.inf)
     measures = {
-        "rank_correlation": rank_correlation(errors, doubt),
+        RANK_CORRELATION: rank_correlation(errors, doubt),
         "retention_area": areas.area,
         "retention_area_oracle": areas.oracle,
         "retention_area_random": areas.random,
-        "retention_score": areas.score,
+        RETENTION_SCORE: areas.score,
     }
     measures |= {failure_auroc_name(t): failure_auroc(errors, confidence, t) for t in thresholds}
     return {name: _number(value) for name, value in measures.items()}
+
+
+def _check_unique(ids: Sequence[str], rows: np.ndarray) -> None:
+    for what, keys in (("id", pd.Series(ids)), ("index", pd.Series(rows))):
+        if not keys.is_unique:
+            twice = keys[keys.duplicated()].iloc[0]
+            raise DataError(f"{what} '{twice}' occurs twice; keep one row per face, as PredictionTable.compute does.")
 
 
 def _check_frame(frame: pd.DataFrame) -> None:
@@ -234,11 +264,12 @@ def _check_frame(frame: pd.DataFrame) -> None:
         )
 
 
-def _confidence(frame: pd.DataFrame) -> np.ndarray | None:
-    """Files of before there were confidences lack the column; beside a run that has them it is all NaN."""
-    if CONFIDENCE not in frame.columns or frame[CONFIDENCE].isna().all():
+def _known(name: str, values: np.ndarray | None) -> np.ndarray | None:
+    """What a model said, in a column's type; None where it said nothing. Beside a run that says it, it is all NaN."""
+    numbers = None if values is None else np.asarray(values, dtype=np.float32)
+    if numbers is None or np.isnan(numbers).all():
         return None
-    return frame[CONFIDENCE].to_numpy(dtype=np.float32)
+    return numbers != 0 if name == "failed" else numbers
 
 
 def _columns(frame: pd.DataFrame, prefix: str) -> dict[str, np.ndarray]:

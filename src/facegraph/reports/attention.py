@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
 from facegraph.errors import DataError
 from facegraph.landmarks import LandmarkScheme
+from facegraph.reports.drawing import draw_face, new_figure, write_picture
 
-_DPI = 150
 _COLOURS = "viridis"
 _SMALLEST, _LARGEST = 10.0, 130.0  # area of a dot in points^2
 _COLUMN, _HEIGHT = 3.6, 4.2  # inches
@@ -50,7 +49,7 @@ def plot_attention(
 
     Args:
         weights: (T, M) mean attention weight of each patch in each iteration, as `mean_attention` has it; an iteration
-        of NaN is left out of the scale and shows no dots. patch_points: (M, 2) where the patches lie,
+        of NaN is left out of the scale, shows no dots and says so. patch_points: (M, 2) where the patches lie,
         mean_shape[patch_indices] of the model. mean_shape: (N, 2) any unit, y downwards.
         path: PNG to write; an existing one is replaced.
 
@@ -58,25 +57,19 @@ def plot_attention(
         DataError: shapes that do not fit, or no finite weight.
     """
     weights, patch_points = np.asarray(weights, dtype=np.float64), np.asarray(patch_points)
-    _check(weights, patch_points, np.asarray(mean_shape), scheme)
+    mean_shape = np.asarray(mean_shape)
+    _check(weights, patch_points, mean_shape, scheme)
     scale = Normalize(float(np.nanmin(weights)), float(np.nanmax(weights)))
-    figure = Figure(figsize=(_COLUMN * len(weights) + 0.8, _HEIGHT), dpi=_DPI, layout="constrained")
+    figure = new_figure(_COLUMN * len(weights) + 0.8, _HEIGHT)
     panels = figure.subplots(1, len(weights), squeeze=False)[0]
     for iteration, (axes, row) in enumerate(zip(panels, weights, strict=True), 1):
-        for contour in scheme.contours:
-            indices = [*contour.indices, contour.indices[0]] if contour.closed else list(contour.indices)
-            axes.plot(*mean_shape[indices].T, color="0.75", linewidth=1.0, zorder=1)
+        draw_face(axes, mean_shape, scheme)
         _dots(axes, row, patch_points, scale)
-        axes.set(aspect="equal", title=f"iteration {iteration}: mean {row.mean():.3f}")
-        axes.invert_yaxis()
-        axes.margins(0.08)
-        axes.set_axis_off()
+        found = f"mean {row.mean():.3f}" if not np.isnan(row).all() else "not reached"
+        axes.set_title(f"iteration {iteration}: {found}")
     label = "Mean attention weight of a patch"
     figure.colorbar(ScalarMappable(scale, _COLOURS), ax=panels.tolist(), label=label, shrink=0.8)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
+    return write_picture(figure, path)
 
 
 def _dots(axes: Axes, weights: np.ndarray, points: np.ndarray, scale: Normalize) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 from facegraph.errors import DataError, RunError
 from facegraph.metrics.bootstrap import paired_test
 from facegraph.metrics.functional import point_errors
-from facegraph.records import Predictions, RunResult, predictions_of, read_predictions
+from facegraph.records import SAID, Predictions, RunResult, predictions_of, read_predictions
 from facegraph.reports.normalisers import distances, spelled
 
 ALL = "all"
@@ -151,7 +151,7 @@ def _reordered(scores: Scores, order: np.ndarray) -> Scores:
         norm_distances={name: v[order] for name, v in faces.norm_distances.items()},
         attributes={name: v[order] for name, v in faces.attributes.items()},
         checkpoint=faces.checkpoint,
-        confidence=None if faces.confidence is None else faces.confidence[order],
+        **{name: said[order] for name in SAID if (said := getattr(faces, name)) is not None},
     )
     return replace(scores, faces=moved, point_errors=scores.point_errors[order])
 

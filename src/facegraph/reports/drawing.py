@@ -56,13 +56,24 @@ def write_figure(figure: Figure, path: Path) -> Path:
     path = Path(path)
     # a name may hold a dot (0.5), so the suffix is added, not exchanged
     png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))
-    pixels, shapes = io.BytesIO(), io.BytesIO()
-    figure.savefig(pixels, format="png", metadata={"Software": None})
+    shapes = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "facegraph"}):
         figure.savefig(shapes, format="svg", metadata={"Date": None, "Creator": None})
-    write_atomically(png, pixels.getvalue())
+    write_picture(figure, png)
     write_atomically(svg, shapes.getvalue())
     return png
+
+
+def write_picture(figure: Figure, path: Path) -> Path:
+    """Write a PNG and return its path; an existing one is replaced, parent folders made.
+
+    Args:
+        path: with its suffix.
+    """
+    pixels = io.BytesIO()
+    figure.savefig(pixels, format="png", metadata={"Software": None})
+    write_atomically(Path(path), pixels.getvalue())
+    return Path(path)
 
 
 def place_legend(axes: Axes, inside: Literal["best", "upper left", "upper right", "lower right"] = "best") -> None:

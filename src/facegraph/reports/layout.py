@@ -177,7 +177,7 @@ def _by_measure(columns: Sequence[Column]) -> list[list[Column]]:
 def _title(report: Report, columns: Sequence[Column]) -> str:
     first = columns[0]
     normaliser = f", {first.normaliser}" if first.normaliser else ""
-    return f"{measure_text(first.metric)} [{report.unit(first).symbol}]{normaliser}"
+    return f"{report.unit(first).after(measure_text(first.metric))}{normaliser}"
 
 
 def _short_label(column: Column) -> str:

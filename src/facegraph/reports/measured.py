@@ -10,12 +10,13 @@ import numpy as np
 
 from facegraph.metrics.bootstrap import Interval, Paired, intervals, paired_tests
 from facegraph.metrics.face_scores import face_scores
+from facegraph.records import CONFIDENCE
 from facegraph.reports.cells import ABSENT, PUBLISHED, Cell
 from facegraph.reports.protocol import Deviation
 from facegraph.reports.runs import Faces, Training
 from facegraph.reports.units import COSTS, unit_of
 from facegraph.sweeps.status import DONE, FAILED, NEW, PARTIAL
-from facegraph.sweeps.table import Column, Row, Table
+from facegraph.sweeps.table import Column, Row, Table, of_confidence
 
 Trainings = Mapping[str, Sequence[Training]]
 # fields of a protocol card without which two errors are not of the same faces and measure
@@ -46,6 +47,8 @@ def cells_of(
     if column.metric in COSTS:
         return cells
     apart = {d.row for d in unexplained if d.evaluation == column.evaluation and _measured_apart(d, column)}
+    if of_confidence(column.metric):  # no mean over faces: neither interval nor test
+        return {name: replace(cell, comparable=name not in apart) for name, cell in cells.items()}
     scores = {
         name: s
         for name, cell in cells.items()
@@ -130,6 +133,8 @@ def _value(training: Training, column: Column, checkpoint: str) -> float | str:
     if column.metric in COSTS:
         cost = getattr(result.provenance, column.metric)
         return f"{column.metric} was not measured" if cost is None else float(cost)
+    if of_confidence(column.metric):
+        return _said(result.metrics.get("test", {}).get(checkpoint), column.metric, checkpoint)
     faces = training.faces(checkpoint, column.evaluation)
     normaliser = column.normaliser or result.protocol.normaliser
     if faces is None:
@@ -161,6 +166,14 @@ def _recorded(summary: Mapping | None, column: Column, normaliser: str, checkpoi
         measures = summary["normalisers"].get(normaliser, {})
     value = measures.get(column.metric)
     return f"neither predictions nor {column.metric} in its result" if value is None else float(value)
+
+
+def _said(summary: Mapping | None, metric: str, checkpoint: str) -> float | str:
+    """What result.json has of a model's confidence."""
+    if summary is None:
+        return f"no test of checkpoint {checkpoint}"
+    value = summary.get(CONFIDENCE, {}).get(metric)
+    return f"no {metric} in its result" if value is None else float(value)
 
 
 def _selected(faces: Faces, column: Column, normaliser: str) -> tuple[np.ndarray, np.ndarray] | str:

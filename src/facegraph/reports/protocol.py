@@ -26,6 +26,8 @@ MOVED_BY = {
     "optimiser_steps": ("trainer", "data", "dataset", "experiment", "debug"),
     "checkpoint_rule": ("callbacks", "experiment"),
     "test_time_flip": ("model", "experiment"),
+    "quit_threshold": ("model", "experiment"),
+    "fail_threshold": ("model", "experiment"),
 }
 _SPLIT_TOLERANCE = 0.01
 

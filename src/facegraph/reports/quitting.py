@@ -1,6 +1,7 @@
 """What quitting early costs and saves, and how well a model's predicted error is calibrated: figure and table.
 
-Convention: errors are fractions of the data set's first normaliser and are shown in per cent.
+Convention: errors are fractions of the data set's first normaliser unless they are said to be in the model's own unit,
+that of its training loss, as its predicted errors and thresholds are. All are shown in per cent.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ _BINS = 10
 class QuitPoint:
     """One threshold, on the test faces.
 
-    threshold: predicted error below which a face quits; None: none does. nme, val_nme: mean error of test and of
-    validation faces; val_nme None without any. iterations, macs: means over faces, of iterations and of multiply-adds.
-    shares: (T,) share of faces whose last iteration was the first, second, ... chosen: by how much the NME of the
-    validation faces may get worse for this threshold to be the one of the fewest iterations, such as "1 %, 2 %"; empty
-    if it is never that.
+    threshold: predicted error, in the model's own unit, below which a face quits; None: none does. nme, val_nme: mean
+    error of test and of validation faces; val_nme None without any. iterations, macs: means over faces, of iterations
+    and of multiply-adds. shares: (T,) share of faces whose last iteration was the first, second, ... chosen: by how
+    much the NME of the validation faces may get worse for this threshold to be the one of the fewest iterations, such
+    as "1 %, 2 %"; empty if it is never that.
     """
 
     threshold: float | None
@@ -61,12 +62,13 @@ class RealRun:
 class Calibration:
     """Predicted against true error of faces that ran all iterations.
 
-    predicted, true: (M,) fractions. rank_correlation: Spearman's, after each iteration. auroc: failure threshold ->
-    area under the ROC curve of finding failures by the predicted error of the last iteration; NaN without failures.
+    predicted, own: (M,) predicted and true error after the last iteration, in the model's own unit. rank_correlation:
+    Spearman's of the predicted error and the NME, after each iteration. auroc: failure threshold of the NME -> area
+    under the ROC curve of finding failures by the predicted error of the last iteration; NaN without failures.
     """
 
     predicted: np.ndarray
-    true: np.ndarray
+    own: np.ndarray
     rank_correlation: tuple[float, ...]
     auroc: Mapping[float, float]
 
@@ -90,7 +92,7 @@ def plot_quitting(
     normaliser: str,
     path: Path,
 ) -> Path:
-    """NME against mean iterations and against multiply-adds, and predicted against true error.
+    """NME against mean iterations and against multiply-adds, and predicted against true error in the model's unit.
 
     Args:
         points: by threshold. fixed: every face stopped after 1, 2, ..., T iterations, whatever it predicts.
@@ -120,7 +122,7 @@ def plot_quitting(
         axes.set(xlabel=label, ylabel=f"NME of test faces [{unit}]")
         axes.grid(color="0.9")
     first.legend(fontsize="small")
-    _draw_calibration(third, calibration, unit)
+    _draw_calibration(third, calibration)
     return write_figure(figure, path)
 
 
@@ -145,8 +147,8 @@ def _draw_tradeoff(
         )  # fmt: skip
 
 
-def _draw_calibration(axes: Axes, calibration: Calibration, unit: str) -> None:
-    predicted, true = calibration.predicted, calibration.true
+def _draw_calibration(axes: Axes, calibration: Calibration) -> None:
+    predicted, true = calibration.predicted, calibration.own
     known = np.isfinite(predicted) & np.isfinite(true)
     # a predicted error may be negative, which a logarithmic axis has no place for
     floor = 1e-3
@@ -158,12 +160,14 @@ def _draw_calibration(axes: Axes, calibration: Calibration, unit: str) -> None:
         ends = [min(x.min(), y.min()) * 0.9, max(x.max(), y.max()) * 1.1]
         axes.plot(ends, ends, color="0.3", linewidth=0.9, label="predicted = true")
         axes.set(xlim=ends, ylim=ends)
-    axes.set(xscale="log", yscale="log", xlabel="Predicted error [%]", ylabel=f"Error [{unit}]")
+    axes.set(xscale="log", yscale="log", xlabel="Predicted error [%]", ylabel="Error as the training loss has it [%]")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
         axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     areas = ", ".join(f"{area:.3f} at {100 * limit:g} %" for limit, area in calibration.auroc.items())
-    axes.set_title(f"rank correlation {calibration.rank_correlation[-1]:.3f}\nAUROC of failures: {areas}", fontsize=10)
+    axes.set_title(
+        f"rank correlation with NME {calibration.rank_correlation[-1]:.3f}\nAUROC of NME failures: {areas}", fontsize=10
+    )
     axes.grid(color="0.93", which="both")
     axes.legend(fontsize="small", loc="upper left")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from facegraph.errors import DataError
-from facegraph.metrics.confidence import error_retention, failure_auroc
-from facegraph.records.files import write_atomically
-from facegraph.reports.drawing import new_figure, of_normaliser, style_of
+from facegraph.metrics.confidence import error_retention, failure_auroc, retention_area
+from facegraph.reports.drawing import new_figure, of_normaliser, style_of, write_picture
 
 _ORACLE, _RANDOM = (0, (1, 1.5)), (0, (6, 3))
 
@@ -56,16 +54,11 @@ def plot_retention(
     axes.set_title("Error against the share of faces kept", fontsize=11)
     axes.grid(color="0.9")
     axes.legend(loc="lower right", fontsize="small")
-    pixels = io.BytesIO()
-    figure.savefig(pixels, format="png", metadata={"Software": None})
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, pixels.getvalue())
-    return path
+    return write_picture(figure, path)
 
 
 def _legend(label: str, errors: np.ndarray, confidence: np.ndarray, thresholds: Sequence[float]) -> str:
-    area = float(error_retention(errors, confidence)[1].mean())
+    area = retention_area(errors, confidence)
     found = {t: failure_auroc(errors, confidence, t) for t in thresholds}
     parts = [f"above {100 * t:g} %: AUROC {value:.2f}" for t, value in found.items() if np.isfinite(value)]
     return f"{label}: area {100 * area:.2f} %" + "".join(f", {part}" for part in parts)

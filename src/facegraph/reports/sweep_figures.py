@@ -127,9 +127,9 @@ def _conditions(report: Report, folder: Path) -> list[Drawn]:
         ]
         if any(np.isfinite(c.y).any() for c in (*ours, *paper)):
             name = "_".join(["conditions", *(re.sub(r"\W+", "-", part) for part in key if part and part != NME)])
-            axis, unit = report.table.axis or "condition", report.unit(columns[0]).symbol
+            axis, unit = report.table.axis or "condition", report.unit(columns[0])
             metric = key[0].upper() + (f", {key[1]}" if key[1] else "")
-            path = plot_curves(ours, paper, axis, f"{metric} [{unit}]", folder / name, report.table.title)
+            path = plot_curves(ours, paper, axis, unit.after(metric), folder / name, report.table.title)
             bars = _OVER_SEEDS if seeds else _OVER_FACES
             figures.append(Drawn(path, f"{metric} against {axis}, a line per row; {bars}."))
     return figures

@@ -6,7 +6,14 @@ from typing import Any
 
 from rich.table import Table
 
-from facegraph.metrics.names import NME, auc_name, failure_auroc_name, failure_rate_name
+from facegraph.metrics.names import (
+    MEAN_ITERATIONS,
+    NME,
+    REPORTED_FAILURES,
+    auc_name,
+    failure_auroc_name,
+    failure_rate_name,
+)
 from facegraph.records import CONFIDENCE, ProtocolCard, RunResult
 
 _CHECKPOINTS = ("last", "best")
@@ -51,12 +58,16 @@ def confidence_table(result: RunResult) -> Table:
     """How well confidence tells exact faces from failed ones, by the primary normaliser: a row per checkpoint.
 
     Plain numbers: the rank correlation of doubt and error, the AUROC of finding failures, the retention score (1 where
-    the surest faces are the most exact, 0 where confidence says nothing).
+    the surest faces are the most exact, 0 where confidence says nothing); of a model that may stop early the mean
+    number of its iterations, of one that reports failures the share of faces it reported.
     """
     card = result.protocol
     thresholds = card.thresholds.get(card.normaliser, ())
     columns = {"rank_correlation": "rank correlation", "retention_score": "retention score"}
     columns |= {failure_auroc_name(t): f"failure AUROC\n@{100 * t:g} %" for t in thresholds}
+    said = {MEAN_ITERATIONS: "mean\niterations", REPORTED_FAILURES: "share reported\nas failed"}
+    found = [summary.get(CONFIDENCE, {}) for summary in _test_rows(result).values()]
+    columns |= {name: label for name, label in said.items() if any(name in measures for measures in found)}
     table = Table(title=f"Confidence against error, {card.normaliser}")
     table.add_column("checkpoint")
     for label in columns.values():
@@ -96,6 +107,8 @@ def _title(card: ProtocolCard) -> str:
 
 def _caption(card: ProtocolCard) -> str:
     flip = ", test-time flip" if card.test_time_flip else ""
+    flip += "" if card.quit_threshold is None else f", faces quit below {card.quit_threshold:g}"
+    flip += "" if card.fail_threshold is None else f", reported as failed above {card.fail_threshold:g}"
     return (
         f"primary normaliser {card.normaliser}; {card.crop} x {card.crop_margin:g} at {card.input_size} px{flip}; "
         f"{card.train_faces} training faces, {card.epochs} epochs, seed {card.seed}; {card.checkpoint_rule}"

@@ -9,9 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facegraph.errors import ConfigError
+from facegraph.metrics.names import (
+    FAILURE_AUROC,
+    MEAN_ITERATIONS,
+    RANK_CORRELATION,
+    REPORTED_FAILURES,
+    RETENTION_SCORE,
+)
 
 SCALES = ("paper", "small", "smoke")
-_METRIC = re.compile(r"nme|params|macs|latency_ms|(fr|auc)@0\.\d{2,}")
+_OF_FACES = re.compile(r"nme|(fr|auc)@0\.\d{2,}")
+_OF_MODELS = re.compile(r"params|macs|latency_ms")
+_OF_CONFIDENCE = re.compile(
+    rf"{RANK_CORRELATION}|{RETENTION_SCORE}|{MEAN_ITERATIONS}|{REPORTED_FAILURES}|{FAILURE_AUROC}@0\.\d{{2,}}"
+)
 _CONDITION = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z][A-Za-z0-9_]*", re.IGNORECASE)
 
 
@@ -39,9 +50,11 @@ class Row:
 class Column:
     """A column: one measure.
 
-    metric: nme, fr@<t>, auc@<t> as result.json names them, or params, macs, latency_ms. subset: attribute of the faces
-    counted; None for all. normaliser: None for the data set's first. evaluation: name of the condition whose result is
-    shown; None for the run's own test. NME, FR and AUC print in per cent, params in M, macs in G, latency in ms.
+    metric: nme, fr@<t>, auc@<t> as result.json names them, or params, macs, latency_ms, or what is known of a model's
+    confidence over all faces by the first normaliser: rank_correlation, retention_score, failure_auroc@<t>,
+    mean_iterations, reported_failures. subset: attribute of the faces counted; None for all. normaliser: None for the
+    data set's first. evaluation: name of the condition whose result is shown; None for the run's own test. NME, FR, AUC
+    and reported failures print in per cent, params in M, macs in G, latency in ms, the others as they are.
     """
 
     name: str
@@ -170,17 +183,32 @@ def _named(entries: Sequence[Any], name: str, what: str) -> Any:
     raise ConfigError(f"there is no {what} named '{name}'; choose from {', '.join(e.name for e in entries)}.")
 
 
+def of_confidence(metric: str) -> bool:
+    """Whether a metric is one of a model's confidence, which result.json has and predictions of faces do not."""
+    return _OF_CONFIDENCE.fullmatch(metric) is not None
+
+
+def _check_metric(column: Column, table: str) -> None:
+    if not any(kind.fullmatch(column.metric) for kind in (_OF_FACES, _OF_MODELS, _OF_CONFIDENCE)):
+        raise ConfigError(
+            f"column {column.name} of table {table} shows the metric '{column.metric}'; there are nme, fr@0.10, "
+            "auc@0.10 (any threshold with two decimals or more), params, macs, latency_ms, rank_correlation, "
+            "retention_score, failure_auroc@0.10, mean_iterations, reported_failures."
+        )
+    if of_confidence(column.metric) and (column.subset is not None or column.normaliser is not None):
+        raise ConfigError(
+            f"column {column.name} of table {table} shows {column.metric} of subset {column.subset} by normaliser "
+            f"{column.normaliser}; it is measured over all faces by the first normaliser only: leave both out."
+        )
+
+
 def _check(table: Table) -> None:
     if not table.rows or not table.columns:
         raise ConfigError(f"table {table.name} needs at least one row and one column.")
     if table.checkpoint not in ("last", "best"):
         raise ConfigError(f"table {table.name} shows checkpoint '{table.checkpoint}'; there are last and best.")
     for column in table.columns:
-        if not _METRIC.fullmatch(column.metric):
-            raise ConfigError(
-                f"column {column.name} of table {table.name} shows the metric '{column.metric}'; there are nme, "
-                "fr@0.10, auc@0.10 (any threshold with two decimals or more), params, macs, latency_ms."
-            )
+        _check_metric(column, table.name)
     for condition in table.evaluations:
         if not _CONDITION.fullmatch(condition.name):
             raise ConfigError(

@@ -14,15 +14,19 @@ from torch import Tensor, nn
 
 from facegraph.errors import ConfigError
 from facegraph.geometry.matrices import compose, invert
-from facegraph.geometry.points import map_points
+from facegraph.geometry.points import map_points, scale_of
 from facegraph.losses.face_errors import predicted_error_term
 from facegraph.models.dpr.output import ReinitOutput
-from facegraph.models.dpr.parts import mean_face, part_means, parts_of
-from facegraph.models.dpr.transforms import fit_similarity, resize, upright_box
+from facegraph.models.dpr.parts import parts_of
+from facegraph.models.dpr.transforms import fit_similarity, in_units, resize, upright_box
 from facegraph.models.dpr.weighting import LandmarkWeighting
 from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
 
 PER_CENT = 100.0
+SMALLEST_SCALE = 0.1
+"""Of a transform between frames, in units of their sides. Below, a face would have to be ten times as large as the
+frame that it is cut out of; points are not compared there, because the way back multiplies errors and gradients without
+bound."""
 
 POINT_ERRORS: dict[str, Callable[[Tensor], Tensor]] = {
     "squared": lambda offset: offset.square().sum(dim=-1),
@@ -53,9 +57,15 @@ class DPRCriterion(nn.Module):
     reinit: the predicted transform of the coarse frame against `upright_box` of the true landmarks.
     global: the points of the global stage, weighted landmark by landmark.
     local_reinit: the part transforms against the similarities that fit the predicted part points, as they are at this
-    step, onto the mean ones; without gradient to these points.
+    step, onto the model's mean ones; without gradient to these points, and left out where no net makes the transforms.
     local: the points of the parts, weighted by a weighting of their own.
     error: of a predicted error, where the model has one.
+
+    Points of a face, or of a part, whose frame is smaller than `SMALLEST_SCALE` count nothing in global and local: such
+    a frame, which start_at_mean=false starts from, has to be opened by the transform terms first.
+
+    Where landmarks are weighted, the largest weight of each stage (1: all alike) is given beside the terms, to be
+    logged.
 
     Args:
         statistics: mean shape and scheme. weighting: num_landmarks -> LandmarkWeighting; one is made for each stage.
@@ -97,12 +107,9 @@ class DPRCriterion(nn.Module):
         self.parts: tuple[tuple[int, ...], ...] = ()
         self.local_weighting: LandmarkWeighting | None = None
         try:
-            parts = parts_of(self.scheme)
+            self.parts = tuple(part.indices for part in parts_of(self.scheme))
         except ConfigError:  # a scheme without parts is for stages=gsr; the model says so where it is not
             return
-        self.parts = tuple(part.indices for part in parts)
-        for i, mean in enumerate(part_means(mean_face(statistics), parts)):
-            self.register_buffer(f"part_mean_{i}", mean, persistent=False)
         self.local_weighting = weighting(num_landmarks=sum(len(indices) for indices in self.parts))
 
     def forward(self, output: LandmarkOutput, batch: FaceBatch) -> dict[str, Tensor]:
@@ -126,49 +133,65 @@ class DPRCriterion(nn.Module):
             if output.part_transforms is None or self.local_weighting is None:
                 loss = loss + self._idle(loss)
             else:
-                terms["local_reinit"] = self._local_reinit(output.part_transforms, output)
                 terms["local"] = self.local_weighting(self._local_errors(output, truth, ideal))
-                loss = loss + self.local_reinit_weight * terms["local_reinit"] + terms["local"]
+                loss = loss + terms["local"]
+                if output.taught_transforms is not None:
+                    terms["local_reinit"] = self._local_reinit(output.taught_transforms, output)
+                    loss = loss + self.local_reinit_weight * terms["local_reinit"]
             error = predicted_error_term(output, batch)
             if error is not None:
                 terms["error"] = error
                 loss = loss + self.error_weight * error
-        return {"loss": loss, **terms}
+        return {"loss": loss, **terms, **self._largest_weights(terms)}
 
     def _global_errors(self, output: ReinitOutput, truth: Tensor, ideal: Tensor) -> Tensor:
         """(B, N) of the global stage."""
         if self.detach_targets:
             return self._errors(output.global_points, map_points(output.crop_to_global.detach(), truth), output)
         assert output.stage_landmarks is not None
-        return self._errors(map_points(ideal, output.stage_landmarks[:, 0]), map_points(ideal, truth), output)
+        errors = self._errors(map_points(ideal, output.stage_landmarks[:, 0]), map_points(ideal, truth), output)
+        return torch.where(_open(output.reinit)[:, None], errors, 0)
 
     def _local_errors(self, output: ReinitOutput, truth: Tensor, ideal: Tensor) -> Tensor:
         """(B, n) of the landmarks of all parts, one part after the other."""
         inner = [i for part in self.parts for i in part]
+        assert output.part_transforms is not None
+        frames = in_units(output.part_transforms, output.global_size, output.part_size)
+        kept = torch.cat(
+            [_open(frames[:, i])[:, None].expand(-1, len(part)) for i, part in enumerate(self.parts)], dim=1
+        )
         if not self.detach_targets:
             assert output.stage_landmarks is not None
             refined = map_points(ideal, output.stage_landmarks[:, -1, inner])
-            return self._errors(refined, map_points(ideal, truth[:, inner]), output)
-        assert output.part_transforms is not None
+            errors = self._errors(refined, map_points(ideal, truth[:, inner]), output)
+            return torch.where(kept & _open(output.reinit)[:, None], errors, 0)
         assert output.part_points is not None
         back = invert(output.part_transforms.detach())
         in_global = torch.cat([map_points(back[:, i], points) for i, points in enumerate(output.part_points)], dim=1)
-        return self._errors(in_global, map_points(output.crop_to_global.detach(), truth[:, inner]), output)
+        errors = self._errors(in_global, map_points(output.crop_to_global.detach(), truth[:, inner]), output)
+        return torch.where(kept, errors, 0)
 
     def _errors(self, points: Tensor, truth: Tensor, output: ReinitOutput) -> Tensor:
         """(B, n) of points and truth (B, n, 2) in px of the global frame."""
         return self.point_error((points - truth) * (PER_CENT / output.global_size))
 
-    def _local_reinit(self, part_transforms: Tensor, output: ReinitOutput) -> Tensor:
+    def _local_reinit(self, transforms: Tensor, output: ReinitOutput) -> Tensor:
         """Mean over parts of the error of their transforms (B, P, 2, 3), both sides in units of their frames."""
+        assert output.part_means is not None
         errors = []
         in_global = (output.global_points / output.global_size).detach()
         for i, indices in enumerate(self.parts):
             points = in_global[:, list(indices)]
-            target = fit_similarity(points, self.get_buffer(f"part_mean_{i}"))
-            predicted = _in_units(part_transforms[:, i], output.global_size, output.part_size)
+            target = fit_similarity(points, output.part_means[i])
+            predicted = in_units(transforms[:, i], output.global_size, output.part_size)
             errors.append(self.transform_error(predicted, target, points))
         return torch.stack(errors).mean()
+
+    def _largest_weights(self, terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """By how much the most weighted landmark of a stage counts more than the average one."""
+        stages = {"global": self.global_weighting, "local": self.local_weighting if "local" in terms else None}
+        weights = {stage: form.weights for stage, form in stages.items() if form is not None}
+        return {f"{stage}_largest_weight": w.max() for stage, w in weights.items() if w is not None}
 
     def _idle(self, loss: Tensor) -> Tensor:
         """Zero, from what the local weighting learns: with several processes every parameter needs a gradient."""
@@ -176,9 +199,9 @@ class DPRCriterion(nn.Module):
         return loss.new_zeros(()) + sum(0 * parameter.sum() for parameter in parameters)
 
 
-def _in_units(matrix: Tensor, source_side: float, target_side: float) -> Tensor:
-    """Matrix (..., 2, 3) between px of two frames -> in units of their sides; the inverse of `transforms.resize`."""
-    return torch.cat([matrix[..., :2] * source_side, matrix[..., 2:]], dim=-1) / target_side
+def _open(matrix: Tensor) -> Tensor:
+    """(B,) whether frames (B, 2, 3), in units of the sides, are at least of `SMALLEST_SCALE`."""
+    return scale_of(matrix.detach()) >= SMALLEST_SCALE
 
 
 def _named(table: Mapping[str, Callable[..., Tensor]], setting: str, name: str) -> Callable[..., Tensor]:

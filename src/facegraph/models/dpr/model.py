@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,9 +111,9 @@ class DPR(nn.Module):
         points, features = self._locate(frames)
         global_to_crop = invert(crop_to_global)
         landmarks = [map_points(global_to_crop, points)]
-        part_transforms, part_points = None, None
+        local: dict[str, Any] = {}
         if self.parts:
-            part_transforms, part_points, refined = self.refine(frames, self._passed(points))
+            local, refined = self.refine(frames, self._passed(points))
             landmarks.append(map_points(global_to_crop, refined))
         output = ReinitOutput(
             landmarks=landmarks[-1],
@@ -122,11 +123,10 @@ class DPR(nn.Module):
             coarse_to_global=coarse_to_global,
             crop_to_global=crop_to_global,
             global_points=points,
-            part_transforms=part_transforms,
-            part_points=part_points,
             coarse_size=self.coarse_size,
             global_size=self.global_size,
             part_size=self.part_size,
+            **local,
         )
         if self.error_head is None:
             return output
@@ -146,19 +146,24 @@ class DPR(nn.Module):
         residuals, features = self.global_regression(frames.contiguous(memory_format=self.memory_format))
         return (residuals / 2 + self.mean_face) * self.global_size, features
 
-    def refine(self, frames: Tensor, points: Tensor) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        """part_transforms and part_points as ReinitOutput has them, and refined points (B, N, 2) in global px."""
+    def refine(self, frames: Tensor, points: Tensor) -> tuple[dict[str, Any], Tensor]:
+        """The fields of ReinitOutput about parts, and refined points (B, N, 2) in global px."""
         means = tuple(self.get_buffer(f"{part.name}_mean") for part in self.parts)
         transforms = self.local_reinit(points, means)
+        taught: Tensor | None = transforms
+        if next(self.local_reinit.parameters(), None) is None:
+            taught = None
+        elif points.requires_grad:
+            taught = self.local_reinit(points.detach(), means)
         passed = self._passed(transforms)
         part_points = self.local_regression(frames, passed, means)
-        return transforms, part_points, self.replacement(points, passed, part_points)
-
-    def start_local_from_global(self) -> None:
-        """Give the parts' trunks the weights of the global one, as the released local nets were fine-tuned from it."""
-        for part in self.parts:
-            trunk = self.local_regression.get_submodule(f"{part.name}_net")
-            trunk.load_state_dict(self.global_regression.features.state_dict())
+        fields = {
+            "part_transforms": transforms,
+            "taught_transforms": taught,
+            "part_points": part_points,
+            "part_means": means,
+        }
+        return fields, self.replacement(points, passed, part_points)
 
     def _passed(self, result: Tensor) -> Tensor:
         """A stage's result as the next stage gets it."""

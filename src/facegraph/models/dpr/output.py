@@ -24,7 +24,10 @@ class ReinitOutput(LandmarkOutput):
     crop_to_global: (B, 2, 3) crop px -> px of the global frame.
     global_points: (B, N, 2) of the global stage, px of the global frame.
     part_transforms: (B, P, 2, 3) px of the global frame -> px of a part's frame; None for stages=gsr.
+    taught_transforms: the same numbers, without gradient to the points that the parts were framed by: what the local
+    reinitialisation is taught with. None for stages=gsr, and where nothing of it can learn (SimilarityFit).
     part_points: P tensors (B, n_p, 2) px of the part's frame, in the order of `parts.parts_of(scheme)`; None for gsr.
+    part_means: P tensors (n_p, 2) in units of the part's frame, the model's own; None for gsr.
     coarse_size, global_size, part_size: sides of the frames in px.
     """
 
@@ -34,7 +37,9 @@ class ReinitOutput(LandmarkOutput):
     crop_to_global: Tensor
     global_points: Tensor
     part_transforms: Tensor | None = None
+    taught_transforms: Tensor | None = None
     part_points: tuple[Tensor, ...] | None = None
+    part_means: tuple[Tensor, ...] | None = None
     coarse_size: int = 128
     global_size: int = 256
     part_size: int = 128

@@ -91,7 +91,7 @@ class LocalReinitNetwork(nn.Module):
             shape = face[None] * global_size
             for name, part, mean in zip(self.names, parts, means, strict=True):
                 frame = fit_similarity(shape[:, list(part.indices)], mean * part_size)
-                _start_at(self._net(name), in_units(frame, part_size)[0], self.numbers(shape))
+                _start_at(self._net(name), in_units(frame, part_size, part_size)[0], self.numbers(shape))
 
     def _net(self, name: str) -> nn.Sequential:
         net = self.get_submodule(name)
@@ -103,10 +103,14 @@ class LocalReinitNetwork(nn.Module):
         return (2 * (points / self.global_size - self.face)).flatten(1)
 
     def forward(self, points: Tensor, means: Sequence[Tensor]) -> Tensor:
-        """(B, P, 2, 3), global px -> part px, of global points (B, N, 2) in px of the global frame."""
-        numbers = self.numbers(points)
-        matrices = [_matrices(self._net(name), numbers) for name in self.names]
-        return in_px(torch.stack(matrices, dim=1), self.part_size)
+        """(B, P, 2, 3) float32, global px -> part px, of global points (B, N, 2) in px of the global frame.
+
+        In float32 also under autocast: px of a frame need more than the 8 bits of bfloat16, and the nets are small.
+        """
+        with torch.autocast(points.device.type, enabled=False):
+            numbers = self.numbers(points.float())
+            matrices = [_matrices(self._net(name), numbers) for name in self.names]
+            return in_px(torch.stack(matrices, dim=1), self.part_size)
 
 
 class PixelLocalReinitNetwork(LocalReinitNetwork):

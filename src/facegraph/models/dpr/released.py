@@ -35,6 +35,8 @@ MEAN_FACE = "mean_98_face.npy"
 INPUT_SIZE, MARGIN = 512, 2.0
 """The crop that eval.py cuts: twice the box, so that the second cut finds what lies around it, at enough px."""
 _BLACK = -1.0
+_AT_ONCE = 16
+"""Photographs that are held as float32 at a time."""
 _FIRST_LAYERS = ("global_reinit.localization.0.weight", "global_regression.features.0.0.weight")
 _OVERRIDES = (
     "model=dpr",
@@ -54,7 +56,8 @@ _OVERRIDES = (
 def read_released(path: str | Path) -> ReleasedWeights:
     """The two global nets and the mean face as facegraph's DPR takes them, for RGB crops.
 
-    path: folder of the .pth.tar files, or the folder above it; mean_98_face.npy lies in either.
+    path: folder of the .pth.tar files, or the folder above it; mean_98_face.npy lies in either, or in a folder data
+    beside that of the weights.
 
     Raises:
         RunError: a file is missing, cannot be read, or does not hold the net it is named after.
@@ -132,20 +135,26 @@ class ReleasedDPR(nn.Module):
         is stretched to the coarse frame.
 
         Raises:
-            DataError: an image of another form, a box without area, another number of boxes than images.
+            DataError: an image of another form, boxes of another form or without area, another number of boxes than
+                images.
         """
         return self.stages(images, boxes).landmarks.cpu().numpy()
 
     @torch.no_grad()
     def stages(self, images: Sequence[np.ndarray], boxes: np.ndarray) -> ReleasedStages:
         """As `predict`, with all that it found on the way."""
-        boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-        if len(boxes) != len(images):
-            raise DataError(f"{len(images)} images and {len(boxes)} boxes; one box (x0, y0, x1, y1) each is needed.")
-        model, device = self.model, self.model.mean_face.device
+        boxes = _checked(images, boxes)
         if not len(images):
-            nothing = model.mean_face.new_zeros(0, *model.mean_face.shape)
+            nothing = self.model.mean_face.new_zeros(0, *self.model.mean_face.shape)
             return ReleasedStages(nothing.new_zeros(0, 2, 3), nothing, nothing, None)
+        starts = range(0, len(images), _AT_ONCE)
+        chunks = [self._stages(images[i : i + _AT_ONCE], boxes[i : i + _AT_ONCE]) for i in starts]
+        reinit, points, landmarks, frames = zip(*chunks, strict=True)
+        framed = None if self.local_reinit is None else torch.cat(frames)
+        return ReleasedStages(torch.cat(reinit), torch.cat(points), torch.cat(landmarks), framed)
+
+    def _stages(self, images: Sequence[np.ndarray], boxes: np.ndarray) -> ReleasedStages:
+        model, device = self.model, self.model.mean_face.device
         cut = torch.stack([_box_to_frame(box, model.coarse_size) for box in boxes]).to(device)
         photographs = [_signed(image).to(device) for image in images]
         reinit = model.reinitialise(_cut(photographs, cut, model.coarse_size))
@@ -155,6 +164,26 @@ class ReleasedDPR(nn.Module):
         if self.local_reinit is not None:
             frames = self.local_reinit(points, part_means(model.mean_face, self.parts))
         return ReleasedStages(reinit, points, map_points(invert(image_to_global), points), frames)
+
+
+def _checked(images: Sequence[np.ndarray], boxes: np.ndarray) -> np.ndarray:
+    """The boxes (B, 4) float64. Raises DataError for another form, or another number of them than of images."""
+    if isinstance(images, np.ndarray) and images.ndim != 4:
+        raise DataError(
+            f"images is one array {images.shape}; give a list of arrays (H, W, 3), [image] for a single one."
+        )
+    try:
+        numbers = np.asarray(boxes, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError(f"boxes are {boxes!r}; an array (B, 4) of x0, y0, x1, y1 in px is needed.") from None
+    if numbers.ndim != 2 or numbers.shape[1] != 4:
+        raise DataError(
+            f"boxes have the shape {numbers.shape}; (B, 4) is needed, a row x0, y0, x1, y1 for each of "
+            f"{len(images)} images. For a single box: box[None]."
+        )
+    if len(numbers) != len(images):
+        raise DataError(f"{len(images)} images and {len(numbers)} boxes; one box (x0, y0, x1, y1) each is needed.")
+    return numbers
 
 
 def _cut(photographs: Sequence[Tensor], image_to_frame: Tensor, size: int) -> Tensor:
@@ -174,7 +203,8 @@ def _box_to_frame(box: np.ndarray, size: int) -> Tensor:
 
 def _signed(image: np.ndarray) -> Tensor:
     """(1, 3, H, W) in [-1, 1]."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+    fits = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[-1] == 3
+    if not (fits and image.size):
         form = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise DataError(f"an image is {form}; an array (H, W, 3) uint8 RGB is needed.")
     return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -204,13 +234,13 @@ def _state(path: Path) -> dict[str, Tensor]:
 
 
 def _mean_face(folder: Path) -> Tensor:
-    """(98, 2) in units of the global frame."""
-    places = [folder / MEAN_FACE, folder.parent / MEAN_FACE]
+    """(98, 2) in units of the global frame; from beside the weights, from above, or from data/ as in the release."""
+    places = [folder / MEAN_FACE, folder.parent / MEAN_FACE, folder.parent / "data" / MEAN_FACE]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise RunError(
-            f"{MEAN_FACE} lies neither in {folder} nor above it; it is part of the released code (98 points, in "
-            "units of the frame). Put it beside the weights."
+            f"{MEAN_FACE} lies neither in {folder} nor above it nor in {folder.parent / 'data'}; it is part of the "
+            "released code (98 points, in units of the frame). Put it beside the weights."
         )
     try:
         face = np.load(path, allow_pickle=False)

@@ -22,14 +22,14 @@ def in_px(matrix: Tensor, side: float) -> Tensor:
     return torch.cat([matrix[..., :2], matrix[..., 2:] * side], dim=-1)
 
 
-def in_units(matrix: Tensor, side: float) -> Tensor:
-    """Matrix (..., 2, 3) in px -> the same transform in units of a side: translations over side."""
-    return torch.cat([matrix[..., :2], matrix[..., 2:] / side], dim=-1)
-
-
 def resize(matrix: Tensor, source_side: float, target_side: float) -> Tensor:
     """Matrix (..., 2, 3) in units of both sides -> px of a source frame to px of a target frame of another side."""
     return torch.cat([matrix[..., :2] * (target_side / source_side), matrix[..., 2:] * target_side], dim=-1)
+
+
+def in_units(matrix: Tensor, source_side: float, target_side: float) -> Tensor:
+    """Matrix (..., 2, 3) between px of two frames -> in units of their sides; the inverse of `resize`."""
+    return torch.cat([matrix[..., :2] * source_side, matrix[..., 2:]], dim=-1) / target_side
 
 
 def eye_groups(scheme: LandmarkScheme) -> tuple[tuple[int, ...], tuple[int, ...]]:

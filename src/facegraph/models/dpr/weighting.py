@@ -1,8 +1,8 @@
 """How much each landmark counts in DPR's loss, by the error that it has had in training.
 
 The paper's formula is unknown: the weights follow from the errors without a constant to tune, and which landmarks gain,
-the inexact or the exact ones, is not said. The forms here are the ones that fit this description; see README.md for
-their comparison. All take errors (B, N) of one stage and return the stage's loss, a scalar.
+the inexact or the exact ones, is not said. The forms here are readings of this description; `sweeps=dpr/weighting`
+compares them. All take errors (B, N) of one stage and return the stage's loss, a scalar.
 """
 
 from __future__ import annotations
@@ -30,9 +30,12 @@ class LandmarkWeighting(nn.Module, ABC):
         """Errors (B, N), not negative, float32 -> the loss, a scalar."""
 
     @property
-    @abstractmethod
-    def weights(self) -> Tensor:
-        """(N,) what a landmark's error is multiplied with now, divided by the mean over landmarks; detached."""
+    def weights(self) -> Tensor | None:
+        """(N,) what a landmark's error is multiplied with now, divided by the mean over landmarks; detached.
+
+        None where every landmark counts the same whatever its errors.
+        """
+        return None
 
 
 class Equal(LandmarkWeighting):
@@ -40,10 +43,6 @@ class Equal(LandmarkWeighting):
 
     def forward(self, errors: Tensor) -> Tensor:
         return errors.mean()
-
-    @property
-    def weights(self) -> Tensor:
-        return torch.ones(self.num_landmarks)
 
 
 class Uncertainty(LandmarkWeighting):

@@ -34,6 +34,7 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _STATISTICS = ("mean_shape", "correlation")
 _NEEDED = ("conv1.weight", "conv4.conv1.weight", "l0.weight")
 _MOST_NAMED = 5
+_MOST_WRAPPINGS = 4
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,22 @@ class Architecture:
     norm: str
     stem_kernel: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.num_modules} stacks of width {self.num_features} and depth {self.depth}, {self.num_landmarks} "
+            f"landmarks, {self.norm} norm, {self.stem_kernel} x {self.stem_kernel} stem"
+        )
+
 
 def read_released(path: str | Path, pool: str | None = None) -> ReleasedWeights:
     """Published weights as facegraph's FAN takes them.
 
-    path: a .pth with a state dict, possibly below 'state_dict' and with names that begin with 'module.'. pool: max |
-    avg, which no weight shows; None for that of the published model with as many stacks: avg for 4, max for others.
+    path: a .pth with a state dict, possibly below 'state_dict' or the like and with names that begin with 'module.'.
+    pool: max | avg, which no weight shows; None for that of the published model with as many stacks: avg for 4, max for
+    others.
 
     Raises:
-        RunError: the file cannot be read or is no FAN; the message names what is missing.
+        RunError: the file cannot be read, is no FAN, or one that the model cannot be; the message says why.
         ConfigError: an unknown pool, or landmarks of a number that no scheme has.
     """
     path = Path(path)
@@ -73,6 +81,10 @@ def read_released(path: str | Path, pool: str | None = None) -> ReleasedWeights:
         )
     notes.append("stem: stride 2 and pooling 2 on a crop of 256 px, as published; weights do not show these.")
     notes.append("crop: 1 / 0.55 of the box's mean side; the detector behind the authors' boxes is not known.")
+    notes.append(
+        "test_time_flip is true: the authors score the mean over a face and its mirror image, at twice the cost; "
+        "eval.py test_time_flip=false takes the face alone."
+    )
     return ReleasedWeights(
         state=state, overrides=_overrides(architecture, chosen, scheme), scheme=scheme, mean_shape=None,
         notes=tuple(notes),
@@ -101,13 +113,13 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _unwrapped(loaded: Any) -> dict[str, Tensor]:
-    for name in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
-            loaded = loaded[name]
-            break
-    if not isinstance(loaded, Mapping):
-        return {}
-    return {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    """The tensors of the wrapping that has most: a checkpoint may hold single ones and empty wrappings beside them."""
+    level, found = [loaded], []
+    for _ in range(_MOST_WRAPPINGS):
+        level = [item for item in level if isinstance(item, Mapping)]
+        found += [{str(n): value for n, value in item.items() if isinstance(value, Tensor)} for item in level]
+        level = [item[name] for item in level for name in _WRAPPERS if name in item]
+    return max(found, key=len, default={})
 
 
 def _shown(loaded: Any) -> str:
@@ -156,9 +168,12 @@ def _matched(
     """Tensors that the model has, and notes.
 
     Raises:
-        RunError: a weight is missing or has another shape.
+        RunError: a weight is missing or has another shape, or no model of this architecture can be made.
     """
-    expected = _expected(architecture, scheme, pool)
+    try:
+        expected = _expected(architecture, scheme, pool)
+    except ConfigError as error:
+        raise RunError(f"{path} holds a FAN of {architecture}, which model=fan cannot be: {error}") from error
     # counts of batches were not saved before torch 0.4.1 and change nothing in evaluation
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
     state = {name: found[name] for name in expected if name in found and found[name].shape == expected[name].shape}
@@ -177,9 +192,7 @@ def _matched(
         f"{len(expected) - absent} of {len(expected)} tensors matched by name and shape"
         + (f"; {absent} counts of batches are not in the file and start at 0" if absent else "")
         + (f"; left over: {len(left)} ({named})." if left else "; none left over."),
-        f"{architecture.num_modules} stacks of width {architecture.num_features} and depth {architecture.depth}, "
-        f"{architecture.num_landmarks} landmarks, {architecture.norm} norm, {architecture.stem_kernel} x "
-        f"{architecture.stem_kernel} stem.",
+        f"{architecture}.",
     ]
     return state, notes
 
@@ -222,4 +235,5 @@ def _overrides(architecture: Architecture, pool: str, scheme: LandmarkScheme) ->
         "loss=heatmap",
         "box.side=mean",
         "box.margin=1.8182",
+        "test_time_flip=true",
     )

@@ -40,7 +40,7 @@ class PatchNetwork(nn.Module):
 
     def __init__(self, patch_size: int, channels: int, attention: bool) -> None:
         super().__init__()
-        if patch_size < 10 or patch_size % 4 != 2:
+        if not isinstance(patch_size, int) or patch_size < 10 or patch_size % 4 != 2:
             raise ConfigError(
                 f"model.patch_size={patch_size} does not work; after two convolutions and two halvings whole pixels "
                 "must be left: 10, 14 (paper), 18, 22, ..."

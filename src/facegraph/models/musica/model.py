@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +14,11 @@ from facegraph.models.musica.iteration import Iteration, Step
 from facegraph.models.musica.output import CascadeOutput
 from facegraph.models.musica.patches import choose_patches, cut_patches
 from facegraph.models.musica.pyramid import image_pyramid, to_level
+from facegraph.models.musica.settings import check_dropout, check_threshold, check_whole, checked_levels
 from facegraph.structures import ShapeStatistics
 
 _INIT_STD = 0.01
-MAX_LEVEL = 4
+_EXPONENT = 80.0  # beyond it exp overflows in float32
 
 
 class MuSiCa(nn.Module):
@@ -37,8 +39,9 @@ class MuSiCa(nn.Module):
         levels: pyramid level of each iteration; level l has the crop's side / 2^l.
         channels: of both convolutions. hidden: size of the state. attention: weigh the features of each patch.
         dropout: see Iteration. initial_weights: `truncated_normal` (paper: 0.01) or `he`, see INITIAL_WEIGHTS.
-        quit_threshold: predicted error, a fraction of the inter-ocular distance, below which a face is done; None runs
-        all iterations. fail_threshold: predicted error above which a face is reported as failed; None reports nothing.
+        quit_threshold: predicted error, in the unit of CascadeOutput, below which a face is done; None runs all
+        iterations. fail_threshold: predicted error above which, or without which (NaN), a face is reported as failed;
+        None reports nothing.
 
     Raises:
         ConfigError: a setting out of range.
@@ -65,7 +68,12 @@ class MuSiCa(nn.Module):
         fail_threshold: float | None = None,
     ) -> None:
         super().__init__()
-        self.levels = _checked_levels(levels, input_size)
+        for name, value, published in (("channels", channels, 32), ("hidden", hidden, 512)):
+            check_whole(name, value, published)
+        check_dropout(dropout)
+        check_threshold("quit_threshold", quit_threshold)
+        check_threshold("fail_threshold", fail_threshold)
+        self.levels = checked_levels(levels, input_size)
         self.input_size, self.patch_size, self.hidden = input_size, patch_size, hidden
         self.quit_threshold, self.fail_threshold = quit_threshold, fail_threshold
         num_landmarks = len(statistics.mean_shape)
@@ -82,8 +90,22 @@ class MuSiCa(nn.Module):
         self.apply(INITIAL_WEIGHTS[initial_weights])
         self.to(memory_format=torch.channels_last)
 
+    @contextmanager
+    def complete(self) -> Iterator[None]:
+        """Within it every face runs all iterations, as is needed where costs are measured; then as before."""
+        kept, self.quit_threshold = self.quit_threshold, None
+        try:
+            yield
+        finally:
+            self.quit_threshold = kept
+
     def forward(self, image: Tensor) -> CascadeOutput:
-        """(B, 3, S, S) normalised -> see CascadeOutput."""
+        """(B, 3, S, S) normalised -> see CascadeOutput.
+
+        Raises:
+            ConfigError: the weights are not float32.
+        """
+        self._check_precision()
         pyramid = image_pyramid(image, max(self.levels))
         faces = len(image)
         run = _Faces(
@@ -102,10 +124,19 @@ class MuSiCa(nn.Module):
         return self._output(stages)
 
     def _step(self, iteration: nn.Module, level: int, image: Tensor, run: _Faces) -> Step:
+        # a copy of these faces' images: as fast as picking their patches out of the whole batch
         image = image if run.rows is None else image.index_select(0, run.rows)
         centres = to_level(run.landmarks.detach().index_select(1, self.patch_indices), level)
         step: Step = iteration(cut_patches(image, centres, self.patch_size), run.state)
         return step
+
+    def _check_precision(self) -> None:
+        found = self.mean_shape.dtype
+        if found != torch.float32:
+            raise ConfigError(
+                f"model=musica has weights of {found}, but its coordinates and patches need float32; train with "
+                "trainer.precision=bf16-mixed, 16-mixed or 32-true, evaluate with precision=, which keep weights so."
+            )
 
     def _output(self, stages: list[_Stage]) -> CascadeOutput:
         last = stages[-1]
@@ -116,10 +147,10 @@ class MuSiCa(nn.Module):
             landmarks=last.landmarks,
             stage_landmarks=torch.stack([stage.landmarks for stage in repeated], dim=1),
             predicted_error=last.errors,
-            confidence=torch.exp(-last.errors.clamp(min=0)),
+            confidence=torch.exp(-last.errors.clamp(-_EXPONENT, _EXPONENT)),
             stage_errors=torch.stack([stage.errors for stage in repeated], dim=1),
             iterations=last.iterations,
-            failed=None if self.fail_threshold is None else last.errors > self.fail_threshold,
+            failed=None if self.fail_threshold is None else ~(last.errors <= self.fail_threshold),
             attention=torch.stack(attention, dim=1) if attention else None,
         )
 
@@ -186,20 +217,3 @@ def _he(module: nn.Module) -> None:
 
 
 INITIAL_WEIGHTS: dict[str, Callable[[nn.Module], None]] = {"truncated_normal": _truncated_normal, "he": _he}
-
-
-def _checked_levels(levels: Sequence[int], input_size: int) -> tuple[int, ...]:
-    given = tuple(int(level) for level in levels)
-    if not given or min(given) < 0 or max(given) > MAX_LEVEL:
-        raise ConfigError(
-            f"model.levels={list(given)} cannot be used; one level of 0..{MAX_LEVEL} for each iteration is needed, "
-            "such as [2, 1, 0] (paper)."
-        )
-    step = 2 ** max(given)
-    if input_size <= 0 or input_size % step:
-        near = max(step, round(input_size / step) * step)
-        raise ConfigError(
-            f"input_size={input_size} is no positive multiple of {step}, which level {max(given)} of the pyramid "
-            f"needs; try input_size={near}."
-        )
-    return given

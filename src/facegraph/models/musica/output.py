@@ -14,12 +14,15 @@ class CascadeOutput(LandmarkOutput):
     """Landmarks of every iteration with the error that the model predicts for each.
 
     Of a face that stopped after k iterations the entries of all later ones repeat its last; predicted_error is that
-    last one and confidence exp(-predicted_error), with a negative prediction counted as zero.
+    last one and confidence exp(-predicted_error), above 1 for a negative prediction.
 
-    stage_errors: (B, T) float32, predicted error after each iteration in the unit of the training loss (a fraction
-    of the inter-ocular distance). iterations: (B,) int64, how many were run, 1 to T. failed: (B,) bool, predicted
-    error above the model's fail_threshold; None without one. attention: (B, T, M) float32 in [0, 1], mean over the
-    features of each patch's attention; None without attention.
+    predicted_error has another unit than LandmarkOutput says: that of the training loss, as stage_errors and both
+    thresholds of the model. It is no NME: by default the sum of |dx| and |dy|, for landmarks and eye corners, see
+    CascadeLoss.
+
+    stage_errors: (B, T) float32, predicted error after each iteration. iterations: (B,) int64, how many were run, 1 to
+    T. failed: (B,) bool, predicted error above the model's fail_threshold or NaN; None without a threshold.
+    attention: (B, T, M) float32 in [0, 1], mean over the features of each patch's attention; None without attention.
     """
 
     stage_errors: Tensor

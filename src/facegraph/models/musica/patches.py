@@ -33,10 +33,9 @@ def cut_patches(image: Tensor, centres: Tensor, side: int) -> Tensor:
         rows = first[..., 1].clamp(-side, height).long()[..., None] + steps
         inside = _within(rows, height)[..., :, None] & _within(columns, width)[..., None, :]
         index = rows.clamp(0, height - 1)[..., :, None] * width + columns.clamp(0, width - 1)[..., None, :]
-    faces, points = centres.shape[:2]
-    pixels = image.flatten(2).gather(2, index.reshape(faces, 1, -1).expand(-1, image.shape[1], -1))
-    pixels = pixels * inside.reshape(faces, 1, -1)
-    return pixels.unflatten(2, (points, side, side)).transpose(1, 2)
+    pixels = image.flatten(2).gather(2, index.flatten(1)[:, None].expand(-1, image.shape[1], -1))
+    pixels = pixels * inside.flatten(1)[:, None]
+    return pixels.unflatten(2, (centres.shape[1], side, side)).transpose(1, 2)
 
 
 def choose_patches(num_landmarks: int, stride: int, listed: Sequence[int] | None) -> list[int]:
@@ -46,14 +45,15 @@ def choose_patches(num_landmarks: int, stride: int, listed: Sequence[int] | None
         ConfigError: an index that the scheme does not have or that is named twice, none at all, a stride below 1.
     """
     if listed is None:
-        if not 1 <= stride <= num_landmarks:
+        if not isinstance(stride, int) or not 1 <= stride <= num_landmarks:
             raise ConfigError(
-                f"model.patch_stride={stride} is out of range; it must lie in 1..{num_landmarks}: 1 puts a patch "
-                "around every landmark, 2 around every second one."
+                f"model.patch_stride={stride} is out of range; it must be a whole number of 1..{num_landmarks}: 1 puts "
+                "a patch around every landmark, 2 around every second one."
             )
         return list(range(0, num_landmarks, stride))
-    chosen = [int(i) for i in listed]
-    if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0 or max(chosen) >= num_landmarks:
+    chosen = list(listed)
+    known = all(isinstance(i, int) and 0 <= i < num_landmarks for i in chosen)
+    if not chosen or not known or len(set(chosen)) < len(chosen):
         raise ConfigError(
             f"model.patch_landmarks={chosen} cannot be used; name different landmarks of 0..{num_landmarks - 1}, at "
             "least one, or null and a model.patch_stride."
