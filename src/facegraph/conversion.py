@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
 from facegraph import checkpoint as folders
 from facegraph.callbacks import LAST
@@ -60,6 +62,11 @@ def convert(released: ReleasedWeights, source: Path, out: Path) -> Path:
             "val_faces": 0,
         },
     }
+    _write(checkpoint, cfg, out)
+    return out
+
+
+def _write(checkpoint: dict[str, Any], cfg: DictConfig, out: Path) -> None:
     try:
         folders.make_writable(out, "--out")
         WholeCheckpoints().save_checkpoint(checkpoint, _checkpoint_of(out))
@@ -72,7 +79,6 @@ def convert(released: ReleasedWeights, source: Path, out: Path) -> Path:
         raise RunError(
             f"cannot write {out}: {cause.strerror or cause}. Make room, or choose another --out, and convert again."
         ) from error
-    return out
 
 
 def _checkpoint_of(folder: Path) -> Path:

@@ -306,7 +306,7 @@ def test_columns_of_a_confidence(tmp_path: Path) -> None:
     """From result.json, without intervals; a row whose model gives none says so; printed as plain numbers."""
     metrics = ("rank_correlation", "retention_score", "failure_auroc@0.10", "mean_iterations", "reported_failures")
     rows = {name: {"label": name, "overrides": [f"head={name}"]} for name in ("k1", "k3", "k5")}
-    columns = {m: {"label": m, "metric": m} for m in metrics}
+    columns = {m: {"label": f"in words {i}", "metric": m} for i, m in enumerate(metrics)}
     swept = write_sweep(tmp_path, topk_table(columns=columns, rows=rows), seeds=(0, 1))
     numbers = {"rank_correlation": 0.5, "retention_score": 0.25, "failure_auroc@0.10": 0.75, "mean_iterations": 2.5}
     for job in swept.jobs:
@@ -326,7 +326,7 @@ def test_columns_of_a_confidence(tmp_path: Path) -> None:
     assert report.best(by_metric["failure_auroc@0.10"]) == "k3"
     assert report.best(by_metric["mean_iterations"]) == "k1"
     text = to_markdown(report)
-    assert "| failure_auroc@0.10 |" in text
+    assert "| in words 2 | in words 3 | in words 4 " in text
     assert "[]" not in text
     assert "0.750" in text
     assert set(to_frame(report)["unit"]) == {"", "%"}

@@ -83,8 +83,8 @@ ALLOWED = {
     "doctor": {"data", "geometry", "viz", *BASE},
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {
-        "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models",
-        "records.files", "reports", *BASE,
+        "checkpoint", "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models",
+        "records.files", "reports", "task", *BASE,
     },
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
@@ -97,6 +97,7 @@ ALLOWED = {
 ONLY_IN = {
     "hydra": {"recording", "checkpoint", "compose", "entry", "job", "launch", "train.py", "eval.py"},
     "omegaconf": {
+        "conversion",
         "recording",
         "evaluation",
         "run",
