@@ -67,6 +67,7 @@ def protocol_card(
         epochs=epochs,
         optimiser_steps=steps,
         seed=cfg.seed,
+        initial_weights=cfg.get("init_from"),
         test_time_flip=bool(cfg.get("test_time_flip", False)),  # a run of an earlier version has none
         corruption=data.corruption_description,
         quit_threshold=cfg.model.get("quit_threshold"),
@@ -90,15 +91,23 @@ def finish(
     """
     if not trainer.is_global_zero:
         return
-    mask = getattr(getattr(task.model, "head", None), "mask", None)
-    if mask is None:
-        mask = graph_mask(top_k_neighbours(statistics.correlation, DRAWN_NEIGHBOURS), symmetric=False)
-    write_results(folder, result, frames, data.test_source, data.dataset, statistics, mask)
+    write_results(folder, result, frames, data.test_source, data.dataset, statistics, _graph(task, statistics))
     try:
         _log(trainer, folder, result, frames, data)
     except Exception as error:  # the run is complete, whatever a server or its client says
         print(f"The results are in {folder}, but not all of them were logged: {type(error).__name__}: {error}")
     print_results(result, folder)
+
+
+def _graph(task: LandmarkTask, statistics: ShapeStatistics) -> torch.Tensor | None:
+    """The graph to draw (N, N): the model's own, or which landmarks move together; None where that is not known."""
+    mask = getattr(getattr(task.model, "head", None), "mask", None)
+    if mask is not None:
+        return mask
+    correlation = statistics.correlation.cpu()
+    if torch.equal(correlation, torch.eye(len(correlation))):  # of released weights
+        return None
+    return graph_mask(top_k_neighbours(correlation, DRAWN_NEIGHBOURS), symmetric=False)
 
 
 def _log(

@@ -64,7 +64,7 @@ def write_results(
     source: FaceSource,
     dataset: LandmarkDataset,
     statistics: ShapeStatistics,
-    mask: Tensor,
+    mask: Tensor | None,
 ) -> None:
     """Pictures and predictions first, result.json last: a folder with a result.json is whole."""
     shape = statistics.mean_shape.numpy()
@@ -78,8 +78,9 @@ def write_results(
     shown = next(iter(frames))
     per_landmark = np.array(result.metrics["test"][shown]["per_landmark"], dtype=np.float64)
     plot_per_landmark(per_landmark, shape, dataset.scheme, folder / "per_landmark.png", primary)
-    edges, weights = edge_table(mask.cpu(), statistics.correlation.cpu())
-    plot_graph(edges.numpy(), weights.numpy(), shape, dataset.scheme, folder / "graph.png")
+    if mask is not None:
+        edges, weights = edge_table(mask.cpu(), statistics.correlation.cpu())
+        plot_graph(edges.numpy(), weights.numpy(), shape, dataset.scheme, folder / "graph.png")
     _write_faces(frames[shown], errors[shown], source, dataset, folder)
     result.write(folder)
 

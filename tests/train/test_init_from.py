@@ -39,7 +39,7 @@ def test_what_does_not_fit_is_named(tiny_run: TinyRun, tmp_path: Path, capsys: p
     assert not any(torch.equal(before[name], after[name]) for name in backbone)
     with pytest.raises(RunError, match="no weight fits this model"):
         InitialWeights.read(tiny_run.folder).put_into(torch.nn.Linear(3, 2))
-    with pytest.raises(RunError, match="init_from=.* there is no .*last.ckpt"):
+    with pytest.raises(RunError, match=r"init_from=.* there is no .*last\.ckpt"):
         InitialWeights.read(tmp_path)
 
 

@@ -25,7 +25,8 @@ MOVED_BY = {
     "epochs": ("trainer", "experiment", "debug"),
     "optimiser_steps": ("trainer", "data", "dataset", "experiment", "debug"),
     "checkpoint_rule": ("callbacks", "experiment"),
-    "test_time_flip": ("model", "experiment"),
+    "test_time_flip": ("test_time_flip", "experiment"),
+    "initial_weights": ("init_from", "experiment"),
     "quit_threshold": ("model", "experiment"),
     "fail_threshold": ("model", "experiment"),
 }
