@@ -20,8 +20,8 @@ DRAWN = tuple(f"dataset.{size}" for size in ("train_size=12", "test_size=5", "im
 
 # dataset.root is filled in where crops are used
 RUNS = {
-    "plain": "head=gcn loss=l1 augment=none optimizer=sgd scheduler=constant logger=tensorboard trainer=cpu "
-    "lr_rule=linear lr_rule.reference=8",
+    "plain": "head=gcn normalise=per_image loss=l1 augment=none optimizer=sgd scheduler=constant logger=tensorboard "
+    "trainer=cpu lr_rule=linear lr_rule.reference=8",
     "released": "head=gcn_released loss=l2 augment=paper scheduler=cosine callbacks=ema logger=wandb "
     "backbone=mobilenetv3_small lr_rule=sqrt lr_rule.reference=8",
     "fc": "head=fc loss=smooth_l1 augment=light optimizer=adamw scheduler=one_cycle logger=csv callbacks=default "

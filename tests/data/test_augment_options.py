@@ -13,8 +13,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import yaml
-from hydra.utils import instantiate
 
 from facegraph.compose import compose, make
 from facegraph.data.augment import Augmentation, GeometricAugmentation
@@ -37,7 +35,7 @@ _RADIUS = 9
 
 
 def augmentation_of(option: str) -> Augmentation:
-    return instantiate(yaml.safe_load((FOLDER / f"{option}.yaml").read_text(encoding="utf-8")))
+    return make(compose([f"augment={option}"]).augment)
 
 
 def dots(seed: int) -> FaceSample:

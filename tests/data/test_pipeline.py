@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facegraph.compose import compose, make
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.normalise import FixedStatistics, PerImage, WholeImage
@@ -228,14 +229,12 @@ def test_paint_is_a_function_of_the_generator() -> None:
 
 def test_light_augmentation_keeps_dtype_and_shape(tmp_path: Path) -> None:
     """Every transform of the shipped recipes runs on a crop (probability 1) and returns bytes."""
-    yaml = pytest.importorskip("yaml")
-    utils = pytest.importorskip("hydra.utils")
     folder = Path(__file__).parents[2] / "conf" / "augment"
     for file in sorted(folder.glob("*.yaml")):
-        config = yaml.safe_load(file.read_text())
+        config = compose([f"augment={file.stem}"]).augment
         for transform in config.get("photometric", []):
-            transform["p"] = 1.0
-        augmentation = utils.instantiate(config)
+            transform.p = 1.0
+        augmentation = make(config)
         assert isinstance(augmentation, Augmentation), file
         picture = augmentation.paint(np.full((64, 64, 3), 90, dtype=np.uint8), np.random.default_rng(0))
         assert picture.shape == (64, 64, 3), file

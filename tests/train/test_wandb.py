@@ -12,7 +12,7 @@ import torch
 import wandb
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
-from facegraph import run
+from facegraph import recording
 from facegraph.structures import FaceBatch
 from facegraph.sweeps.table import Column
 from facegraph.task import LandmarkTask
@@ -214,12 +214,12 @@ def test_a_logger_that_fails_leaves_the_run_done(
         raise wandb.errors.CommError("no connection")
 
     written: list[object] = []
-    monkeypatch.setattr(run, "_log", refuse)
-    monkeypatch.setattr(run, "write_results", lambda *arguments: written.append(arguments))
+    monkeypatch.setattr(recording, "_log", refuse)
+    monkeypatch.setattr(recording, "write_results", lambda *arguments: written.append(arguments))
     trainer = SimpleNamespace(is_global_zero=True)
     task = SimpleNamespace(model=SimpleNamespace(head=SimpleNamespace(mask=torch.ones(2, 2))))
     source = SimpleNamespace(test_source=None, dataset=None)
-    run._finish(trainer, job.folder, job.result, {}, source, None, task)
+    recording.finish(trainer, job.folder, job.result, {}, source, None, task)
     assert len(written) == 1
     assert "not all of them were logged: CommError: no connection" in capsys.readouterr().out
 

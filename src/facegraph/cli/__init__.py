@@ -21,7 +21,7 @@ COMMANDS = {
         "inspect",
         "Contact sheets, figures and one HTML page: annotations, crops, augmentation, odd shapes, poses, boxes.",
     ),
-    "convert": ("convert", "Weights that authors released (FAN, DPR) as a run folder."),
+    "convert": ("convert", "Turn weights that authors released into a run folder."),
     "bench": ("bench", "Measure speed and memory on this machine."),
     "report": (
         "report",
