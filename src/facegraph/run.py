@@ -27,6 +27,7 @@ from facegraph.recording import finish, given_overrides, protocol_card, provenan
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.records.provenance import git_state
 from facegraph.results import frame_of, test_metrics
+from facegraph.stage_training import StageByStage
 from facegraph.structures import ShapeStatistics
 from facegraph.sweeps.identity import lasting
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
@@ -56,6 +57,9 @@ def train(cfg: DictConfig) -> RunResult:
     task = build_task(cfg, data, statistics)
     if start is not None:
         start.put_into(task.model)
+    for callback in make(cfg.callbacks).values():
+        if isinstance(callback, StageByStage):  # before the folder is taken: a corrected command may use it
+            callback.check(task.model)
     if not cfg.resume:
         folders.claim(folder, cfg)
     trainer = _trainer(cfg, folder)

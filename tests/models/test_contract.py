@@ -20,14 +20,15 @@ from facegraph.structures import FaceBatch, LandmarkOutput
 from tests.helpers.runs import ROOT, TINY, evaluate_run, train_tiny
 
 NARROW_FAN = "model=fan model.num_features=32 model.depth=3 loss=heatmap normalise=unit"
+SMALL_DPR = "model=dpr loss=dpr normalise=signed model.global_size=128 model.part_size=64 model.detach=true"
 SYSTEMS = {
     **{f"head {p.stem}": f"head={p.stem}" for p in sorted((ROOT / "conf" / "head").glob("*.yaml"))},
     "regressor_error": "model=regressor_error head=fc",
     "heatmaps with an error head": "model=regressor_error head=heatmap",
     "fan": NARROW_FAN,
     "fan with one stack, instance norm": f"{NARROW_FAN} model.num_modules=1 model.norm=instance",
-    "dpr, both stages": "model=dpr loss=dpr normalise=signed",
-    "dpr, global stage": "model=dpr loss=dpr normalise=signed model.stages=gsr",
+    "dpr, both stages": SMALL_DPR,
+    "dpr, global stage": f"{SMALL_DPR} model.stages=gsr",
     "musica": "model=musica loss=musica normalise=whole_image",
     "musica that quits": "model=musica loss=musica normalise=whole_image model.quit_threshold=0.001 "
     "model.fail_threshold=0.01",
@@ -242,6 +243,7 @@ def test_a_run_folder_scores_as_its_training_did(system: str, tmp_path: Path) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_eight_faces_can_be_learned_by_heart(system: str) -> None:
     """Below 1.5 % of the distance of the eyes, so that nothing in the way of the landmarks is too coarse."""

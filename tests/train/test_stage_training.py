@@ -144,6 +144,7 @@ def test_phases_that_few_epochs_leave_out_are_said(caplog: pytest.LogCaptureFixt
 def test_unknown_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"names \['local_reg.*', 'local_rei.*'\], which DPR does not have.*global_"):
         train_tiny(tmp_path / "run", *DPR, "model.stages=gsr", "callbacks=by_stage")
+    assert not (tmp_path / "run").exists(), "the corrected command may use the folder"
 
 
 def test_a_run_without_a_number_of_epochs_is_refused() -> None:

@@ -71,7 +71,8 @@ ALLOWED = {
     },
     "run": {
         "batch_norm", "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "metrics.names", "progress",
-        "recording", "records", "results", "sweeps.identity", "task", "tracking", *BASE,
+        "recording", "records", "results", "stage_training", "sweeps.identity", "task",
+        "tracking", *BASE,
     },
     "job": {
         "checkpoint", "compose", "entry", "launch.environment", "launch.orphan", "locking", "records", "run", "sweeps",
