@@ -365,7 +365,7 @@ SCALES = ("paper", "small", "smoke")
         {"dpr/stages": "global", "cross/all_systems": "dpr_global", "robustness/box_jitter": "dpr_gsr"},
         {
             "dpr/stages": "both",
-            "dpr/weighting": "equal",
+            "dpr/weighting": "inverse",
             "cross/all_systems": "dpr_both",
             "robustness/box_jitter": "dpr_glsr",
         },
