@@ -275,7 +275,7 @@ def test_eight_faces_can_be_learned_by_heart(system: str) -> None:
 def settle(model: nn.Module, batch: FaceBatch) -> None:
     """Running means of batch norm as they are after many steps with these weights: those of the eight faces.
 
-    Eight times over, because running variances are those of a sample: of the eight values that a map of one pixel has
+    Many times over, because running variances are those of a sample: of the eight values that a map of one pixel has
     they would be 8 / 7 of what normalised them in training, in every layer.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
@@ -283,7 +283,7 @@ def settle(model: nn.Module, batch: FaceBatch) -> None:
         norm.reset_running_stats()
         norm.momentum = None
     with torch.no_grad():
-        model(batch.image.repeat(8, 1, 1, 1))
+        model(batch.image.repeat(32, 1, 1, 1))
 
 
 def error(model: nn.Module, batch: FaceBatch) -> float:
