@@ -57,9 +57,7 @@ def train(cfg: DictConfig) -> RunResult:
     task = build_task(cfg, data, statistics)
     if start is not None:
         start.put_into(task.model)
-    for callback in make(cfg.callbacks).values():
-        if isinstance(callback, StageByStage):  # before the folder is taken: a corrected command may use it
-            callback.check(task.model)
+    _check_phases(cfg, task)
     if not cfg.resume:
         folders.claim(folder, cfg)
     trainer = _trainer(cfg, folder)
@@ -86,6 +84,13 @@ def train(cfg: DictConfig) -> RunResult:
     )
     finish(trainer, folder, result, frames, data, statistics, task)
     return result
+
+
+def _check_phases(cfg: DictConfig, task: LandmarkTask) -> None:
+    """Before the folder is taken, which a corrected command may then use."""
+    for callback in make(cfg.callbacks).values():
+        if isinstance(callback, StageByStage):
+            callback.check(task.model)
 
 
 def _statistics(
