@@ -193,7 +193,8 @@ def restore(model: nn.Module, state: dict[str, Tensor], path: Path) -> None:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """The last weights of another run, trained or converted, to start from (`init_from=<folder>`).
+    """The last weights of a run: of another one, trained or converted, to start from (`init_from=<folder>`), or of this
+    one to go on with.
 
     state: the model's weights and buffers. scheme, num_landmarks: what its landmarks are.
     """

@@ -9,6 +9,13 @@ class ConfigError(FacegraphError):
     """A setting that cannot work: a switch out of range, settings that contradict each other."""
 
 
+def check_multiple(setting: str, value: int, step: int, why: str) -> None:
+    """Raises ConfigError unless a setting is a positive multiple of a step; why: what asks for it, after a comma."""
+    if value <= 0 or value % step:
+        near = max(step, round(value / step) * step)
+        raise ConfigError(f"{setting}={value} is no positive multiple of {step}, {why}; try {setting}={near}.")
+
+
 class DataError(FacegraphError):
     """A file, row or image that cannot be used; the message names the file and, where there is one, the row."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from facegraph.batch_norm import SyncBatchNorm
 from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import WholeCheckpoints
 from facegraph.compose import build_data, build_task, check_trusted, make, training_statistics
-from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError
 from facegraph.metrics.names import NME
 from facegraph.progress import ProgressFile
@@ -28,7 +27,6 @@ from facegraph.records import RESULT_FILE, RunResult
 from facegraph.records.provenance import git_state
 from facegraph.results import frame_of, test_metrics
 from facegraph.stage_training import StageByStage
-from facegraph.structures import ShapeStatistics
 from facegraph.sweeps.identity import lasting
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
 from facegraph.tracking.records import describe_run
@@ -52,15 +50,18 @@ def train(cfg: DictConfig) -> RunResult:
     data.setup("fit")
     data.setup("test")
     going_on = _continue_from(folder, cfg)
-    start = None if going_on or not cfg.get("init_from") else folders.InitialWeights.read(Path(cfg.init_from))
-    statistics = _statistics(cfg, data, going_on, start)
+    weights = _weights(cfg, folder, going_on)
+    # those that weights at hand were trained with, so that mean shape and graph fit them
+    statistics = None if weights is None else weights.statistics(data.dataset.scheme)
+    statistics = statistics or training_statistics(data, cfg.graph.frame)
     task = build_task(cfg, data, statistics)
-    if start is not None:
-        start.put_into(task.model)
-    _check_phases(cfg, task)
+    if weights is not None and going_on is None:
+        weights.put_into(task.model)
+    callbacks = make(cfg.callbacks)
+    _check_phases(callbacks, task)
     if not cfg.resume:
         folders.claim(folder, cfg)
-    trainer = _trainer(cfg, folder)
+    trainer = _trainer(cfg, folder, callbacks)
     describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     trainer.fit(task, datamodule=data, ckpt_path=going_on, weights_only=True)
     trained = time.perf_counter()
@@ -86,22 +87,17 @@ def train(cfg: DictConfig) -> RunResult:
     return result
 
 
-def _check_phases(cfg: DictConfig, task: LandmarkTask) -> None:
+def _check_phases(callbacks: Mapping[str, pl.Callback], task: LandmarkTask) -> None:
     """Before the folder is taken, which a corrected command may then use."""
-    for callback in make(cfg.callbacks).values():
+    for callback in callbacks.values():
         if isinstance(callback, StageByStage):
             callback.check(task.model)
 
 
-def _statistics(
-    cfg: DictConfig, data: FaceDataModule, going_on: str | None, start: folders.InitialWeights | None
-) -> ShapeStatistics:
-    """Those that the weights at hand were trained with, so that mean shape and graph fit them; else of these faces."""
-    scheme = data.dataset.scheme
-    if going_on is not None:
-        return folders.saved_statistics(folders.model_state(folders.load_checkpoint(Path(going_on))), scheme)
-    known = None if start is None else start.statistics(scheme)
-    return training_statistics(data, cfg.graph.frame) if known is None else known
+def _weights(cfg: DictConfig, folder: Path, going_on: str | None) -> folders.InitialWeights | None:
+    """Those of this run where it goes on, else those of the run that it starts from."""
+    source = folder if going_on is not None else cfg.get("init_from")
+    return folders.InitialWeights.read(Path(source)) if source else None
 
 
 def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -176,12 +172,11 @@ def _continue_from(folder: Path, cfg: DictConfig) -> str | None:
         return None
     if cfg.sweep.identity is not None and folders.set_damaged_aside(folder):  # nobody is there to decide
         return None
-    folders.load_checkpoint(path)
     return str(path)
 
 
-def _trainer(cfg: DictConfig, folder: Path) -> pl.Trainer:
-    named, bar = make(cfg.callbacks), {}
+def _trainer(cfg: DictConfig, folder: Path, named: Mapping[str, pl.Callback]) -> pl.Trainer:
+    bar: dict[str, Any] = {}
     if cfg.sweep.identity is not None:  # a job has no terminal: who watches reads its folder
         named, bar = {**named, "progress": ProgressFile(folder)}, {"enable_progress_bar": False}
     callbacks = list(named.values())

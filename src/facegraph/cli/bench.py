@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +16,7 @@ from facegraph.bench.synthetic import bench_synthetic
 from facegraph.bench.targets import FLOOR
 from facegraph.cli.codec import codec
 from facegraph.cli.guard import guarded
+from facegraph.cli.output import show
 from facegraph.compose import compose
 from facegraph.entry import offer_data_of_run
 from facegraph.errors import ConfigError
@@ -56,11 +55,7 @@ def data(
     def command() -> None:
         note = Console(stderr=True)
         found = bench_data(store, source, faces, input_size, _numbers(workers), jpeg, say=note.print)
-        if as_json:
-            json.dump(found.to_dict(), sys.stdout, indent=2)
-            print()
-        else:
-            _print(found, Console())
+        show(as_json, found.to_dict, lambda console: _print(found, console))
 
     guarded(command)
 
@@ -93,11 +88,7 @@ def models(
         names = None if only is None else [name.strip() for name in only.split(",")]
         say = Console(stderr=True).print
         found = bench_models(names, overrides or [], threads, _numbers(batch, "--batch"), seconds, say=say)
-        if as_json:
-            json.dump(found.to_dict(), sys.stdout, indent=2)
-            print()
-        else:
-            _print_models(found, Console())
+        show(as_json, found.to_dict, lambda console: _print_models(found, console))
 
     guarded(command)
 
@@ -130,11 +121,7 @@ def quit_(
                 f"precision={cfg.precision} cannot be had; quitting is measured in {PRECISION}: leave it out."
             )
         found = bench_quit(open_run(cfg), values, faces, out, say=Console(stderr=True).print)
-        if as_json:
-            json.dump(found.to_dict(), sys.stdout, indent=2)
-            print()
-        else:
-            _print_quit(found, Console())
+        show(as_json, found.to_dict, lambda console: _print_quit(found, console))
 
     guarded(command)
 

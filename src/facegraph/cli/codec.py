@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated, TypeVar
 
 import typer
@@ -12,6 +10,7 @@ from rich.table import Table
 
 from facegraph.bench.codec import CodecBench, bench_codec
 from facegraph.cli.guard import guarded
+from facegraph.cli.output import show
 from facegraph.errors import ConfigError
 
 Number = TypeVar("Number", int, float)
@@ -41,11 +40,7 @@ def codec(
         found = bench_codec(
             overrides or [], _values(sizes, "sizes", int), _values(noise, "noise", float), input_size, say=say
         )
-        if as_json:
-            json.dump(found.to_dict(), sys.stdout, indent=2)
-            print()
-        else:
-            _print(found, Console())
+        show(as_json, found.to_dict, lambda console: _print(found, console))
 
     guarded(command)
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from facegraph.cli.guard import guarded
+from facegraph.cli.output import show
 from facegraph.errors import ConfigError, RunError
 from facegraph.reports import rescoring
 from facegraph.reports.rescoring import Rescored
@@ -51,11 +49,11 @@ def rescore(
         ]
         if not found:
             raise RunError(f"{', '.join(map(str, runs))}: no job is finished yet; rescore needs predictions.")
-        if as_json:
-            json.dump([_plain(label, scored) for label, scored in found], sys.stdout, indent=2)
-            print()
-        else:
-            Console().print(_table(found))
+        show(
+            as_json,
+            lambda: [_plain(label, scored) for label, scored in found],
+            lambda console: console.print(_table(found)),
+        )
 
     guarded(command)
 

@@ -46,8 +46,13 @@ class ErrorHead(nn.Module):
 
 
 def with_predicted_error(output: LandmarkOutput, predicted: Tensor) -> LandmarkOutput:
-    """The output with its predicted error (B,), a fraction, and confidence = exp(-predicted), above 1 where negative.
+    """The output with its predicted error (B,), a fraction, and the confidence that follows from it."""
+    return replace(output, predicted_error=predicted, confidence=confidence_of(predicted))
+
+
+def confidence_of(predicted_error: Tensor) -> Tensor:
+    """exp(-predicted_error) of (B,), detached; above 1 where that is negative.
 
     A negative prediction is surer than one of zero: cut off at zero, the surest faces would all be alike.
     """
-    return replace(output, predicted_error=predicted, confidence=torch.exp(-predicted.detach().clamp(min=_LEAST)))
+    return torch.exp(-predicted_error.detach().clamp(min=_LEAST))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from facegraph.backbones import TimmBackbone
-from facegraph.errors import ConfigError
+from facegraph.errors import check_multiple
 from facegraph.layers.error_head import ErrorHead, with_predicted_error
 from facegraph.structures import LandmarkOutput, ShapeStatistics
 
@@ -42,12 +42,7 @@ class LandmarkRegressor(nn.Module):
         error_head: Callable[..., ErrorHead] | None = None,
     ) -> None:
         super().__init__()
-        if input_size <= 0 or input_size % SIZE_STEP:
-            near = max(SIZE_STEP, round(input_size / SIZE_STEP) * SIZE_STEP)
-            raise ConfigError(
-                f"input_size={input_size} is no positive multiple of {SIZE_STEP}, the coarsest stride; "
-                f"try input_size={near}."
-            )
+        check_multiple("input_size", input_size, SIZE_STEP, "the coarsest stride")
         self.backbone = backbone
         self.head = head(channels=backbone.channels, input_size=input_size, statistics=statistics)
         self.backbone.freeze_unused(self.head.levels)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facegraph.codecs.heatmap import HeatmapCodec
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, check_multiple
 from facegraph.models.fan.hourglass import NORMS, POOLS, ConvBlock, HourGlass, Norm
 from facegraph.structures import LandmarkOutput, ShapeStatistics
 
@@ -147,12 +147,7 @@ def _start_empty(convolution: nn.Module, spread: float) -> None:
 def _check_switches(num_modules: int, num_features: int, depth: int, pool: str, norm: str) -> None:
     if not 1 <= num_modules <= MOST_MODULES:
         raise ConfigError(f"model.num_modules={num_modules} is out of range; FAN has 1 to {MOST_MODULES} hourglasses.")
-    if num_features < 4 or num_features % 4:
-        near = max(4, round(num_features / 4) * 4)
-        raise ConfigError(
-            f"model.num_features={num_features} is no positive multiple of 4, which the blocks' halves and quarters "
-            f"need; try model.num_features={near}."
-        )
+    check_multiple("model.num_features", num_features, 4, "which the blocks' halves and quarters need")
     if depth < 1:
         raise ConfigError(f"model.depth={depth} is out of range; an hourglass halves at least once. FAN has 4.")
     for name, value, table in (("pool", pool, POOLS), ("norm", norm, NORMS)):

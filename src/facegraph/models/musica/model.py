@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from facegraph.errors import ConfigError
+from facegraph.layers.error_head import confidence_of
 from facegraph.models.musica.iteration import Iteration, Step
 from facegraph.models.musica.output import CascadeOutput
 from facegraph.models.musica.patches import choose_patches, cut_patches
@@ -18,7 +19,6 @@ from facegraph.models.musica.settings import check_dropout, check_threshold, che
 from facegraph.structures import ShapeStatistics
 
 _INIT_STD = 0.01
-_EXPONENT = 80.0  # beyond it exp overflows in float32
 
 
 class MuSiCa(nn.Module):
@@ -147,7 +147,7 @@ class MuSiCa(nn.Module):
             landmarks=last.landmarks,
             stage_landmarks=torch.stack([stage.landmarks for stage in repeated], dim=1),
             predicted_error=last.errors,
-            confidence=torch.exp(-last.errors.clamp(-_EXPONENT, _EXPONENT)),
+            confidence=confidence_of(last.errors),
             stage_errors=torch.stack([stage.errors for stage in repeated], dim=1),
             iterations=last.iterations,
             failed=None if self.fail_threshold is None else ~(last.errors <= self.fail_threshold),

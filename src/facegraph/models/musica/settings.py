@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, check_multiple
 
 MAX_LEVEL = 4
 
@@ -43,12 +43,7 @@ def checked_levels(levels: Sequence[int], input_size: int) -> tuple[int, ...]:
             "such as [2, 1, 0] (paper)."
         )
     step = 2 ** max(given)
-    if input_size <= 0 or input_size % step:
-        near = max(step, round(input_size / step) * step)
-        raise ConfigError(
-            f"input_size={input_size} is no positive multiple of {step}, which level {max(given)} of the pyramid "
-            f"needs; try input_size={near}."
-        )
+    check_multiple("input_size", input_size, step, f"which level {max(given)} of the pyramid needs")
     return given
 
 
