@@ -142,7 +142,7 @@ def build_data(cfg: DictConfig) -> FaceDataModule:
 def training_statistics(data: FaceDataModule, frame: str) -> ShapeStatistics:
     """Mean shape and correlation of the training faces; the data module must be set up for fit or validate."""
     mean_shape = data.train_landmarks_in_crop().mean(axis=0)
-    correlation = landmark_correlation(data.train_table.landmarks, frame)
+    correlation = landmark_correlation(data.train_shapes, frame)
     return ShapeStatistics(
         torch.from_numpy(mean_shape).float(), torch.from_numpy(correlation).float(), data.dataset.scheme
     )
@@ -152,7 +152,7 @@ def training_landmarks(cfg: DictConfig) -> tuple[np.ndarray, LandmarkScheme]:
     """Landmarks (M, N, 2) in image px of a data set's training faces after the validation cut, and their scheme."""
     data = build_data(cfg)
     data.setup("validate")  # opens the training faces without asking for a full batch
-    return data.train_table.landmarks, data.dataset.scheme
+    return data.train_shapes, data.dataset.scheme
 
 
 def statistics_for(cfg: DictConfig) -> tuple[ShapeStatistics, str]:

@@ -93,6 +93,7 @@ def _batch(size: int, target: torch.Tensor) -> FaceBatch:
     return FaceBatch(
         torch.zeros(b, 3, size, size),
         target,
+        torch.ones(target.shape[:2], dtype=torch.bool),
         torch.zeros(b, 2, 3),
         torch.ones(b, 1),
         torch.zeros(b, 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytorch_lightning as pl
@@ -22,6 +24,7 @@ from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
 from facegraph.data.splits import split_by_photo
 from facegraph.errors import ConfigError
 from facegraph.geometry.affine import transform_points
+from facegraph.geometry.completion import complete_shapes
 from facegraph.structures import FaceBatch
 
 
@@ -89,6 +92,7 @@ class FaceDataModule(pl.LightningDataModule):
         self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box)
         self._test_pipeline = FacePipeline(dataset.scheme, input_size, box, corruption=corruption)
         self._sources: dict[str, FaceSource] = {}
+        self._shapes: dict[str, np.ndarray] = {}
 
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self._sources:
@@ -101,7 +105,7 @@ class FaceDataModule(pl.LightningDataModule):
         if stage == "fit":
             self._check_batch()
             if self._train_pipeline.mirrors:
-                check_flip(self.dataset.scheme, self.train_table.landmarks)
+                check_flip(self.dataset.scheme, self.train_shapes)
         if stage in ("test", "predict") and "test" not in self._sources:
             faces = self.dataset.test()
             self._sources["test"] = FaceSubset(faces, np.arange(len(faces.table)), self.box, scored=True)
@@ -133,13 +137,22 @@ class FaceDataModule(pl.LightningDataModule):
         """(M,) int, draws of each row of train_table per epoch."""
         if self.balancing is None:
             return np.ones(len(self.train_table), dtype=np.int64)
-        return self.balancing.draws(self.train_table)
+        return self.balancing.draws(replace(self.train_table, landmarks=self.train_shapes))
+
+    @property
+    def train_shapes(self) -> np.ndarray:
+        """(M, N, 2) float64 image px, landmarks of train_table with stand-ins for those that are missing."""
+        return self._complete("train")
+
+    def _complete(self, split: str) -> np.ndarray:
+        if split not in self._shapes:
+            self._shapes[split] = complete_shapes(self._sources[split].table.landmarks)
+        return self._shapes[split]
 
     def train_landmarks_in_crop(self) -> np.ndarray:
-        """(M, N, 2) float64 landmarks of train_table in crop px over input_size, without augmentation."""
-        table = self.train_table
-        matrices = [self._eval_pipeline.image_to_crop(box) for box in table.boxes]
-        pairs = zip(matrices, table.landmarks, strict=True)
+        """train_shapes in crop px over input_size, without augmentation."""
+        matrices = [self._eval_pipeline.image_to_crop(box) for box in self.train_table.boxes]
+        pairs = zip(matrices, self.train_shapes, strict=True)
         return np.stack([transform_points(matrix, points) for matrix, points in pairs]) / self.input_size
 
     def train_dataloader(self) -> DataLoader:
@@ -179,7 +192,8 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _faces(self, split: str, pipeline: FacePipeline, seed: int | None) -> Faces:
         source = self._sources[split]
-        return Faces(source, pipeline, self.dataset.norm_distances(source.table.landmarks), seed)
+        distances = self.dataset.norm_distances(source.table.landmarks)
+        return Faces(source, pipeline, self._complete(split), distances, seed)
 
 
 def _one_thread(worker: int) -> None:

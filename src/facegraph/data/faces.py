@@ -16,6 +16,7 @@ from facegraph.data.boxes import BoxPolicy
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.sampler import Draw
 from facegraph.data.source import FaceSource, FaceTable, sample_at
+from facegraph.geometry.completion import labelled_points
 from facegraph.structures import FaceBatch
 
 
@@ -71,16 +72,24 @@ class Faces(Dataset[FaceBatch]):
     Args:
         source: the faces.
         pipeline: from a sample to an item; with an augmentation for training.
+        landmarks: (len(source), N, 2) image px, those of the source with stand-ins for what is missing there.
         norm_distances: (len(source), M) image px.
         seed: the augmentation of a draw is a pure function of (seed, draw number, row): workers, ranks and a resume
             change nothing. None for evaluation, where the draw number is ignored.
     """
 
     def __init__(
-        self, source: FaceSource, pipeline: FacePipeline, norm_distances: np.ndarray, seed: int | None = None
+        self,
+        source: FaceSource,
+        pipeline: FacePipeline,
+        landmarks: np.ndarray,
+        norm_distances: np.ndarray,
+        seed: int | None = None,
     ) -> None:
         self.source = source
         self.pipeline = pipeline
+        self.landmarks = landmarks
+        self.labelled = labelled_points(source.table.landmarks)
         self.norm_distances = norm_distances.astype(np.float32)
         self.seed = seed
 
@@ -102,7 +111,10 @@ class Faces(Dataset[FaceBatch]):
     def _item(self, draw: Draw | int, out: np.ndarray | None) -> FaceBatch:
         index, number = draw if isinstance(draw, Draw) else Draw(draw, 0)
         rng = None if self.seed is None else np.random.default_rng([self.seed, number, index])
-        return self.pipeline.item(sample_at(self.source, index), index, self.norm_distances[index], rng, out)
+        sample = replace(
+            sample_at(self.source, index), landmarks=self.landmarks[index], labelled=self.labelled[index]
+        )
+        return self.pipeline.item(sample, index, self.norm_distances[index], rng, out)
 
 
 def loaded(batch: Any) -> FaceBatch:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import BOX, INTER_OCULAR, LandmarkScheme
 from facegraph.structures import FaceSample
 
@@ -19,7 +20,7 @@ class FaceTable:
     """All annotations of one split, without the images.
 
     ids: M unique names. photos: M names of the photograph each face was cut from; faces of one photograph never fall on
-    both sides of a split. landmarks: (M, N, 2) float64 image px. boxes: (M, 4) float64 x0, y0, x1, y1 image px: as
+    both sides of a split. landmarks: (M, N, 2) float64 image px, NaN where the annotation has none. boxes: (M, 4) float64 x0, y0, x1, y1 image px: as
     annotated, NaN where there is none, until a box policy (see data.boxes) puts the box to cut around in their place.
     attributes: (M, K) bool, columns named by attribute_names.
     """
@@ -103,8 +104,8 @@ class LandmarkDataset(ABC):
     def norm_distances(self, landmarks: np.ndarray) -> np.ndarray:
         """(..., M) distances, one per normaliser, of landmarks (..., N, 2), in their unit.
 
-        'box' is sqrt(w * h) of the tight box around the true landmarks (the FAN protocol); every other name is a pair
-        of the scheme.
+        'box' is sqrt(w * h) of the tight box around the true landmarks (the FAN protocol), those that the annotation
+        has; every other name is a pair of the scheme, NaN where one of its landmarks is missing.
         """
         columns = [
             box_size(landmarks) if name == BOX else self.scheme.distance(name, landmarks) for name in self.normalisers
@@ -114,5 +115,5 @@ class LandmarkDataset(ABC):
 
 def box_size(landmarks: np.ndarray) -> np.ndarray:
     """sqrt(w * h) (...,) of the tight box around landmarks (..., N, 2)."""
-    extent = landmarks.max(axis=-2) - landmarks.min(axis=-2)
-    return np.sqrt(extent[..., 0] * extent[..., 1])
+    box = landmark_box(landmarks)
+    return np.sqrt((box[..., 2:] - box[..., :2]).prod(axis=-1))
