@@ -223,8 +223,15 @@ def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistic
 
 
 def test_time(cfg: DictConfig, data: FaceDataModule) -> dict[str, Any]:
-    """How the test predicts: whether over the mirror image too, and the scheme's mirror list for it."""
-    return {"test_time_flip": bool(cfg.get("test_time_flip", False)), "flip": data.dataset.scheme.flip}
+    """How the test predicts: whether over the mirror image too, and the scheme's mirror list for it.
+
+    Raises:
+        DataError: a mirror list that is needed and does not fit the faces.
+    """
+    mirrors = bool(cfg.get("test_time_flip", False))
+    if mirrors:
+        data.check_mirror_list()
+    return {"test_time_flip": mirrors, "flip": data.dataset.scheme.flip}
 
 
 def scoring_sizes(data: FaceDataModule) -> dict[str, Any]:

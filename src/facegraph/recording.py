@@ -72,6 +72,8 @@ def protocol_card(
         corruption=data.corruption_description,
         quit_threshold=cfg.model.get("quit_threshold"),
         fail_threshold=cfg.model.get("fail_threshold"),
+        padding=round(data.test_padding, 3) or None,
+        partly_labelled=data.partly_labelled(),
     )
 
 

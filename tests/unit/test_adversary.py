@@ -51,8 +51,8 @@ class Distance(nn.Module):
 def batch_of(image: Tensor, landmarks: int = 2) -> FaceBatch:
     b = len(image)
     return FaceBatch(
-        image, torch.zeros(b, landmarks, 2), torch.ones(b, landmarks, dtype=torch.bool), torch.eye(2, 3).expand(b, 2, 3),
-        torch.ones(b, 1), torch.zeros(b, 0, dtype=torch.bool), torch.arange(b),
+        image, torch.zeros(b, landmarks, 2), torch.ones(b, landmarks, dtype=torch.bool),
+        torch.eye(2, 3).expand(b, 2, 3), torch.ones(b, 1), torch.zeros(b, 0, dtype=torch.bool), torch.arange(b),
     )  # fmt: skip
 
 

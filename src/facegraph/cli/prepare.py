@@ -23,6 +23,7 @@ from rich.text import Text
 
 from facegraph.cli.guard import guarded
 from facegraph.data.entries import UNREADABLE_IMAGE
+from facegraph.data.missing import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
 from facegraph.prepare.build import prepare as build
@@ -40,6 +41,12 @@ class Exif(str, Enum):
     apply = "apply"
 
 
+class Missing(str, Enum):
+    leave_out = "leave-out"
+    mask = "mask"
+
+
+_MISSING = {Missing.leave_out: LEAVE_OUT, Missing.mask: MASK}
 _EXIF = {Exif.ignore: EXIF_IGNORED, Exif.apply: EXIF_APPLIED}
 _PLAIN = CropPolicy()
 _QUALITY = 95
@@ -73,6 +80,14 @@ PhotoPattern = Annotated[
 ]
 Points = Annotated[str | None, typer.Option(help="Which landmarks: pts_2d, pts_3d or pt2d (300wlp).")]
 Flipped = Annotated[bool, typer.Option("--flipped", help="Take the *_Flip folders too (300wlp).")]
+Lacking = Annotated[
+    Missing,
+    typer.Option(
+        "--missing",
+        help="Faces with landmarks that are marked as missing (0,0, -1,-1, empty, v = 0): leave-out names and counts "
+        "them; mask keeps them, training and scores count the landmarks that are there.",
+    ),
+]
 Restart = Annotated[bool, typer.Option("--restart", help="Remove an unfinished store and begin anew.")]
 KeepUnpacked = Annotated[bool, typer.Option("--keep-unpacked", help="Leave <out>.unpacked in place.")]
 
@@ -95,6 +110,7 @@ def prepare(
     flipped: Flipped = False,
     restart: Restart = False,
     keep_unpacked: KeepUnpacked = False,
+    missing: Lacking = Missing.leave_out,
 ) -> None:
     """Cut the faces of a benchmark out of its photographs and store them with their annotations.
 
@@ -109,7 +125,18 @@ def prepare(
         crop = CropPolicy(side, scale, _PLAIN.around, image_format.value, _quality(image_format, quality), _EXIF[exif])
         was_whole = (place / INFO_FILE).is_file()
         with ProgressBars() as bars:
-            info = build(benchmark, source, place, crop, workers or _cores(), strict, restart, keep_unpacked, bars.show)
+            info = build(
+                benchmark,
+                source,
+                place,
+                crop,
+                workers or _cores(),
+                strict,
+                restart,
+                keep_unpacked,
+                _MISSING[missing],
+                bars.show,
+            )
         _print(info, place, Path(f"{os.environ.get(_VARIABLE, 'data')}/{dataset}").expanduser(), was_whole)
 
     try:

@@ -17,11 +17,14 @@ import pandas as pd
 from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
 from facegraph.data.formats.files import decode_line, shown, split_lines
 from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.missing import without_marked
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
+_NO_NUMBER = ("", "nan", "na", "n/a", "none", "null", "-")
+"""What a cell says, in any case, of a coordinate that is not there; both of a landmark must."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Annotations:
     """The rows of an annotation file, M faces in the order of the file.
 
     lines: (M,) int, line of the file, the header is line 1. ids, images, splits, photos: M strings; an id is the image,
-    with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px. boxes: (M, 4)
+    with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px, NaN where one is
+    marked as missing (data.missing). boxes: (M, 4)
     float64 image px, from the box columns if boxes_given, else tight. attributes: (M, K) bool.
     """
 
@@ -46,6 +50,11 @@ class Annotations:
 
     def where(self, row: int | np.integer) -> str:
         return f"{self.path}, line {self.lines[row]}"
+
+    def keep(self, rows: np.ndarray) -> Annotations:
+        """These rows alone; rows: (K,) numbers or (M,) bool."""
+        arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes")
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
 
 def read_annotations(
@@ -85,8 +94,7 @@ def read_usable_annotations(
     kept = np.setdiff1d(np.arange(len(frame)), list(refused.rows))
     if not len(kept):
         raise DataError(all_unusable(unusable))
-    arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes")
-    return replace(rows, **{name: getattr(rows, name)[kept] for name in arrays}), unusable
+    return rows.keep(kept), unusable
 
 
 @dataclass
@@ -125,8 +133,10 @@ def _checked(
     _check_columns(path, frame, scheme, attributes)
     points = [f"{axis}{i}" for i in range(scheme.num_landmarks) for axis in "xy"]
     numbers = _numbers(frame, points)
-    _refuse_numbers(refused, frame[points], numbers, points)
-    landmarks = numbers.reshape(len(frame), -1, 2)
+    empty = frame[points].apply(lambda column: column.str.lower().isin(_NO_NUMBER)).to_numpy()
+    unknown = empty.reshape(len(frame), -1, 2).all(axis=-1).repeat(2, axis=-1)
+    _refuse_numbers(refused, frame[points], np.where(unknown, 0.0, numbers), points)
+    landmarks = without_marked(np.where(unknown, np.nan, numbers).reshape(len(frame), -1, 2))
     boxes = landmark_box(landmarks)
     _refuse_flat(refused, boxes, "landmarks span")
     boxes_given = set(BOX_COLUMNS) <= set(frame.columns)

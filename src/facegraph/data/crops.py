@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from facegraph.data.annotations import Annotations, read_annotations
+from facegraph.data.faults import OWN_OUTSIDE, landmark_fault, picture_fault
 from facegraph.data.images import check_image, read_image
-from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds
-from facegraph.errors import DataError
+from facegraph.data.missing import LEAVE_OUT, MASK, REFUSE, lacking, missing_text
+from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, measured
+from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import BOX, LandmarkScheme
 
 
@@ -64,6 +66,8 @@ class CropsDataset(LandmarkDataset):
             photo, and without one each image is its own photograph.
         attributes: columns that mark subsets of the faces.
         normalisers: see LandmarkDataset; None for all of the scheme and the box. thresholds: see LandmarkDataset.
+        missing: what becomes of faces with landmarks that are marked as missing, both cells empty, 0 or -1: "refuse",
+            "leave_out", or "mask", which trains on and scores those that are there.
 
     Raises (when a split is opened):
         DataError: anything in the folder or the csv that would stop a training. Photographs in both splits warn.
@@ -81,6 +85,7 @@ class CropsDataset(LandmarkDataset):
         attributes: Sequence[str] = (),
         normalisers: Sequence[str] | None = None,
         thresholds: Thresholds = (0.08, 0.10),
+        missing: str = REFUSE,
     ) -> None:
         self.root = Path(root).expanduser()
         self.scheme = scheme
@@ -93,6 +98,12 @@ class CropsDataset(LandmarkDataset):
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
         self.test_name = test_split
         self.thresholds = thresholds
+        self.missing = missing
+        if missing not in (REFUSE, LEAVE_OUT, MASK):
+            raise ConfigError(
+                f"dataset.missing is '{missing}'; {REFUSE}, {LEAVE_OUT} or {MASK} (faces without some landmarks) are "
+                "known."
+            )
 
     def train(self) -> ImageFolderSource:
         return self._open(self.train_split)
@@ -111,8 +122,7 @@ class CropsDataset(LandmarkDataset):
             )
         rows = read_annotations(self.root / self.annotations, self.scheme, self.attributes, self.photo_pattern)
         self._check_photos(rows)
-        self._check_normalisers(rows)
-        return rows
+        return self._usable(rows)
 
     def _check_photos(self, rows: Annotations) -> None:
         train = set(rows.photos[rows.splits == self.train_split])
@@ -124,16 +134,30 @@ class CropsDataset(LandmarkDataset):
                 stacklevel=2,
             )
 
-    def _check_normalisers(self, rows: Annotations) -> None:
-        distances = self.norm_distances(rows.landmarks)
-        bad = np.argwhere(distances <= 0)
-        if len(bad):
-            row, column = bad[0]
-            points = self.scheme.normalisers.get(self.normalisers[column], BOX)
+    def _usable(self, rows: Annotations) -> Annotations:
+        """Faces as the setting `missing` wants them, whose errors can be measured."""
+        faulty = [row for row in range(len(rows.ids)) if self._fault(rows, row)]
+        if faulty:
+            row = faulty[0]
             raise DataError(
-                f"{rows.where(row)}: the distance '{self.normalisers[column]}' (landmarks {points}) is 0, so no error "
-                f"can be divided by it ({len(bad)} row(s) like this). Correct these landmarks, or delete the row."
+                f"{rows.where(row)}: {self._fault(rows, row)} ({len(faulty)} row(s) like this). Correct these "
+                "landmarks, or delete the row."
             )
+        partial = lacking(rows.landmarks)
+        if self.missing == MASK or not partial.any():
+            return rows
+        first, count = int(np.flatnonzero(partial)[0]), int(partial.sum())
+        what = f"{rows.where(first)}: {missing_text(rows.landmarks[first])} ({count} of {len(partial)} rows like this)"
+        if self.missing == REFUSE:
+            raise DataError(
+                f"{what}. Write their positions, or choose dataset.missing={LEAVE_OUT} (without these faces) or "
+                f"dataset.missing={MASK} (trains on and scores the landmarks that are there)."
+            )
+        warnings.warn(f"{what}; these faces are left out.", stacklevel=2)
+        return rows.keep(~partial)
+
+    def _fault(self, rows: Annotations, row: int) -> str | None:
+        return landmark_fault(rows.landmarks[row], self.scheme, self.normalisers)
 
     def _open(self, split: str) -> ImageFolderSource:
         rows = self._rows
@@ -143,8 +167,9 @@ class CropsDataset(LandmarkDataset):
                 f"{rows.path} has no rows of split '{split}'; its splits are {dict(Counter(rows.splits))}. Set dataset."
                 "train_split and dataset.test_split to two of them, or add rows."
             )
+        chosen = chosen[measured(self, rows.landmarks[chosen], rows.ids[chosen].tolist())]
         files = self._find_files(rows, chosen)
-        self._check_images(rows, chosen, files)
+        sizes = self._check_images(rows, chosen, files)
         table = FaceTable(
             ids=tuple(rows.ids[chosen]),
             photos=tuple(rows.photos[chosen]),
@@ -152,6 +177,7 @@ class CropsDataset(LandmarkDataset):
             boxes=rows.boxes[chosen] if rows.boxes_given else np.full((len(chosen), 4), np.nan),
             attributes=rows.attributes[chosen],
             attribute_names=self.attributes,
+            seen=np.concatenate([np.full_like(sizes, -0.5), sizes - 0.5], axis=1),
         )
         return ImageFolderSource(table, files, [rows.where(row) for row in chosen])
 
@@ -171,18 +197,17 @@ class CropsDataset(LandmarkDataset):
             )
         return files
 
-    def _check_images(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> None:
+    def _check_images(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> np.ndarray:
+        """(K, 2) float64 width and height of the image of each chosen row."""
         sizes: dict[Path, tuple[int, int]] = {}
         for row, file in zip(chosen, files, strict=True):
             if file not in sizes:
                 sizes[file] = check_image(file, rows.where(row))
-            size = np.array(sizes[file])
-            landmarks = rows.landmarks[row]
-            outside = np.flatnonzero(((landmarks < -size) | (landmarks > 2 * size)).any(axis=1))
-            if len(outside):
-                x, y = landmarks[outside[0]]
+            width, height = sizes[file]
+            fault = picture_fault(rows.landmarks[row], width, height, OWN_OUTSIDE)
+            if fault is not None:
                 raise DataError(
-                    f"{rows.where(row)}: landmark {outside[0]} at ({x:g}, {y:g}) lies more than one image side outside "
-                    f"image '{rows.images[row]}' of {size[0]} x {size[1]} px. Coordinates must be px of the stored "
-                    "image; correct or delete the row."
+                    f"{rows.where(row)}: {fault} Coordinates must be px of the stored image '{rows.images[row]}'; "
+                    "correct or delete the row."
                 )
+        return np.array([sizes[file] for file in files], dtype=np.float64)

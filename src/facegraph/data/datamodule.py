@@ -16,7 +16,9 @@ from facegraph.data.boxes import BoxPolicy
 from facegraph.data.corruption import NONE, Corruption
 from facegraph.data.faces import Faces, FaceSubset, loaded
 from facegraph.data.loader import ResumableLoader
+from facegraph.data.missing import lacking
 from facegraph.data.normalise import Normalise
+from facegraph.data.padding import check_room, padding_shares
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.sampler import EpochSampler, ShardSampler, rank_and_world
 from facegraph.data.scheme_file import check_flip
@@ -91,7 +93,7 @@ class FaceDataModule(pl.LightningDataModule):
         self._train_pipeline = FacePipeline(dataset.scheme, input_size, box, augmentation)
         self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box)
         self._test_pipeline = FacePipeline(dataset.scheme, input_size, box, corruption=corruption)
-        self._sources: dict[str, FaceSource] = {}
+        self._sources: dict[str, FaceSubset] = {}
         self._shapes: dict[str, np.ndarray] = {}
 
     def setup(self, stage: str) -> None:
@@ -100,16 +102,41 @@ class FaceDataModule(pl.LightningDataModule):
             train_rows, val_rows = split_by_photo(source.table.photos, self.val_fraction, self.seed)
             self._sources["train"] = FaceSubset(source, train_rows, self.box)
             self._sources["val"] = FaceSubset(source, val_rows, self.box, scored=True)
+            self._check_room(self._sources["train"])
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
         if stage == "fit":
             self._check_batch()
             if self._train_pipeline.mirrors:
-                check_flip(self.dataset.scheme, self.train_shapes)
+                self.check_mirror_list()
         if stage in ("test", "predict") and "test" not in self._sources:
             faces = self.dataset.test()
             self._sources["test"] = FaceSubset(faces, np.arange(len(faces.table)), self.box, scored=True)
+            self._check_room(self._sources["test"])
             self.test_table = self._sources["test"].table
+
+    def check_mirror_list(self) -> None:
+        """For whoever mirrors faces: of training faces, or of test faces where nothing is trained.
+
+        Raises:
+            DataError: the scheme's mirror list does not fit the faces.
+        """
+        check_flip(self.dataset.scheme, self._complete("train" if "train" in self._sources else "test"))
+
+    def _check_room(self, faces: FaceSubset) -> None:
+        if faces.table.seen is not None:
+            check_room(self.box, faces.still_boxes, faces.table.seen, self.dataset.name, self.dataset.wider_pictures)
+
+    @property
+    def test_padding(self) -> float:
+        """Mean share of the test crops that lies beyond the pictures; 0 where it is not known."""
+        table = self.test_table
+        return 0.0 if table.seen is None else float(padding_shares(self.box, table.boxes, table.seen).mean())
+
+    def partly_labelled(self) -> dict[str, int]:
+        """Split -> number of its faces that lack landmarks, of the splits that are set up and have some."""
+        counts = {name: int(lacking(source.table.landmarks).sum()) for name, source in self._sources.items()}
+        return {name: count for name, count in counts.items() if count}
 
     def _check_batch(self) -> None:
         draws = int(self.train_repeats().sum()) // rank_and_world()[1]

@@ -13,7 +13,7 @@ from facegraph.data.images import read_image
 from facegraph.landmarks import LandmarkScheme
 
 MISSING_IMAGE, UNREADABLE_IMAGE, DOUBTFUL_IMAGE = "missing image", "unreadable image", "doubtful image"
-BAD_ANNOTATION, BAD_BOX = "bad annotation", "bad box"
+BAD_ANNOTATION, BAD_BOX, MISSING_LANDMARKS = "bad annotation", "bad box", "missing landmarks"
 MISSING_PART, UNREADABLE_FOLDER = "missing part", "unreadable folder"
 
 
@@ -60,7 +60,8 @@ class FaceEntry:
 
     id: unique within the data set. image: the photograph. photo: its name; faces of one photo stay on one side of a
     split. split: as the publisher names it ("train", "test", ...). landmarks: (N, 2) float64 px of the photograph as
-    it was marked, which is as stored, or upright where a store applies EXIF; 0-based, integers at pixel centres.
+    it was marked, which is as stored, or upright where a store applies EXIF; 0-based, integers at pixel centres; NaN
+    where the annotation has none.
     where: file and line of the annotation. box: (4,) float64 x0, y0, x1, y1 in the same px as the publisher gives it,
     None where there is none. attributes: name -> flag. values: name -> number, such as the yaw in degrees. hidden:
     (N,) bool, landmarks marked as occluded; None where that is not annotated.

@@ -29,6 +29,8 @@ class FaceSubset:
         policy: their boxes; None keeps those of the source.
         scored: whether they are validated or tested on, where a policy may use another box than in training.
 
+    still_boxes: (M, 4) the boxes before a policy moved them for scoring.
+
     Raises:
         DataError: a face without the box that the policy needs.
     """
@@ -39,8 +41,10 @@ class FaceSubset:
         self._source = source
         self._rows = np.asarray(rows, dtype=np.int64)
         table = select_rows(source.table, self._rows)
+        self.still_boxes = table.boxes
         if policy is not None and len(table):
             boxes = policy.boxes(table.landmarks, table.boxes, table.ids)
+            self.still_boxes = boxes
             table = replace(table, boxes=policy.scored(boxes, table.ids) if scored else boxes)
         self._table = table
 
@@ -63,6 +67,7 @@ def select_rows(table: FaceTable, rows: np.ndarray) -> FaceTable:
         boxes=table.boxes[rows],
         attributes=table.attributes[rows],
         attribute_names=table.attribute_names,
+        seen=None if table.seen is None else table.seen[rows],
     )
 
 
@@ -111,9 +116,7 @@ class Faces(Dataset[FaceBatch]):
     def _item(self, draw: Draw | int, out: np.ndarray | None) -> FaceBatch:
         index, number = draw if isinstance(draw, Draw) else Draw(draw, 0)
         rng = None if self.seed is None else np.random.default_rng([self.seed, number, index])
-        sample = replace(
-            sample_at(self.source, index), landmarks=self.landmarks[index], labelled=self.labelled[index]
-        )
+        sample = replace(sample_at(self.source, index), landmarks=self.landmarks[index], labelled=self.labelled[index])
         return self.pipeline.item(sample, index, self.norm_distances[index], rng, out)
 
 

@@ -18,8 +18,8 @@ from facegraph.structures import FaceBatch, FaceSample
 
 
 class FaceCrop(NamedTuple):
-    """image: (S, S, 3) uint8 RGB. landmarks: (N, 2) float64 crop px. image_to_crop: (3, 3) float64. labelled: (N,) bool,
-    as of the sample; None for all."""
+    """image: (S, S, 3) uint8 RGB. landmarks: (N, 2) float64 crop px. image_to_crop: (3, 3) float64. labelled: (N,)
+    bool, as of the sample; None for all."""
 
     image: np.ndarray
     landmarks: np.ndarray

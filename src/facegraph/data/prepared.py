@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from facegraph.data.source import LandmarkDataset, Thresholds
+from facegraph.data.source import LandmarkDataset, Thresholds, measured
 from facegraph.data.store.layout import INFO_FILE, read_info
 from facegraph.data.store.reader import FaceStore, StoreSource
 from facegraph.errors import DataError
@@ -95,9 +96,16 @@ class PreparedDataset(LandmarkDataset):
     def test(self) -> StoreSource:
         return self._open(self.test_split, self.test_subset)
 
+    def wider_pictures(self, factor: float) -> str:
+        """See LandmarkDataset."""
+        scale = math.ceil(10 * self.store.info.crop.scale * factor) / 10
+        return f", or prepare the set again with --scale {scale:g}"
+
     def _open(self, split: str, subset: str | None) -> StoreSource:
         attributes = self._occurring if self.attributes is None else self.attributes
-        return self.store.source(self.store.rows(split, subset), attributes)
+        rows = self.store.rows(split, subset)
+        rows = rows[measured(self, self.store.landmarks[rows], self.store.frame["id"].iloc[rows].tolist())]
+        return self.store.source(rows, attributes)
 
     @cached_property
     def _occurring(self) -> tuple[str, ...]:

@@ -74,7 +74,6 @@ class PointCriterion(nn.Module, ABC):
             loss = loss + self.error_weight * error
         return {"loss": loss, "point": point, **terms} if terms else {"loss": loss}
 
-
     def _placed(self, labelled: Tensor) -> Tensor:
         """(B, N) which relative locations are made of labelled (B, N) landmarks alone."""
         missing = (~labelled).to(self.laplacian.dtype) @ (self.laplacian != 0).to(self.laplacian.dtype).T

@@ -76,8 +76,8 @@ class HeatmapCriterion(nn.Module):
     """Heatmaps against Gaussians around the truth, plus the distance of the decoded landmarks, over all stages.
 
     loss = (heatmap_weight * H + distance_weight * D) / (heatmap_weight + distance_weight). H: heatmap_loss, averaged
-    over stages. D: mean over faces, stages and labelled landmarks of the distance as a fraction of sqrt(w * h), where w and h
-    are sides of the box around the true landmarks in image px, upright there. Exact unless the crop is stretched.
+    over stages. D: mean over faces, stages and labelled landmarks of the distance as a fraction of sqrt(w * h), where w
+    and h are sides of the box around the true landmarks in image px, upright there. Exact unless the crop is stretched.
     Source: ibug's FAN, whose weights are 1 and 0.01. H as the mean over pixels is about a thousand times smaller than
     D at the start, so the two weigh alike; an optimiser other than Adam or RMSprop needs a larger learning rate.
 

@@ -14,6 +14,7 @@ import facegraph
 from facegraph.data.archives import find_state, unpack_archives
 from facegraph.data.benchmarks.source_tree import check_outside, check_source
 from facegraph.data.entries import Benchmark, FaceEntry, to_storable
+from facegraph.data.missing import LEAVE_OUT
 from facegraph.data.store.layout import PLAN_FILE, CropPolicy, StoreInfo
 from facegraph.data.store.lock import locked
 from facegraph.data.store.partial import find_whole, resolve_out
@@ -31,6 +32,7 @@ def prepare(
     strict: bool = False,
     restart: bool = False,
     keep_unpacked: bool = False,
+    missing: str = LEAVE_OUT,
     progress: Progress | None = None,
 ) -> StoreInfo:
     """Read a source folder and write its store; see store.writer.write_store for what holds while it writes.
@@ -39,6 +41,7 @@ def prepare(
         source: folder as downloaded; nothing in it is changed. Archives in it are unpacked to <out>.unpacked.
         out: folder of the store, outside the source. One that was made from the same archives is left as is at once.
         keep_unpacked: leave <out>.unpacked; otherwise it is removed once the store is whole.
+        missing: what becomes of faces that lack landmarks: missing.LEAVE_OUT, counted and named, or MASK, kept.
         progress: called with (stage, done, total); also while archives are unpacked and annotations are read.
 
     Raises:
@@ -57,6 +60,7 @@ def prepare(
         optional_splits=benchmark.optional_splits,
         source=str(source),
         origin=_origin(source, benchmark),
+        missing=missing,
     )
     with locked(out):
         info = find_whole(out, content.settings(crop))  # what is in the way is said before an hour of unpacking

@@ -30,7 +30,8 @@ class ProtocolCard:
     faces were made harder, in words; results of before it existed are of faces as they are.
     initial_weights: folder that training started from, None for random weights. quit_threshold, fail_threshold:
     predicted errors, in the model's own unit, below which a face got no further iterations and above which it was
-    reported as failed; None where there was no such threshold.
+    reported as failed; None where there was no such threshold. padding: mean share of the test crops beyond their
+    pictures, None for none. partly_labelled: split -> faces that lack landmarks; the others of these count.
     """
 
     dataset: str
@@ -56,6 +57,8 @@ class ProtocolCard:
     initial_weights: str | None = None
     quit_threshold: float | None = None
     fail_threshold: float | None = None
+    padding: float | None = None
+    partly_labelled: dict[str, int] = field(default_factory=dict)
 
     def differences(self, other: ProtocolCard) -> dict[str, tuple[Any, Any]]:
         """Field -> (mine, other's) for each field that differs."""

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from facegraph.errors import DataError, RunError
-from facegraph.metrics.bootstrap import paired_test
 from facegraph.geometry.completion import labelled_points
+from facegraph.metrics.bootstrap import paired_test
 from facegraph.metrics.functional import mean_where_true, point_errors
 from facegraph.records import SAID, Predictions, RunResult, predictions_of, read_predictions
 from facegraph.reports.normalisers import distances, spelled

@@ -29,6 +29,8 @@ MOVED_BY = {
     "initial_weights": ("init_from", "experiment"),
     "quit_threshold": ("model", "experiment"),
     "fail_threshold": ("model", "experiment"),
+    "padding": ("box", "dataset", "experiment"),
+    "partly_labelled": ("dataset", "experiment"),
 }
 _SPLIT_TOLERANCE = 0.01
 

@@ -56,8 +56,15 @@ def test_boxes_sizes_and_categories_may_be_absent(tmp_path: Path) -> None:
     assert [face.box for face in found.faces] == [None] * 3
 
 
+def test_a_point_without_label_is_missing_wherever_it_is_written(tmp_path: Path) -> None:
+    content = copy.deepcopy(WHOLE)
+    content["annotations"][1]["keypoints"] = [7, 3, 0, *[1, 2, 2] * 4]
+    found = read_coco(written(tmp_path, content))
+    assert found.unusable == ()
+    assert np.isnan(found.faces[1].landmarks).tolist() == [[True] * 2, *[[False] * 2] * 4]
+
+
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
-    "a point without label": ({"keypoints": [0, 0, 0, *[1, 2, 2] * 4]}, r"1 of 5 points are not annotated \(v = 0\)"),
     "no points": ({"keypoints": []}, "'keypoints' is 0 numbers; a list of 15"),
     "another count": ({"keypoints": [1, 2, 2] * 6}, "'keypoints' is 18 numbers"),
     "text": ({"keypoints": ["1"] * 15}, "numbers are needed"),

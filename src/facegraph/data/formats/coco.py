@@ -1,7 +1,7 @@
 """Face landmarks in COCO's keypoint json: images, annotations with keypoints [x, y, v, ...], categories.
 
-v is 0 for a point that was not annotated, 1 for one that is hidden and 2 for one that can be seen. Coordinates are px
-of the image, 0-based, integers at pixel centres. Boxes are x, y, w, h.
+v is 0 for a point that was not annotated, which is NaN here, 1 for one that is hidden and 2 for one that can be seen.
+Coordinates are px of the image, 0-based, integers at pixel centres. Boxes are x, y, w, h.
 """
 
 from __future__ import annotations
@@ -152,14 +152,11 @@ def _face(where: str, annotation: Any, images: _Images, count: int) -> CocoFace:
     check_coordinates(points, where, "keypoint")
     if not np.isin(points[:, 2], (0, 1, 2)).all():
         raise DataError(f"{where}: v is one of {np.unique(points[:, 2])[:5].tolist()}; 0, 1 and 2 are known.")
-    labelled = points[:, 2] > 0
-    if not labelled.all():
-        raise DataError(f"{where}: {int((~labelled).sum())} of {count} points are not annotated (v = 0).")
     face_id = annotation.get("id")
     return CocoFace(
         id=face_id if isinstance(face_id, int | str) else where.rpartition(" ")[2],
         image=name,
-        landmarks=points[:, :2].copy(),
+        landmarks=np.where(points[:, 2:] > 0, points[:, :2], np.nan),
         hidden=points[:, 2] == 1,
         box=_box(where, annotation),
         where=where,

@@ -27,7 +27,7 @@ never a difference."""
 
 
 def plan_settings(
-    dataset: str, version: str, scheme: LandmarkScheme, attributes: Sequence[str], crop: CropPolicy
+    dataset: str, version: str, scheme: LandmarkScheme, attributes: Sequence[str], crop: CropPolicy, missing: str
 ) -> Plan:
     """The part of a plan that is known before the source is read."""
     policy = {f"crop.{name}": str(value) for name, value in asdict(crop).items()}
@@ -37,6 +37,7 @@ def plan_settings(
         "version": version,
         "scheme": f"{scheme.name} {_short(json.dumps(asdict(scheme), sort_keys=True).encode())}",
         "attributes": ", ".join(attributes),
+        "faces without some landmarks": missing,
         **policy,
     }
 

@@ -62,8 +62,8 @@ class DPRCriterion(nn.Module):
     error: of a predicted error, where the model has one.
 
     The transforms are asked of all landmarks, with stand-ins for those that are not labelled; point errors count the
-    labelled ones. Points of a face, or of a part, whose frame is smaller than `SMALLEST_SCALE` count nothing in global and local: such
-    a frame, which start_at_mean=false starts from, has to be opened by the transform terms first.
+    labelled ones. Points of a face, or of a part, whose frame is smaller than `SMALLEST_SCALE` count nothing in global
+    and local: such a frame, which start_at_mean=false starts from, has to be opened by the transform terms first.
 
     Where landmarks are weighted, the largest weight of each stage (1: all alike) is given beside the terms, to be
     logged.

@@ -22,7 +22,7 @@ class CascadeLoss(nn.Module):
     """Sum over iterations of (1 - w) * mean(e) + w * mean |e - E|, over the faces.
 
     e is the error of the landmarks after the iteration as a fraction of the inter-ocular distance, E what the model
-    predicted for it. Source: the released code. form `l1`: e = mean over labelled landmarks of |dx| + |dy|, where a landmark
+    predicted for it. Source: the released code. form `l1`: e = mean over labelled landmarks of |dx| + |dy|, where one
     within 0.01 crop px counts as zero, over |dx| + |dy| between the eye corners. form `l2`: mean of
     sqrt(0.001 + dx^2 + dy^2) over the distance of the corners. Deviation: a distance of the corners below 1 px counts
     as 1 px.
