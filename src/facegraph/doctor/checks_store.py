@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from facegraph.data.missing import MASK
 from facegraph.data.store.layout import ALL
 from facegraph.data.store.photograph import ROTATED
 from facegraph.doctor.examination import Examination
@@ -113,9 +114,12 @@ def _damaged(examination: Examination) -> list[Finding]:
 def _not_finite(examination: Examination) -> list[Finding]:
     landmarks, frame = examination.store.landmarks, examination.frame
     sizes = frame[["width", "height", "scale", "shift_x", "shift_y"]].to_numpy(dtype=np.float64)
+    there = np.isfinite(landmarks).all(axis=2)
+    if examination.store.info.missing == MASK:
+        there |= np.isnan(landmarks).all(axis=2)
     findings = []
     for what, finite in (
-        ("landmarks that are not finite", np.isfinite(landmarks).all(axis=(1, 2))),
+        ("landmarks that are not finite", there.all(axis=1)),
         ("a size, scale or shift that is not finite", np.isfinite(sizes).all(axis=1)),
     ):
         ids = tuple(str(name) for name in examination.ids[~finite])
