@@ -12,6 +12,7 @@ from facegraph.errors import ConfigError
 
 MOST_PADDING = 0.02
 """Of the crop of a set's middle face, with its box as annotated. Faces at a border have more, a whole set has none."""
+_SLACK = 0.1  # of a hundredth, so that a rounded 1.9999 is 2
 
 
 def padding_shares(policy: BoxPolicy, boxes: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -34,7 +35,7 @@ def check_room(
     centre, half = _squares(policy, boxes)
     reach = np.minimum(centre - seen[:, :2], seen[:, 2:] - centre) / half
     room = float(np.median(reach.min(axis=1)))
-    largest = math.floor(100 * policy.margin * room) / 100
+    largest = math.floor(100 * policy.margin * room + _SLACK) / 100
     raise ConfigError(
         f"box.margin={policy.margin:g} cuts more than the pictures of '{name}' show: of the middle face's crop "
         f"{share:.0%} would be grey padding. Set box.margin={largest:g} or less{advice(1 / room)}."

@@ -98,7 +98,7 @@ class PreparedDataset(LandmarkDataset):
 
     def wider_pictures(self, factor: float) -> str:
         """See LandmarkDataset."""
-        scale = math.ceil(10 * self.store.info.crop.scale * factor) / 10
+        scale = math.ceil(10 * self.store.info.crop.scale * factor - 0.01) / 10
         return f", or prepare the set again with --scale {scale:g}"
 
     def _open(self, split: str, subset: str | None) -> StoreSource:
