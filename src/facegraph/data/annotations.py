@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
-from facegraph.data.formats.files import decode_line, shown, split_lines
+from facegraph.data.formats.csv_table import read_table
+from facegraph.data.formats.files import shown
 from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
@@ -28,7 +27,7 @@ BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 class Annotations:
     """The rows of an annotation file, M faces in the order of the file.
 
-    lines: (M,) int, line of the file, the header is line 1. ids, images, splits, photos: M strings; an id is the image,
+    lines: (M,) int, line of the file, whose first is 1. ids, images, splits, photos: M strings; an id is the image,
     with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px. boxes: (M, 4)
     float64 image px, from the box columns if boxes_given, else tight. attributes: (M, K) bool.
     """
@@ -57,12 +56,15 @@ def read_annotations(
         DataError: the file or one of its rows cannot be used.
         ConfigError: photo_pattern is no regular expression with a group.
     """
-    frame = _read_csv(path, path)
-    refused = _Refused(path, frame.index.to_numpy() + 2)
-    rows = _checked(path, frame, scheme, attributes, photo_pattern, refused)
+    table = read_table(path)
+    if table.unusable:
+        first, count = table.unusable[0], len(table.unusable)
+        raise DataError(f"{first.where}: {first.reason} ({count} line(s) are no rows)")
+    refused = _Refused(path, table.lines)
+    rows = _checked(path, table.frame, scheme, attributes, photo_pattern, refused)
     if rows.boxes_given:
         columns = list(BOX_COLUMNS)
-        _refuse_numbers(refused, frame[columns], rows.boxes, columns)
+        _refuse_numbers(refused, table.frame[columns], rows.boxes, columns)
         _refuse_flat(refused, rows.boxes, "box columns give")
     return rows
 
@@ -78,11 +80,11 @@ def read_usable_annotations(
         DataError: the file cannot be used, or no row of it.
         ConfigError: photo_pattern is no regular expression with a group.
     """
-    frame, damaged = _read_usable_csv(path)
-    refused = _Refused(path, frame.index.to_numpy() + 2, stop=False)
-    rows = _checked(path, frame, scheme, attributes, photo_pattern, refused)
-    unusable = (*damaged, *(refused.rows[row] for row in sorted(refused.rows)))
-    kept = np.setdiff1d(np.arange(len(frame)), list(refused.rows))
+    table = read_table(path)
+    refused = _Refused(path, table.lines, stop=False)
+    rows = _checked(path, table.frame, scheme, attributes, photo_pattern, refused)
+    unusable = (*table.unusable, *(refused.rows[row] for row in sorted(refused.rows)))
+    kept = np.setdiff1d(np.arange(len(table.lines)), list(refused.rows))
     if not len(kept):
         raise DataError(all_unusable(unusable))
     arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes")
@@ -152,65 +154,6 @@ def _ids(images: np.ndarray) -> np.ndarray:
         seen[image] += 1
         ids.append(image if total[image] == 1 else f"{image}#{seen[image]}")
     return np.array(ids, dtype=object)
-
-
-def _read_csv(path: Path, content: Path | io.BytesIO) -> pd.DataFrame:
-    """All cells as stripped text; the index counts lines below the header, blank lines are gone.
-
-    content: the file, or what is to be read in its place.
-    """
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.csv"))
-        raise DataError(f"annotation file {path} does not exist; csv files there: {beside}. Correct 'annotations'.")
-    try:
-        frame = pd.read_csv(content, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no readable csv file: {error}. Write it as UTF-8 with commas.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}. Check its permissions and the disk.") from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}, line 2: more fields than the header has columns. Give each column a name.")
-    frame = frame.fillna("").apply(lambda column: column.str.strip())
-    frame = frame[(frame != "").any(axis=1)]
-    if frame.empty:
-        raise DataError(f"{path} has no rows below its header. Write one row per face.")
-    return frame
-
-
-def _read_usable_csv(path: Path) -> tuple[pd.DataFrame, tuple[Unusable, ...]]:
-    """_read_csv, once more without the lines that cannot be parsed if there are some."""
-    try:
-        return _read_csv(path, path), ()
-    except DataError:
-        if not path.is_file():
-            raise
-        kept, unusable = _parsable(path)
-        if not unusable:
-            raise
-    return _read_csv(path, io.BytesIO(b"\n".join(kept))), unusable
-
-
-def _parsable(path: Path) -> tuple[list[bytes], tuple[Unusable, ...]]:
-    """All lines, each taken for itself and blank where it is no row; a bad header is for _read_csv to tell."""
-    try:
-        lines = split_lines(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}. Check its permissions and the disk.") from error
-    unusable = []
-    columns = 0
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}, line {number}"
-        try:
-            cells = len(next(csv.reader([decode_line(line, where)], strict=True), []))
-        except (DataError, csv.Error) as error:
-            reason = str(error).removeprefix(f"{where}: ")
-        else:
-            reason = f"{cells} cells, the header has {columns}." if cells > columns > 0 else ""
-            columns = columns or cells
-        if reason and number > 1:
-            unusable.append(Unusable(where, f"{reason} Correct or delete the row."))
-            lines[number - 1] = b""
-    return lines, tuple(unusable)
 
 
 def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attributes: Sequence[str]) -> None:
