@@ -203,8 +203,13 @@ def test_a_split_without_rows_lists_those_that_occur(tmp_path: Path, frame: pd.D
 def test_a_photograph_on_both_sides_is_reported(tmp_path: Path, frame: pd.DataFrame) -> None:
     frame["photo"] = ["a", "b", "c", "d", "d", "e"]
     write_faces(tmp_path, frame)
-    with pytest.warns(UserWarning, match=r"1 photograph.* first 'd'"):
+    told = r"1 photograph\(s\) .*\(train: 'face_003\.png', line 5 and test: 'face_004\.png', line 6\).*too good"
+    with pytest.raises(DataError, match=f"{told}.*dataset.allow_shared_photographs=true"):
         opened(tmp_path).train()
+    allowed = opened(tmp_path, allow_shared_photographs=True)
+    with pytest.warns(UserWarning, match=told):
+        allowed.train()
+    assert allowed.shared_photographs == 1
 
 
 def test_missing_images_are_counted(tmp_path: Path, frame: pd.DataFrame) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
+from facegraph.data.benchmarks.source_tree import name_below
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, CORNERS, check_reading, out_of_range, without_extent
 from facegraph.data.formats.csv_table import read_table
 from facegraph.data.formats.files import shown
 from facegraph.data.formats.unusable import Unusable, all_unusable
@@ -29,7 +30,8 @@ class Annotations:
 
     lines: (M,) int, line of the file, whose first is 1. ids, images, splits, photos: M strings; an id is the image,
     with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px. boxes: (M, 4)
-    float64 image px, from the box columns if boxes_given, else tight. attributes: (M, K) bool.
+    float64 image px, from the box columns if boxes_given, NaN in rows that leave them empty, else tight. attributes:
+    (M, K) bool.
     """
 
     path: Path
@@ -46,11 +48,34 @@ class Annotations:
     def where(self, row: int | np.integer) -> str:
         return f"{self.path}, line {self.lines[row]}"
 
+    @property
+    def places(self) -> list[str]:
+        """(M,) file and line of each row, for messages."""
+        return [self.where(row) for row in range(len(self.lines))]
+
+    def tell_boxless(self) -> str | None:
+        """How many rows leave the box columns empty, in words; None if no row does."""
+        rows = np.flatnonzero(np.isnan(self.boxes).all(axis=1))
+        if not len(rows):
+            return None
+        lines = ", ".join(str(line) for line in self.lines[rows[:3]]) + (", ..." if len(rows) > 3 else "")
+        return (
+            f"{self.path}: {len(rows)} of {len(self.lines)} rows have no box (line {lines}). box=official refuses these "
+            "faces, box.fallback=true cuts them out around their landmarks."
+        )
+
 
 def read_annotations(
-    path: Path, scheme: LandmarkScheme, attributes: Sequence[str] = (), photo_pattern: str | None = None
+    path: Path,
+    scheme: LandmarkScheme,
+    attributes: Sequence[str] = (),
+    photo_pattern: str | None = None,
+    root: Path | None = None,
 ) -> Annotations:
     """Read and check an annotation file; the columns are those of CropsDataset.
+
+    Args:
+        root: of the data set; None for the folder of the file. An absolute name of an image in it is told from it on.
 
     Raises:
         DataError: the file or one of its rows cannot be used.
@@ -61,34 +86,60 @@ def read_annotations(
         first, count = table.unusable[0], len(table.unusable)
         raise DataError(f"{first.where}: {first.reason} ({count} line(s) are no rows)")
     refused = _Refused(path, table.lines)
-    rows = _checked(path, table.frame, scheme, attributes, photo_pattern, refused)
+    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
     if rows.boxes_given:
         columns = list(BOX_COLUMNS)
-        _refuse_numbers(refused, table.frame[columns], rows.boxes, columns)
+        cells = table.frame[columns]
+        empty = (cells == "").all(axis=1).to_numpy()
+        _refuse_numbers(refused, cells, np.where(empty[:, None], 0, rows.boxes), columns)
+        _check_boxes(rows)
         _refuse_flat(refused, rows.boxes, "box columns give")
     return rows
 
 
 def read_usable_annotations(
-    path: Path, scheme: LandmarkScheme, attributes: Sequence[str] = (), photo_pattern: str | None = None
+    path: Path,
+    scheme: LandmarkScheme,
+    attributes: Sequence[str] = (),
+    photo_pattern: str | None = None,
+    root: Path | None = None,
+    split: str | None = None,
 ) -> tuple[Annotations, tuple[Unusable, ...]]:
     """read_annotations, but a row that cannot be used is left out; these rows are the second value.
 
-    Boxes are as written, not checked; NaN where they are no numbers.
+    Boxes are as written; NaN where they are no numbers.
+
+    Args:
+        split: of all rows where the file has no column split; None refuses such a file.
 
     Raises:
-        DataError: the file cannot be used, or no row of it.
+        DataError: the file cannot be used, or no row of it; or its boxes are no corners.
         ConfigError: photo_pattern is no regular expression with a group.
     """
     table = read_table(path)
+    if split is not None and "split" not in table.frame:
+        table.frame["split"] = split
     refused = _Refused(path, table.lines, stop=False)
-    rows = _checked(path, table.frame, scheme, attributes, photo_pattern, refused)
+    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
     unusable = (*table.unusable, *(refused.rows[row] for row in sorted(refused.rows)))
     kept = np.setdiff1d(np.arange(len(table.lines)), list(refused.rows))
     if not len(kept):
         raise DataError(all_unusable(unusable))
     arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes")
-    return replace(rows, **{name: getattr(rows, name)[kept] for name in arrays}), unusable
+    rows = replace(rows, **{name: getattr(rows, name)[kept] for name in arrays})
+    if rows.boxes_given:
+        _check_boxes(rows)
+    return rows, unusable
+
+
+def _check_boxes(rows: Annotations) -> None:
+    check_reading(
+        rows.boxes,
+        rows.landmarks,
+        CORNERS,
+        f"{rows.path}: boxes, columns {', '.join(BOX_COLUMNS)},",
+        "Write their corners (x1 = x0 + width, y1 = y0 + height), or delete these columns.",
+    )
 
 
 @dataclass
@@ -117,6 +168,7 @@ class _Refused:
 
 def _checked(
     path: Path,
+    root: Path | None,
     frame: pd.DataFrame,
     scheme: LandmarkScheme,
     attributes: Sequence[str],
@@ -132,6 +184,13 @@ def _checked(
     boxes = landmark_box(landmarks)
     _refuse_flat(refused, boxes, "landmarks span")
     boxes_given = set(BOX_COLUMNS) <= set(frame.columns)
+    for column, advice in (("image", "Name the file"), ("split", "Write train, val or test")):
+        refused.refuse(
+            np.flatnonzero(frame[column] == ""),
+            lambda number, column=column: (f", column {column}", "the cell is empty"),  # type: ignore[misc]
+            f". {advice}, or delete the row.",
+        )
+    frame = frame.assign(image=[name_below(name, root or path.parent, path.parent) for name in frame["image"]])
     images = frame["image"].to_numpy(dtype=object)
     return Annotations(
         path=path,
@@ -178,11 +237,13 @@ def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attr
     if missing:
         others = [c for c in names if not re.fullmatch(r"[xy]\d+", c)]
         near = difflib.get_close_matches(missing[0], names, n=3)
+        cut = "Or cut a test set by photograph: facegraph prepare crops --source <folder> --test-fraction 0.1 --seed 0"
         raise DataError(
             f"{path} has no column {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; it has "
             f"{', '.join(others)} and {count} points. "
             + (f"Did you mean {' or '.join(near)}? " if near else "")
             + "Rename or add the column in the header."
+            + (f" {cut}" if missing == ["split"] and not near else "")
         )
 
 
