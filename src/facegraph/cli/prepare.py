@@ -114,16 +114,9 @@ def prepare(
     A run that was killed goes on where it stopped when the same command is given again. Photographs that cannot be read
     are named. A JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
     """
+    flags, splits = tuple(attributes or ()) or None, tuple(other_splits or ()) or None
     options = DatasetOptions(
-        scheme,
-        tuple(attributes) if attributes else None,
-        photo_pattern,
-        points,
-        flipped or None,
-        category,
-        tuple(other_splits) if other_splits else None,
-        test_fraction,
-        seed,
+        scheme, flags, photo_pattern, points, flipped or None, category, splits, test_fraction, seed
     )
     place = (default_out(dataset) if out is None else out).expanduser()
 
