@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from facegraph.data.augment import Augmentation
 from facegraph.data.benchmarks.folder import FolderBenchmark
-from facegraph.data.boxes import OfficialBox
+from facegraph.data.benchmarks.own_splits import HeldOut
+from facegraph.data.boxes import LandmarkBox, OfficialBox
 from facegraph.data.crops import CropsDataset
+from facegraph.data.datamodule import FaceDataModule
+from facegraph.data.normalise import PerImage
+from facegraph.data.prepared import PreparedDataset
+from facegraph.data.source import LandmarkDataset
+from facegraph.data.store.layout import CropPolicy
+from facegraph.data.store.writer import write_store
+from facegraph.doctor.checks_pictures import photographs
+from facegraph.doctor.examination import Examination
 from facegraph.errors import ConfigError, DataError
+from facegraph.prepare.build import prepare
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
+from tests.helpers.quad_stores import SMALL_CROP, quad_content
 
 
 @pytest.fixture
@@ -166,3 +180,113 @@ def test_boxes_smaller_or_larger_than_the_face_are_corners(
     frame[["box_x1", "box_y1"]] = corners.max(axis=1) + grown
     frame.to_csv(tmp_path / "annotations.csv", index=False)
     assert len(opened(tmp_path).train().table) == 4
+
+
+# -------------------------------------------------------------------------------------------------------- prepared
+
+
+def stored(root: Path, **settings) -> PreparedDataset:
+    """The folder root/faces as a store root/store, with settings of the data set."""
+    if not (root / "store").is_dir():
+        prepare(FolderBenchmark(QUAD), root / "faces", root / "store", CropPolicy(side=64))
+    return PreparedDataset(root / "store", **settings)
+
+
+def test_unknown_splits_are_refused_by_prepare_too(tmp_path: Path, frame: pd.DataFrame) -> None:
+    frame.loc[1, "split"] = "tain"
+    write_faces(tmp_path, frame)
+    with pytest.raises(DataError, match=r"line 3: split 'tain' is none of .*'train'\?.*If it is meant, .*--other-splits"):
+        FolderBenchmark(QUAD).index(tmp_path)
+    index = FolderBenchmark(QUAD, other_splits=["tain"]).index(tmp_path)
+    assert Counter(face.split for face in index.faces) == {"train": 3, "test": 2, "tain": 1}
+
+
+def test_a_store_validates_on_its_val(tmp_path: Path, frame: pd.DataFrame) -> None:
+    frame.loc[[2, 3], "split"] = "val"
+    write_faces(tmp_path / "faces", frame)
+    dataset = stored(tmp_path)
+    assert dataset.val_name == "val"
+    assert dataset.val().table.ids == ("face_002.png", "face_003.png")
+    assert stored(tmp_path, test_split="val").val() is None
+    with pytest.raises(DataError, match="no faces of split 'valid' for validation"):
+        stored(tmp_path, val_split="valid").val()
+
+
+def test_a_store_of_shared_photographs_is_not_trained_on(tmp_path: Path, frame: pd.DataFrame) -> None:
+    write_faces(tmp_path / "faces", frame)
+    images = tmp_path / "faces" / "images"
+    (images / "face_005.png").write_bytes((images / "face_001.png").read_bytes())
+    dataset = stored(tmp_path)
+    kinds = [(p["kind"], p["split"]) for p in dataset.store.info.problems]
+    assert kinds == [("shared photograph", "train, test")]
+    told = r"1 photograph\(s\) .*\(train: 'face_001\.png' and test: 'face_005\.png'\)"
+    with pytest.raises(DataError, match=f"store: {told}"):
+        dataset.train()
+    with pytest.warns(UserWarning, match=told):
+        dataset.test()
+    with pytest.warns(UserWarning, match=told):
+        assert len(stored(tmp_path, allow_shared_photographs=True).train().table) == 4
+    findings = photographs(Examination(dataset.store))
+    assert [finding.level for finding in findings] == ["error"], "doctor says so as well"
+
+
+def test_official_sets_are_trained_on_as_they_are(tmp_path: Path) -> None:
+    content = quad_content(tmp_path / "photos", 6, tests=3, faces_per_photo=2)  # the second photograph is in both
+    write_store(replace(content, official_counts={"train": 3, "test": 3}), tmp_path / "store", SMALL_CROP)
+    dataset = PreparedDataset(tmp_path / "store")
+    assert len(dataset.train().table) == 3
+    assert dataset.shared_photographs == 0
+
+
+def test_a_test_set_is_held_out_of_a_csv_without_splits(tmp_path: Path) -> None:
+    frame = annotation_frame(20)
+    frame["photo"] = [f"p{i // 2}" for i in range(20)]
+    write_faces(tmp_path, frame.drop(columns="split"))
+    with pytest.raises(DataError, match=r"no column split; .*facegraph prepare crops .*--test-fraction 0\.1 --seed 0"):
+        opened(tmp_path).train()
+    with pytest.raises(DataError, match=r"no column split; .*--test-fraction"):
+        FolderBenchmark(QUAD).index(tmp_path)
+    index = FolderBenchmark(QUAD, held_out=HeldOut(0.2)).index(tmp_path)
+    assert Counter(face.split for face in index.faces) == {"train": 16, "test": 4}
+    photos = [{face.photo for face in index.faces if face.split == split} for split in ("train", "test")]
+    assert not photos[0] & photos[1]
+    frame.loc[3, "split"] = "test"
+    write_faces(tmp_path, frame)
+    with pytest.raises(ConfigError, match="there is a test set"):
+        FolderBenchmark(QUAD, held_out=HeldOut(0.2)).index(tmp_path)
+
+
+def test_rows_without_a_box_are_counted_by_prepare(tmp_path: Path, frame: pd.DataFrame) -> None:
+    frame = frame.assign(box_x0=10, box_y0=10, box_x1=50, box_y1=55).astype(object)
+    frame.loc[[1, 4], ["box_x0", "box_y0", "box_x1", "box_y1"]] = ""
+    write_faces(tmp_path, frame)
+    index = FolderBenchmark(QUAD).index(tmp_path)
+    assert [face.box is None for face in index.faces] == [False, True, False, False, True, False]
+    (problem,) = index.problems
+    assert (problem.kind, problem.optional) == ("bad box", True)
+    assert "2 of 6 rows have no box (line 3, 6)" in problem.message
+
+
+# ------------------------------------------------------------------------------------------------------- data module
+
+
+def module(dataset: LandmarkDataset, **settings) -> FaceDataModule:
+    given = {"input_size": 32, "batch_size": 1, "eval_batch_size": 2, "num_workers": 0, "val_fraction": 0.3, "seed": 0}
+    return FaceDataModule(dataset, Augmentation(), PerImage(), box=LandmarkBox(1.5), **(given | settings))
+
+
+def test_nothing_is_cut_from_train_where_validation_is_given(tmp_path: Path, frame: pd.DataFrame) -> None:
+    write_faces(tmp_path, frame)
+    cut = module(opened(tmp_path))
+    cut.setup("fit")
+    assert (len(cut.train_table), len(cut.val_table), cut.validation) == (3, 1, "cut from train by photograph")
+    frame.loc[3, "split"] = "val"
+    write_faces(tmp_path, frame)
+    for fraction in (0.3, 0.0):
+        given = module(opened(tmp_path), val_fraction=fraction)
+        given.setup("fit")
+        assert (len(given.train_table), given.validation) == (3, "given as split 'val'")
+        assert given.val_table.ids == ("face_003.png",)
+        (batch,) = list(given.val_dataloader())
+        assert batch.index.tolist() == [0]
+        assert batch.landmarks.shape == (1, 4, 2)
