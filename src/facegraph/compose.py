@@ -215,6 +215,7 @@ def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistic
             "trained_on": data.dataset.name,
             "train_faces": len(data.train_table),
             "val_faces": len(data.val_table),
+            "validation": data.validation,
         },
         adversary=make(cfg.get("adversary")),
         **scoring_sizes(data),

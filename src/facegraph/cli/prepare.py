@@ -88,6 +88,17 @@ Lacking = Annotated[
         "them; mask keeps them, training and scores count the landmarks that are there.",
     ),
 ]
+Category = Annotated[str | None, typer.Option(help="Category of the faces, where several fit the scheme (coco).")]
+OtherSplits = Annotated[
+    list[str] | None, typer.Option(help="Split of the csv besides train, val and test; may be repeated (crops).")
+]
+TestFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="Cut a test set of this share of the train faces, by photograph, where there is none (coco, crops)."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Of the cut of --test-fraction. [default: 0]")]
 Restart = Annotated[bool, typer.Option("--restart", help="Remove an unfinished store and begin anew.")]
 KeepUnpacked = Annotated[bool, typer.Option("--keep-unpacked", help="Leave <out>.unpacked in place.")]
 
@@ -108,6 +119,10 @@ def prepare(
     photo_pattern: PhotoPattern = None,
     points: Points = None,
     flipped: Flipped = False,
+    category: Category = None,
+    other_splits: OtherSplits = None,
+    test_fraction: TestFraction = None,
+    seed: Seed = None,
     restart: Restart = False,
     keep_unpacked: KeepUnpacked = False,
     missing: Lacking = Missing.leave_out,
@@ -117,7 +132,10 @@ def prepare(
     A run that was killed goes on where it stopped when the same command is given again. Photographs that cannot be read
     are named. A JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
     """
-    options = DatasetOptions(scheme, tuple(attributes) if attributes else None, photo_pattern, points, flipped or None)
+    flags, splits = tuple(attributes or ()) or None, tuple(other_splits or ()) or None
+    options = DatasetOptions(
+        scheme, flags, photo_pattern, points, flipped or None, category, splits, test_fraction, seed
+    )
     place = (default_out(dataset) if out is None else out).expanduser()
 
     def command() -> None:

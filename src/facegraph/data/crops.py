@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from facegraph.data.annotations import Annotations, read_annotations
+from facegraph.data.benchmarks.source_tree import leads_out, relative_name
 from facegraph.data.faults import OWN_OUTSIDE, landmark_fault, picture_fault
 from facegraph.data.images import check_image, read_image
 from facegraph.data.missing import LEAVE_OUT, MASK, REFUSE, lacking, missing_text
+from facegraph.data.photographs import find_shared, name_photographs, tell_shared
 from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, measured
+from facegraph.data.splits import USUAL, check_splits, find_validation
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import BOX, LandmarkScheme
 
@@ -48,10 +51,12 @@ class CropsDataset(LandmarkDataset):
     """Images under root and one csv that annotates them, one face per row; checked when a split is opened.
 
     Columns of the csv (others are ignored):
-        image: file, relative to root/images or to root. Several rows may share an image; their ids get #1, #2, ...
-        split: name of the split.
+        image: file, relative to root/images or to root, or an absolute name in it. Several rows may share an image;
+            their ids get #1, #2, ...
+        split: name of the split: train, val, test, or one that a setting names; any other is an error. Where there are
+            rows of split val, they are the validation set and nothing is cut from train.
         x0, y0, x1, y1, ...: landmarks in px of the stored image, 0-based, integers at pixel centres.
-        box_x0, box_y0, box_x1, box_y1: optional face box in the same px, for box=official.
+        box_x0, box_y0, box_x1, box_y1: optional face box in the same px, for box=official; empty where a face has none.
         photo: optional name of the photograph that the image was cut from; faces of one photograph stay on one side
             when validation is cut from train.
         one column per attribute: 0 or 1.
@@ -61,16 +66,19 @@ class CropsDataset(LandmarkDataset):
         scheme: numbering of the landmarks.
         annotations: csv file, relative to root.
         name: as results print it.
-        train_split, test_split: values of the column split.
+        train_split, test_split: values of the column split. val_split: the same; None for val, where there are such
+            rows, else validation is cut from train. other_splits: further values, whose rows are left out.
         photo_pattern: regular expression whose group 1 on the image name names the photograph; by default the column
             photo, and without one each image is its own photograph.
         attributes: columns that mark subsets of the faces.
         normalisers: see LandmarkDataset; None for all of the scheme and the box. thresholds: see LandmarkDataset.
         missing: what becomes of faces with landmarks that are marked as missing, both cells empty, 0 or -1: "refuse",
             "leave_out", or "mask", which trains on and scores those that are there.
+        allow_shared_photographs: warn of photographs that more than one of the splits in use shows, instead of refusing
+            to train. The same photograph is also the same file under two names, or two files of the same bytes.
 
     Raises (when a split is opened):
-        DataError: anything in the folder or the csv that would stop a training. Photographs in both splits warn.
+        DataError: anything in the folder or the csv that would stop a training.
     """
 
     def __init__(
@@ -81,11 +89,14 @@ class CropsDataset(LandmarkDataset):
         name: str = "crops",
         train_split: str = "train",
         test_split: str = "test",
+        val_split: str | None = None,
+        other_splits: Sequence[str] = (),
         photo_pattern: str | None = None,
         attributes: Sequence[str] = (),
         normalisers: Sequence[str] | None = None,
         thresholds: Thresholds = (0.08, 0.10),
         missing: str = REFUSE,
+        allow_shared_photographs: bool = False,
     ) -> None:
         self.root = Path(root).expanduser()
         self.scheme = scheme
@@ -93,6 +104,9 @@ class CropsDataset(LandmarkDataset):
         self.name = name
         self.train_split = train_split
         self.test_split = test_split
+        self.val_split = val_split
+        self.other_splits = tuple(other_splits)
+        self.allow_shared_photographs = allow_shared_photographs
         self.photo_pattern = photo_pattern
         self.attributes = tuple(attributes)
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
@@ -106,10 +120,45 @@ class CropsDataset(LandmarkDataset):
             )
 
     def train(self) -> ImageFolderSource:
+        self._tell_shared(self.allow_shared_photographs)
         return self._open(self.train_split)
 
+    def val(self) -> ImageFolderSource | None:
+        return None if self.val_name is None else self._open(self.val_name)
+
     def test(self) -> ImageFolderSource:
+        self._tell_shared(allowed=True)
         return self._open(self.test_split)
+
+    @property
+    def val_name(self) -> str | None:
+        present = set(self._rows.splits) - set(self.other_splits)
+        return find_validation(self.val_split, present, self.train_split, self.test_split, str(self._rows.path))
+
+    @property
+    def shared_photographs(self) -> int:
+        return len(self._shared)
+
+    def _tell_shared(self, allowed: bool) -> None:
+        rows = self._rows
+        tell_shared(self._shared, str(rows.path), lambda row: f"'{rows.images[row]}', line {rows.lines[row]}", allowed)
+
+    @cached_property
+    def _shared(self) -> list[dict[str, int]]:
+        used = [name for name in (self.train_split, self.val_name, self.test_split) if name is not None]
+        return find_shared(self._photos, self._rows.splits, used)
+
+    @cached_property
+    def _photos(self) -> np.ndarray:
+        return name_photographs(self._files, self._rows.photos)
+
+    @cached_property
+    def _files(self) -> list[Path | None]:
+        """The image of each row, where there is one."""
+        folders = (self.root / "images", self.root)
+        names = {image: relative_name(image) for image in set(self._rows.images)}
+        files = {i: next((p for f in folders if (p := f / (n or i)).is_file()), None) for i, n in names.items()}
+        return [files[image] for image in self._rows.images]
 
     @cached_property
     def _rows(self) -> Annotations:
@@ -120,19 +169,18 @@ class CropsDataset(LandmarkDataset):
                 f"data set '{self.name}': root {self.root} is no folder (the path exists up to {near}). "
                 "Set dataset.root to the folder that holds the csv."
             )
-        rows = read_annotations(self.root / self.annotations, self.scheme, self.attributes, self.photo_pattern)
-        self._check_photos(rows)
+        csv = self.root / self.annotations
+        rows = read_annotations(csv, self.scheme, self.attributes, self.photo_pattern, self.root)
+        named = (self.train_split, self.test_split, self.val_split, *self.other_splits)
+        advice = "If its rows are to be left out, say so: dataset.other_splits=[{name}]"
+        check_splits(rows.splits, [*USUAL, *(name for name in named if name)], rows.places, advice)
+        for row, name in enumerate(rows.images):
+            if relative_name(name) is None:
+                wrong = leads_out(name, self.root, csv.parent)
+                raise DataError(f"{rows.where(row)}: {wrong}. Copy it into the folder, or set dataset.root higher up.")
+        if (boxless := rows.tell_boxless()) is not None:
+            warnings.warn(boxless, stacklevel=2)
         return self._usable(rows)
-
-    def _check_photos(self, rows: Annotations) -> None:
-        train = set(rows.photos[rows.splits == self.train_split])
-        both = sorted(train & set(rows.photos[rows.splits == self.test_split]))
-        if both and self.train_split != self.test_split:
-            warnings.warn(
-                f"{rows.path}: {len(both)} photograph(s) occur in split '{self.train_split}' and in "
-                f"'{self.test_split}', first '{both[0]}'; scores on them are too good. Move them to one side.",
-                stacklevel=2,
-            )
 
     def _usable(self, rows: Annotations) -> Annotations:
         """Faces as the setting `missing` wants them, whose errors can be measured."""
@@ -172,7 +220,7 @@ class CropsDataset(LandmarkDataset):
         sizes = self._check_images(rows, chosen, files)
         table = FaceTable(
             ids=tuple(rows.ids[chosen]),
-            photos=tuple(rows.photos[chosen]),
+            photos=tuple(self._photos[chosen]),
             landmarks=rows.landmarks[chosen],
             boxes=rows.boxes[chosen] if rows.boxes_given else np.full((len(chosen), 4), np.nan),
             attributes=rows.attributes[chosen],
@@ -182,20 +230,15 @@ class CropsDataset(LandmarkDataset):
         return ImageFolderSource(table, files, [rows.where(row) for row in chosen])
 
     def _find_files(self, rows: Annotations, chosen: np.ndarray) -> list[Path]:
-        files, missing = [], []
-        for row in chosen:
-            name = rows.images[row]
-            file = next((f for f in (self.root / "images" / name, self.root / name) if name and f.is_file()), None)
-            files.append(file or self.root / name)
-            if file is None:
-                missing.append(f"'{name}' (line {rows.lines[row]})")
+        files = [self._files[row] for row in chosen]
+        missing = [f"'{rows.images[row]}' (line {rows.lines[row]})" for row in chosen if self._files[row] is None]
         if missing:
             raise DataError(
                 f"{rows.path}: {len(missing)} of {len(chosen)} images do not exist under {self.root / 'images'} or "
                 f"{self.root}: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}. Copy the images there, "
                 "or correct column 'image'."
             )
-        return files
+        return [file for file in files if file is not None]
 
     def _check_images(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> np.ndarray:
         """(K, 2) float64 width and height of the image of each chosen row."""

@@ -1,4 +1,4 @@
-"""The data of one experiment as Lightning wants it: train, validation cut from train, test."""
+"""The data of one experiment as Lightning wants it: train, validation that is given or cut from train, test."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ from facegraph.geometry.affine import transform_points
 from facegraph.geometry.completion import complete_shapes
 from facegraph.structures import FaceBatch
 
+CUT_FROM_TRAIN = "cut from train by photograph"
+
 
 class FaceDataModule(pl.LightningDataModule):
     """Loaders over one data set. Use Trainer(use_distributed_sampler=False): the samplers share out rows themselves.
@@ -46,7 +48,8 @@ class FaceDataModule(pl.LightningDataModule):
         batch_size: of training, per device.
         eval_batch_size: of validation and test, per device.
         num_workers: loader processes per device; 0 loads in the training process.
-        val_fraction: share of the training faces kept for validation, by photograph.
+        val_fraction: share of the training faces kept for validation, by photograph; of a data set that has a split for
+            validation, none are.
         seed: of the validation cut, the order and the augmentation.
         balancing: how often each training face is drawn per epoch; None for once.
         drop_last: leave the last, smaller batch of an epoch out.
@@ -99,9 +102,13 @@ class FaceDataModule(pl.LightningDataModule):
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self._sources:
             source = self.dataset.train()
-            train_rows, val_rows = split_by_photo(source.table.photos, self.val_fraction, self.seed)
+            given = self.dataset.val()
+            fraction = self.val_fraction if given is None else 0.0
+            train_rows, val_rows = split_by_photo(source.table.photos, fraction, self.seed)
+            if given is not None:
+                val_rows = np.arange(len(given.table))
             self._sources["train"] = FaceSubset(source, train_rows, self.box)
-            self._sources["val"] = FaceSubset(source, val_rows, self.box, scored=True)
+            self._sources["val"] = FaceSubset(given or source, val_rows, self.box, scored=True)
             self._check_room(self._sources["train"])
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
@@ -137,6 +144,12 @@ class FaceDataModule(pl.LightningDataModule):
         """Split -> number of its faces that lack landmarks, of the splits that are set up and have some."""
         counts = {name: int(lacking(source.table.landmarks).sum()) for name, source in self._sources.items()}
         return {name: count for name, count in counts.items() if count}
+
+    @property
+    def validation(self) -> str:
+        """Where the validation faces come from, as protocol cards print it."""
+        name = self.dataset.val_name
+        return CUT_FROM_TRAIN if name is None else f"given as split '{name}'"
 
     def _check_batch(self) -> None:
         draws = int(self.train_repeats().sum()) // rank_and_world()[1]

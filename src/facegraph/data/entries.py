@@ -15,6 +15,7 @@ from facegraph.landmarks import LandmarkScheme
 MISSING_IMAGE, UNREADABLE_IMAGE, DOUBTFUL_IMAGE = "missing image", "unreadable image", "doubtful image"
 BAD_ANNOTATION, BAD_BOX, MISSING_LANDMARKS = "bad annotation", "bad box", "missing landmarks"
 MISSING_PART, UNREADABLE_FOLDER = "missing part", "unreadable folder"
+SHARED_PHOTOGRAPH, OTHER_CATEGORY, NOTE = "shared photograph", "other category", "note"
 
 
 def to_storable(text: str) -> str:
@@ -86,7 +87,8 @@ class FaceEntry:
 class Problem:
     """Something in the source that cannot be used; the rest of the set can.
 
-    kind: one of the kinds at the top of this module; a missing part is a whole list, folder or archive. split: that it
+    kind: one of the kinds at the top of this module; a missing part is a whole list, folder or archive, a note says how
+    something was read. split: that it
     belongs to, "" where unknown. name: file or image. message: what is wrong and what to do. optional: the benchmark is
     complete without it, so that --strict passes over it.
     """

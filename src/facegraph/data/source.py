@@ -84,7 +84,8 @@ class LandmarkDataset(ABC):
 
     name: as results print it. normalisers: names of the distances that errors are divided by, the first one is the
     data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser: a list for all of them, or
-    normaliser -> list. test_name: of the split that is scored.
+    normaliser -> list. test_name: of the split that is scored. val_name: of the split that validates, None where
+    validation is cut from train. shared_photographs: how many photographs of one's own more than one of these shows.
     """
 
     name: str
@@ -95,7 +96,19 @@ class LandmarkDataset(ABC):
 
     @abstractmethod
     def train(self) -> FaceSource:
-        """Faces to train on; validation is cut from these."""
+        """Faces to train on; validation is cut from these where val gives none."""
+
+    def val(self) -> FaceSource | None:
+        """Faces that choose a checkpoint, where the data set has a split for that; None where it has not."""
+        return None
+
+    @property
+    def val_name(self) -> str | None:
+        return None
+
+    @property
+    def shared_photographs(self) -> int:
+        return 0
 
     @abstractmethod
     def test(self) -> FaceSource:
