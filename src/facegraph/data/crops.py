@@ -5,15 +5,18 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from facegraph.data.annotations import Annotations, read_annotations
-from facegraph.data.images import check_image, read_image
+from facegraph.data.exif import APPLY, IGNORE, SIZE_ADVICE, MarkedFace, decide_upright, size_fault
+from facegraph.data.images import ImageHeader, check_image, read_image
+from facegraph.data.orientation import UPRIGHT
 from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds
-from facegraph.errors import DataError
+from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import BOX, LandmarkScheme
 
 
@@ -24,19 +27,21 @@ class ImageFolderSource:
         table: the annotations.
         files: M image files, one per face.
         places: M texts that name file and row of the annotation, for messages.
+        upright: turn images as their EXIF orientation says; landmarks are px of the upright ones.
     """
 
-    def __init__(self, table: FaceTable, files: Sequence[Path], places: Sequence[str]) -> None:
+    def __init__(self, table: FaceTable, files: Sequence[Path], places: Sequence[str], upright: bool = False) -> None:
         self._table = table
         self._files = tuple(files)
         self._places = tuple(places)
+        self._upright = upright
 
     @property
     def table(self) -> FaceTable:
         return self._table
 
     def image(self, index: int) -> np.ndarray:
-        return read_image(self._files[index], self._places[index])
+        return read_image(self._files[index], self._places[index], self._upright)
 
     def image_to_stored(self, index: int) -> np.ndarray:
         return np.eye(3)
@@ -48,7 +53,8 @@ class CropsDataset(LandmarkDataset):
     Columns of the csv (others are ignored):
         image: file, relative to root/images or to root. Several rows may share an image; their ids get #1, #2, ...
         split: name of the split.
-        x0, y0, x1, y1, ...: landmarks in px of the stored image, 0-based, integers at pixel centres.
+        x0, y0, x1, y1, ...: landmarks in px of the image, 0-based, integers at pixel centres; see exif.
+        width, height: optional size in px of the image that was marked; one of another size is refused.
         box_x0, box_y0, box_x1, box_y1: optional face box in the same px, for box=official.
         photo: optional name of the photograph that the image was cut from; faces of one photograph stay on one side
             when validation is cut from train.
@@ -62,6 +68,9 @@ class CropsDataset(LandmarkDataset):
         train_split, test_split: values of the column split.
         photo_pattern: regular expression whose group 1 on the image name names the photograph; by default the column
             photo, and without one each image is its own photograph.
+        exif: "ignore": landmarks are px of the images as stored. "apply": images are turned upright as their EXIF
+            orientation says, and landmarks are px of the upright ones. None: as columns width and height say of all
+            images that ask to be turned; where they do not, that is an error.
         attributes: columns that mark subsets of the faces.
         normalisers: see LandmarkDataset; None for all of the scheme and the box. thresholds: see LandmarkDataset.
 
@@ -78,6 +87,7 @@ class CropsDataset(LandmarkDataset):
         train_split: str = "train",
         test_split: str = "test",
         photo_pattern: str | None = None,
+        exif: str | None = None,
         attributes: Sequence[str] = (),
         normalisers: Sequence[str] | None = None,
         thresholds: Thresholds = (0.08, 0.10),
@@ -89,6 +99,9 @@ class CropsDataset(LandmarkDataset):
         self.train_split = train_split
         self.test_split = test_split
         self.photo_pattern = photo_pattern
+        if exif not in (None, IGNORE, APPLY):
+            raise ConfigError(f"exif is {exif!r}; '{IGNORE}', '{APPLY}' and null are known.")
+        self.exif = exif
         self.attributes = tuple(attributes)
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
         self.test_name = test_split
@@ -153,13 +166,13 @@ class CropsDataset(LandmarkDataset):
             attributes=rows.attributes[chosen],
             attribute_names=self.attributes,
         )
-        return ImageFolderSource(table, files, [rows.where(row) for row in chosen])
+        return ImageFolderSource(table, files, [rows.where(row) for row in chosen], self._upright)
 
     def _find_files(self, rows: Annotations, chosen: np.ndarray) -> list[Path]:
         files, missing = [], []
         for row in chosen:
             name = rows.images[row]
-            file = next((f for f in (self.root / "images" / name, self.root / name) if name and f.is_file()), None)
+            file = self._find_file(name)
             files.append(file or self.root / name)
             if file is None:
                 missing.append(f"'{name}' (line {rows.lines[row]})")
@@ -171,12 +184,52 @@ class CropsDataset(LandmarkDataset):
             )
         return files
 
+    def _find_file(self, name: str) -> Path | None:
+        return next((f for f in (self.root / "images" / name, self.root / name) if name and f.is_file()), None)
+
+    @cached_property
+    def _headers(self) -> dict[Path, ImageHeader]:
+        """Of all images that can be read, whatever their split: one rule holds for all."""
+        found: dict[Path, ImageHeader] = {}
+        for row, name in enumerate(self._rows.images):
+            file = self._find_file(name)
+            if file is not None and file not in found:
+                with suppress(DataError):  # told when its split is opened
+                    found[file] = check_image(file, self._rows.where(row))
+        return found
+
+    @property
+    def exif_applied(self) -> bool:
+        return self._upright and any(header.orientation != UPRIGHT for header in self._headers.values())
+
+    @cached_property
+    def _upright(self) -> bool:
+        if self.exif is not None:
+            return self.exif == APPLY
+        rows = self._rows
+        faces = [
+            MarkedFace(name, self._headers[file], rows.marked_size(row), rows.landmarks[row])
+            for row, name in enumerate(rows.images)
+            if (file := self._find_file(name)) in self._headers
+        ]
+        upright = decide_upright(faces, str(rows.path), "dataset.exif=")
+        turned = len({face.image for face in faces if face.turned})
+        if turned:
+            how = "turned upright" if upright else "taken as stored"
+            warnings.warn(
+                f"{rows.path}: {turned} image(s) ask to be shown turned (EXIF orientation); they are {how}, as columns "
+                "width and height say.",
+                stacklevel=2,
+            )
+        return upright
+
     def _check_images(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> None:
-        sizes: dict[Path, tuple[int, int]] = {}
         for row, file in zip(chosen, files, strict=True):
-            if file not in sizes:
-                sizes[file] = check_image(file, rows.where(row))
-            size = np.array(sizes[file])
+            header = self._headers.get(file) or check_image(file, rows.where(row))
+            size = np.array(header.size(self._upright))
+            fault = size_fault(rows.marked_size(row), header.size(self._upright))
+            if fault is not None:
+                raise DataError(f"{rows.where(row)}: of image '{rows.images[row]}', {fault}. {SIZE_ADVICE}")
             landmarks = rows.landmarks[row]
             outside = np.flatnonzero(((landmarks < -size) | (landmarks > 2 * size)).any(axis=1))
             if len(outside):

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from facegraph.data.source import LandmarkDataset, Thresholds
-from facegraph.data.store.layout import INFO_FILE, read_info
+from facegraph.data.store.layout import EXIF_APPLIED, INFO_FILE, read_info
+from facegraph.data.store.photograph import ROTATED
 from facegraph.data.store.reader import FaceStore, StoreSource
 from facegraph.errors import DataError
 from facegraph.landmarks import BOX, LandmarkScheme
@@ -83,6 +84,11 @@ class PreparedDataset(LandmarkDataset):
                 "name_or_path to the store's scheme."
             )
         return store
+
+    @property
+    def exif_applied(self) -> bool:
+        info = self.store.info
+        return info.crop.exif == EXIF_APPLIED and bool(info.photographs.get(ROTATED))
 
     def train(self) -> StoreSource:
         if self.train_split is None:

@@ -27,7 +27,8 @@ class ProtocolCard:
     dataset and split: where the model was tested; test_hash: fingerprint of the faces scored (ids and landmarks);
     trained_on: the data set it was trained on. normaliser: the primary one. thresholds: normaliser -> fractions, of
     failure rate and AUC. checkpoint_rule: how "last" and "best" were chosen, in words. corruption: how test
-    faces were made harder, in words; results of before it existed are of faces as they are.
+    faces were made harder, in words; results of before it existed are of faces as they are. exif: "applied" where some
+    picture was turned upright as its EXIF orientation says, None where all are as stored.
     initial_weights: folder that training started from, None for random weights. quit_threshold, fail_threshold:
     predicted errors, in the model's own unit, below which a face got no further iterations and above which it was
     reported as failed; None where there was no such threshold.
@@ -53,6 +54,7 @@ class ProtocolCard:
     seed: int
     test_time_flip: bool = False
     corruption: str = "none"
+    exif: str | None = None
     initial_weights: str | None = None
     quit_threshold: float | None = None
     fail_threshold: float | None = None

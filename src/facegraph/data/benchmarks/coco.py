@@ -149,5 +149,6 @@ def _add(face: CocoFace, split: str, folders: list[Path], found: Gathering) -> N
         where=face.where,
         box=face.box,
         hidden=face.hidden,
+        marked_size=face.image_size,
     )
     found.faces.append(entry)

@@ -86,5 +86,6 @@ class FolderBenchmark:
             where=where,
             box=rows.boxes[row] if rows.boxes_given else None,
             attributes={a: bool(flag) for a, flag in zip(self.attributes, rows.attributes[row], strict=True)},
+            marked_size=rows.marked_size(row),
         )
         found.faces.append(entry)
