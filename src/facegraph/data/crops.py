@@ -158,6 +158,7 @@ class CropsDataset(LandmarkDataset):
             )
         files = self._find_files(rows, chosen)
         self._check_images(rows, chosen, files)
+        self._check_sizes(rows, chosen, files)
         table = FaceTable(
             ids=tuple(rows.ids[chosen]),
             photos=tuple(rows.photos[chosen]),
@@ -196,6 +197,13 @@ class CropsDataset(LandmarkDataset):
             if file is not None and file not in found:
                 with suppress(DataError):  # told when its split is opened
                     found[file] = check_image(file, self._rows.where(row))
+        several = [file.name for file, header in found.items() if header.frames]
+        if several:
+            warnings.warn(
+                f"{self._rows.path}: {len(several)} image(s) hold several frames or pages; the first is taken: "
+                f"{', '.join(several[:3])}{', ...' if len(several) > 3 else ''}.",
+                stacklevel=1,
+            )
         return found
 
     @property
@@ -219,17 +227,27 @@ class CropsDataset(LandmarkDataset):
             warnings.warn(
                 f"{rows.path}: {turned} image(s) ask to be shown turned (EXIF orientation); they are {how}, as columns "
                 "width and height say.",
-                stacklevel=2,
+                stacklevel=1,
             )
         return upright
 
+    def _check_sizes(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> None:
+        faults = [
+            (row, fault)
+            for row, file in zip(chosen, files, strict=True)
+            if (fault := size_fault(rows.marked_size(row), self._headers[file].size(self._upright))) is not None
+        ]
+        if faults:
+            row, fault = faults[0]
+            raise DataError(
+                f"{rows.where(row)}: of image '{rows.images[row]}', {fault} ({len(faults)} of {len(chosen)} rows "
+                f"like this). {SIZE_ADVICE}"
+            )
+
     def _check_images(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> None:
         for row, file in zip(chosen, files, strict=True):
-            header = self._headers.get(file) or check_image(file, rows.where(row))
+            header = self._headers.get(file) or self._headers.setdefault(file, check_image(file, rows.where(row)))
             size = np.array(header.size(self._upright))
-            fault = size_fault(rows.marked_size(row), header.size(self._upright))
-            if fault is not None:
-                raise DataError(f"{rows.where(row)}: of image '{rows.images[row]}', {fault}. {SIZE_ADVICE}")
             landmarks = rows.landmarks[row]
             outside = np.flatnonzero(((landmarks < -size) | (landmarks > 2 * size)).any(axis=1))
             if len(outside):

@@ -15,7 +15,9 @@ IGNORE, APPLY = "ignore", "apply"
 """Words of the user: pictures as stored, or turned upright as their EXIF orientation says."""
 _NAMED = 3
 
-SIZE_ADVICE = "Bring the picture back that was marked, or give its landmarks and size in px of this one."
+SIZE_ADVICE = (
+    "Bring the picture back that was marked, give landmarks and size in px of this one, or delete a size that is wrong."
+)
 
 Size = tuple[float, float]
 """Width and height, px."""
@@ -93,6 +95,21 @@ def _evidence(turned: Sequence[MarkedFace], stated: Sequence[bool | None]) -> st
     return f" {text[0].upper()}{text[1:]} (of {len(turned)})."
 
 
+def check_some_fit(faces: Sequence[MarkedFace], upright: bool, where: str) -> None:
+    """Raise before a picture is read if no face is on a picture of the size that its annotation states.
+
+    Raises:
+        DataError: none is.
+    """
+    faults = [(face, size_fault(face.marked_size, face.header.size(upright))) for face in faces]
+    if faults and all(fault is not None for _, fault in faults):
+        face, fault = faults[0]
+        raise DataError(
+            f"{where}: none of {len(faces)} faces is on a picture of the size that its annotation states; of image "
+            f"'{face.image}', {fault}. {SIZE_ADVICE}"
+        )
+
+
 def size_fault(marked_size: Size | None, size: Size) -> str | None:
     """How the picture that was marked differs from the one that is there, in words; None if it does not.
 
@@ -106,7 +123,7 @@ def size_fault(marked_size: Size | None, size: Size) -> str | None:
         f"it has {size[0]:g} x {size[1]:g} px, but the annotation was made on {marked_size[0]:g} x {marked_size[1]:g}"
     )
     if marked_size == size[::-1]:
-        return f"{text}: it was turned after it was marked, or must be turned as its EXIF orientation says"
+        return f"{text}: one was turned, by EXIF or after it was marked, or the two numbers are exchanged"
     factor = max(size) / max(marked_size)
     if all(abs(side - factor * marked) <= 1 for side, marked in zip(size, marked_size, strict=True)):
         return f"{text}: it was resized by {factor:.4g} after it was marked"

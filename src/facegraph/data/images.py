@@ -27,6 +27,7 @@ _JPEG_FORMATS = ("JPEG", "MPO")
 _END_MARKERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _UNREADABLE = (
     UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, MemoryError, struct.error,
+    RuntimeError,
 )  # fmt: skip
 """What Pillow raises at damaged files."""
 _PNG = b"\x89PNG\r\n\x1a\n"

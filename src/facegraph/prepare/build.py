@@ -14,7 +14,7 @@ import facegraph
 from facegraph.data.archives import find_state, unpack_archives
 from facegraph.data.benchmarks.source_tree import check_outside, check_source
 from facegraph.data.entries import Benchmark, FaceEntry, FileImage, to_storable
-from facegraph.data.exif import MarkedFace, decide_upright
+from facegraph.data.exif import MarkedFace, check_some_fit, decide_upright
 from facegraph.data.images import ImageHeader, check_image
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, PLAN_FILE, CropPolicy, StoreInfo
 from facegraph.data.store.lock import locked
@@ -129,7 +129,9 @@ def _fitting_exif(content: StoreContent, progress: Progress | None) -> str:
             marked.append(MarkedFace(image.name, header, face.marked_size, face.landmarks))
         if progress is not None and (done % _TOLD_EVERY == 0 or done == len(content.faces)):
             progress("reading headers", done, len(content.faces))
-    return EXIF_APPLIED if decide_upright(marked, content.source, "--exif ") else EXIF_IGNORED
+    upright = decide_upright(marked, content.source, "--exif ")
+    check_some_fit(marked, upright, content.source)
+    return EXIF_APPLIED if upright else EXIF_IGNORED
 
 
 def _header(image: FileImage) -> ImageHeader | None:
