@@ -19,6 +19,7 @@ from facegraph.callbacks import TrainingClock
 from facegraph.complexity import complete, count_macs, count_params, latency_ms
 from facegraph.data.datamodule import CUT_FROM_TRAIN, FaceDataModule
 from facegraph.data.source import fingerprint
+from facegraph.data.store.layout import EXIF_APPLIED
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.records import ProtocolCard, Provenance, RunResult, collect_provenance
 from facegraph.records.provenance import GitState
@@ -72,6 +73,7 @@ def protocol_card(
         initial_weights=cfg.get("init_from"),
         test_time_flip=bool(cfg.get("test_time_flip", False)),  # a run of an earlier version has none
         corruption=data.corruption_description,
+        exif=EXIF_APPLIED if dataset.exif_applied else None,
         quit_threshold=cfg.model.get("quit_threshold"),
         fail_threshold=cfg.model.get("fail_threshold"),
         padding=round(data.test_padding, 3) or None,

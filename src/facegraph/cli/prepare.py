@@ -27,7 +27,7 @@ from facegraph.data.missing import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
 from facegraph.prepare.build import prepare as build
-from facegraph.prepare.datasets import NAMES, DatasetOptions, make_benchmark
+from facegraph.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
 from facegraph.prepare.report import report, to_printable
 
 
@@ -67,10 +67,11 @@ Scale = Annotated[float, typer.Option(help="Side of the square over the longer s
 Strict = Annotated[bool, typer.Option("--strict", help="Any problem, or a count that is not official, is an error.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. [default: all cores]")]
 Rotation = Annotated[
-    Exif,
+    Exif | None,
     typer.Option(
         help="ignore: landmarks are px of the photographs as stored. apply: photographs are turned upright as their "
-        "EXIF says; landmarks stay as they are, for they were marked on the upright ones."
+        "EXIF says; landmarks stay as they are, for they were marked on the upright ones. [default: ignore for "
+        "published sets; for coco and crops what the sizes in the annotations say, and an error where they cannot]"
     ),
 ]
 Scheme = Annotated[str | None, typer.Option(help="Numbering of the landmarks, a name or a YAML file (coco, crops).")]
@@ -113,7 +114,7 @@ def prepare(
     scale: Scale = _PLAIN.scale,
     strict: Strict = False,
     workers: Workers = None,
-    exif: Rotation = Exif.ignore,
+    exif: Rotation = None,
     scheme: Scheme = None,
     attributes: Attributes = None,
     photo_pattern: PhotoPattern = None,
@@ -140,7 +141,10 @@ def prepare(
 
     def command() -> None:
         benchmark = make_benchmark(dataset, options)
-        crop = CropPolicy(side, scale, _PLAIN.around, image_format.value, _quality(image_format, quality), _EXIF[exif])
+        form = image_format.value, _quality(image_format, quality)
+        crop = CropPolicy(side, scale, _PLAIN.around, *form, _EXIF[exif or Exif.ignore])
+        decide = exif is None and dataset in OWN
+        cores = workers or _cores()
         was_whole = (place / INFO_FILE).is_file()
         with ProgressBars() as bars:
             info = build(
@@ -148,10 +152,11 @@ def prepare(
                 source,
                 place,
                 crop,
-                workers or _cores(),
+                cores,
                 strict,
                 restart,
                 keep_unpacked,
+                decide,
                 _MISSING[missing],
                 bars.show,
             )

@@ -25,6 +25,7 @@ from facegraph.landmarks import SCHEMES, LandmarkScheme
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 _NO_NUMBER = ("", "nan", "na", "n/a", "none", "null", "-")
 """What a cell says, in any case, of a coordinate that is not there; both of a landmark must."""
+SIZE_COLUMNS = ("width", "height")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Annotations:
     lines: (M,) int, line of the file, whose first is 1. ids, images, splits, photos: M strings; an id is the image,
     with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px, NaN where one is
     marked as missing (data.missing). boxes: (M, 4) float64 image px, from the box columns if boxes_given, NaN in rows
-    that leave them empty, else tight. attributes: (M, K) bool.
+    that leave them empty, else tight. attributes: (M, K) bool. sizes: (M, 2) float64, width and height in px of the
+    image that was marked; NaN where they are not given.
     """
 
     path: Path
@@ -47,13 +49,14 @@ class Annotations:
     boxes: np.ndarray
     boxes_given: bool
     attributes: np.ndarray
+    sizes: np.ndarray
 
     def where(self, row: int | np.integer) -> str:
         return f"{self.path}, line {self.lines[row]}"
 
     def keep(self, rows: np.ndarray) -> Annotations:
         """These rows alone; rows: (K,) numbers or (M,) bool."""
-        arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes")
+        arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes", "sizes")
         return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
     @property
@@ -71,6 +74,11 @@ class Annotations:
             f"{self.path}: {len(rows)} of {len(self.lines)} rows have no box (line {lines}). box=official refuses these "
             "faces, box.fallback=true cuts them out around their landmarks."
         )
+
+    def marked_size(self, row: int | np.integer) -> tuple[float, float] | None:
+        """(width, height) px of the image that was marked, None where it is not given."""
+        width, height = self.sizes[row].tolist()
+        return (width, height) if np.isfinite(width) else None
 
 
 def read_annotations(
@@ -212,6 +220,7 @@ def _checked(
         boxes=_numbers(frame, list(BOX_COLUMNS)) if boxes_given else boxes,
         boxes_given=boxes_given,
         attributes=_flags(frame, list(attributes), refused),
+        sizes=_sizes(frame, refused),
     )
 
 
@@ -282,6 +291,20 @@ def _refuse_flat(refused: _Refused, boxes: np.ndarray, what: str) -> None:
         return "", f"the {what} {width:g} x {height:g} px"
 
     refused.refuse(rows, describe, "; width and height must be positive (x0 < x1, y0 < y1). Correct or delete the row.")
+
+
+def _sizes(frame: pd.DataFrame, refused: _Refused) -> np.ndarray:
+    if not set(SIZE_COLUMNS) <= set(frame.columns):
+        return np.full((len(frame), 2), np.nan)
+    cells, sizes = frame[list(SIZE_COLUMNS)], _numbers(frame, list(SIZE_COLUMNS))
+    given = (cells != "").to_numpy()
+    bad = np.flatnonzero((given & ~(np.isfinite(sizes) & (sizes > 0))).any(axis=1))
+    refused.refuse(
+        bad,
+        lambda number: ("", f"columns width and height are {' and '.join(map(repr, cells.iloc[bad[number]]))}"),
+        ". Write the size in px of the image that was marked, or nothing; rename columns that mean something else.",
+    )
+    return np.where(given.all(axis=1, keepdims=True), sizes, np.nan)
 
 
 def _photos(frame: pd.DataFrame, pattern: str | None, refused: _Refused) -> np.ndarray:

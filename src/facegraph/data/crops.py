@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from facegraph.data.annotations import Annotations, read_annotations
 from facegraph.data.benchmarks.source_tree import leads_out, relative_name
+from facegraph.data.exif import APPLY, IGNORE, SIZE_ADVICE, MarkedFace, decide_upright, size_fault
 from facegraph.data.faults import OWN_OUTSIDE, landmark_fault, picture_fault
-from facegraph.data.images import check_image, read_image
+from facegraph.data.images import ImageHeader, check_image, read_image
 from facegraph.data.missing import LEAVE_OUT, MASK, REFUSE, lacking, missing_text
+from facegraph.data.orientation import UPRIGHT
 from facegraph.data.photographs import find_shared, name_photographs, tell_shared
 from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, measured
 from facegraph.data.splits import USUAL, check_splits, find_validation
@@ -29,19 +32,21 @@ class ImageFolderSource:
         table: the annotations.
         files: M image files, one per face.
         places: M texts that name file and row of the annotation, for messages.
+        upright: turn images as their EXIF orientation says; landmarks are px of the upright ones.
     """
 
-    def __init__(self, table: FaceTable, files: Sequence[Path], places: Sequence[str]) -> None:
+    def __init__(self, table: FaceTable, files: Sequence[Path], places: Sequence[str], upright: bool = False) -> None:
         self._table = table
         self._files = tuple(files)
         self._places = tuple(places)
+        self._upright = upright
 
     @property
     def table(self) -> FaceTable:
         return self._table
 
     def image(self, index: int) -> np.ndarray:
-        return read_image(self._files[index], self._places[index])
+        return read_image(self._files[index], self._places[index], self._upright)
 
     def image_to_stored(self, index: int) -> np.ndarray:
         return np.eye(3)
@@ -55,7 +60,8 @@ class CropsDataset(LandmarkDataset):
             their ids get #1, #2, ...
         split: name of the split: train, val, test, or one that a setting names; any other is an error. Where there are
             rows of split val, they are the validation set and nothing is cut from train.
-        x0, y0, x1, y1, ...: landmarks in px of the stored image, 0-based, integers at pixel centres.
+        x0, y0, x1, y1, ...: landmarks in px of the image, 0-based, integers at pixel centres; see exif and missing.
+        width, height: optional size in px of the image that was marked; one of another size is refused.
         box_x0, box_y0, box_x1, box_y1: optional face box in the same px, for box=official; empty where a face has none.
         photo: optional name of the photograph that the image was cut from; faces of one photograph stay on one side
             when validation is cut from train.
@@ -70,6 +76,9 @@ class CropsDataset(LandmarkDataset):
             rows, else validation is cut from train. other_splits: further values, whose rows are left out.
         photo_pattern: regular expression whose group 1 on the image name names the photograph; by default the column
             photo, and without one each image is its own photograph.
+        exif: "ignore": landmarks are px of the images as stored. "apply": images are turned upright as their EXIF
+            orientation says, and landmarks are px of the upright ones. None: as columns width and height say of all
+            images that ask to be turned; where they do not, that is an error.
         attributes: columns that mark subsets of the faces.
         normalisers: see LandmarkDataset; None for all of the scheme and the box. thresholds: see LandmarkDataset.
         missing: what becomes of faces with landmarks that are marked as missing, both cells empty, 0 or -1: "refuse",
@@ -92,6 +101,7 @@ class CropsDataset(LandmarkDataset):
         val_split: str | None = None,
         other_splits: Sequence[str] = (),
         photo_pattern: str | None = None,
+        exif: str | None = None,
         attributes: Sequence[str] = (),
         normalisers: Sequence[str] | None = None,
         thresholds: Thresholds = (0.08, 0.10),
@@ -108,6 +118,9 @@ class CropsDataset(LandmarkDataset):
         self.other_splits = tuple(other_splits)
         self.allow_shared_photographs = allow_shared_photographs
         self.photo_pattern = photo_pattern
+        if exif not in (None, IGNORE, APPLY):
+            raise ConfigError(f"exif is {exif!r}; '{IGNORE}', '{APPLY}' and null are known.")
+        self.exif = exif
         self.attributes = tuple(attributes)
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
         self.test_name = test_split
@@ -218,6 +231,7 @@ class CropsDataset(LandmarkDataset):
         chosen = chosen[measured(self, rows.landmarks[chosen], rows.ids[chosen].tolist())]
         files = self._find_files(rows, chosen)
         sizes = self._check_images(rows, chosen, files)
+        self._check_sizes(rows, chosen, files)
         table = FaceTable(
             ids=tuple(rows.ids[chosen]),
             photos=tuple(self._photos[chosen]),
@@ -227,7 +241,7 @@ class CropsDataset(LandmarkDataset):
             attribute_names=self.attributes,
             seen=np.concatenate([np.full_like(sizes, -0.5), sizes - 0.5], axis=1),
         )
-        return ImageFolderSource(table, files, [rows.where(row) for row in chosen])
+        return ImageFolderSource(table, files, [rows.where(row) for row in chosen], self._upright)
 
     def _find_files(self, rows: Annotations, chosen: np.ndarray) -> list[Path]:
         files = [self._files[row] for row in chosen]
@@ -240,17 +254,72 @@ class CropsDataset(LandmarkDataset):
             )
         return [file for file in files if file is not None]
 
+    @cached_property
+    def _headers(self) -> dict[Path, ImageHeader]:
+        """Of all images that can be read, whatever their split: one rule holds for all."""
+        found: dict[Path, ImageHeader] = {}
+        for row, file in enumerate(self._files):
+            if file is not None and file not in found:
+                with suppress(DataError):  # told when its split is opened
+                    found[file] = check_image(file, self._rows.where(row))
+        several = [file.name for file, header in found.items() if header.frames]
+        if several:
+            warnings.warn(
+                f"{self._rows.path}: {len(several)} image(s) hold several frames or pages; the first is taken: "
+                f"{', '.join(several[:3])}{', ...' if len(several) > 3 else ''}.",
+                stacklevel=1,
+            )
+        return found
+
+    @property
+    def exif_applied(self) -> bool:
+        return self._upright and any(header.orientation != UPRIGHT for header in self._headers.values())
+
+    @cached_property
+    def _upright(self) -> bool:
+        if self.exif is not None:
+            return self.exif == APPLY
+        rows = self._rows
+        faces = [
+            MarkedFace(name, self._headers[file], rows.marked_size(row), rows.landmarks[row])
+            for row, (name, file) in enumerate(zip(rows.images, self._files, strict=True))
+            if file in self._headers
+        ]
+        upright = decide_upright(faces, str(rows.path), "dataset.exif=")
+        turned = len({face.image for face in faces if face.turned})
+        if turned:
+            how = "turned upright" if upright else "taken as stored"
+            warnings.warn(
+                f"{rows.path}: {turned} image(s) ask to be shown turned (EXIF orientation); they are {how}, as columns "
+                "width and height say.",
+                stacklevel=1,
+            )
+        return upright
+
+    def _check_sizes(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> None:
+        faults = [
+            (row, fault)
+            for row, file in zip(chosen, files, strict=True)
+            if (fault := size_fault(rows.marked_size(row), self._headers[file].size(self._upright))) is not None
+        ]
+        if faults:
+            row, fault = faults[0]
+            raise DataError(
+                f"{rows.where(row)}: of image '{rows.images[row]}', {fault} ({len(faults)} of {len(chosen)} rows "
+                f"like this). {SIZE_ADVICE}"
+            )
+
     def _check_images(self, rows: Annotations, chosen: np.ndarray, files: Sequence[Path]) -> np.ndarray:
         """(K, 2) float64 width and height of the image of each chosen row."""
-        sizes: dict[Path, tuple[int, int]] = {}
+        sizes = []
         for row, file in zip(chosen, files, strict=True):
-            if file not in sizes:
-                sizes[file] = check_image(file, rows.where(row))
-            width, height = sizes[file]
+            header = self._headers.get(file) or self._headers.setdefault(file, check_image(file, rows.where(row)))
+            width, height = header.size(self._upright)
+            sizes.append((width, height))
             fault = picture_fault(rows.landmarks[row], width, height, OWN_OUTSIDE)
             if fault is not None:
                 raise DataError(
                     f"{rows.where(row)}: {fault} Coordinates must be px of the stored image '{rows.images[row]}'; "
                     "correct or delete the row."
                 )
-        return np.array([sizes[file] for file in files], dtype=np.float64)
+        return np.array(sizes, dtype=np.float64)

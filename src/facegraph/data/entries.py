@@ -65,7 +65,8 @@ class FaceEntry:
     where the annotation has none.
     where: file and line of the annotation. box: (4,) float64 x0, y0, x1, y1 in the same px as the publisher gives it,
     None where there is none. attributes: name -> flag. values: name -> number, such as the yaw in degrees. hidden:
-    (N,) bool, landmarks marked as occluded; None where that is not annotated.
+    (N,) bool, landmarks marked as occluded; None where that is not annotated. marked_size: width and height in px of
+    the photograph as it was marked, which prepare compares with the file; None where the publisher does not state it.
     """
 
     id: str
@@ -78,6 +79,7 @@ class FaceEntry:
     attributes: Mapping[str, bool] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     hidden: np.ndarray | None = None
+    marked_size: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         _make_storable(self, "id", "photo", "split", "where")

@@ -10,7 +10,8 @@ from pathlib import Path
 from facegraph.data.photographs import find_shared, tell_shared
 from facegraph.data.source import LandmarkDataset, Thresholds, measured
 from facegraph.data.splits import find_validation
-from facegraph.data.store.layout import INFO_FILE, read_info
+from facegraph.data.store.layout import EXIF_APPLIED, INFO_FILE, read_info
+from facegraph.data.store.photograph import ROTATED
 from facegraph.data.store.reader import FaceStore, StoreSource
 from facegraph.errors import DataError
 from facegraph.landmarks import BOX, LandmarkScheme
@@ -93,6 +94,11 @@ class PreparedDataset(LandmarkDataset):
                 "name_or_path to the store's scheme."
             )
         return store
+
+    @property
+    def exif_applied(self) -> bool:
+        info = self.store.info
+        return info.crop.exif == EXIF_APPLIED and bool(info.photographs.get(ROTATED))
 
     def train(self) -> StoreSource:
         if self.train_split is None:

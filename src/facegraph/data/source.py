@@ -94,6 +94,11 @@ class LandmarkDataset(ABC):
     thresholds: Thresholds = (0.08, 0.10)
     test_name: str = "test"
 
+    @property
+    def exif_applied(self) -> bool:
+        """Whether some picture was turned upright as its EXIF orientation says; otherwise all are as stored."""
+        return False
+
     @abstractmethod
     def train(self) -> FaceSource:
         """Faces to train on; validation is cut from these where val gives none."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from facegraph.data.missing import MASK
-from facegraph.data.store.layout import ALL
+from facegraph.data.store.layout import ALL, EXIF_APPLIED
 from facegraph.data.store.photograph import ROTATED
 from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import ERROR, INFO, WARNING, Finding, Level, some
@@ -171,6 +171,7 @@ def problems(examination: Examination) -> list[Finding]:
     traits = {name: int(n) for name, n in info.photographs.items() if n}
     if traits:
         listed = ", ".join(f"{name} {n:,}" for name, n in traits.items())
-        exif = f"; the rotation was {info.crop.exif}" if traits.get(ROTATED) else ""
+        told = "turned upright" if info.crop.exif == EXIF_APPLIED else "as stored"
+        exif = f"; landmarks are taken as px of the photographs {told}" if traits.get(ROTATED) else ""
         findings.append(Finding(INFO, PROBLEMS, f"photographs: {listed}{exif}", values=traits))
     return findings

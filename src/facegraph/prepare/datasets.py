@@ -90,6 +90,8 @@ MAKERS: dict[str, tuple[frozenset[str], Callable[[DatasetOptions], Benchmark]]] 
 }
 """Data sets with options of their own -> those options and what makes them."""
 
+OWN = ("coco", "crops")
+"""Sets of one's own: whether their landmarks are px of the photographs as stored or upright is nowhere published."""
 NAMES = (*(name for name in BENCHMARKS if name not in MAKERS), *MAKERS)
 
 

@@ -28,7 +28,8 @@ class ProtocolCard:
     trained_on: the data set it was trained on. normaliser: the primary one. thresholds: normaliser -> fractions, of
     failure rate and AUC. validation: where the validation faces came from, in words; checkpoint_rule: how "last" and
     "best" were chosen. corruption: how test faces were made harder; results of before it existed are of faces as they
-    are.
+    are. exif: "applied" where some picture was turned upright as its EXIF orientation says, None where all are as
+    stored.
     initial_weights: folder that training started from, None for random weights. quit_threshold, fail_threshold:
     predicted errors, in the model's own unit, below which a face got no further iterations and above which it was
     reported as failed; None where there was no such threshold. shared_photographs: how many photographs of one's own
@@ -56,6 +57,7 @@ class ProtocolCard:
     seed: int
     test_time_flip: bool = False
     corruption: str = "none"
+    exif: str | None = None
     initial_weights: str | None = None
     quit_threshold: float | None = None
     fail_threshold: float | None = None

@@ -279,5 +279,6 @@ def _add(face: CocoFace, split: str, json: Path, folders: list[Path], found: Gat
         where=face.where,
         box=face.box,
         hidden=face.hidden,
+        marked_size=face.image_size,
     )
     found.faces.append(entry)

@@ -106,5 +106,6 @@ class FolderBenchmark:
             where=where,
             box=None if not rows.boxes_given or np.isnan(rows.boxes[row]).all() else rows.boxes[row],
             attributes={a: bool(flag) for a, flag in zip(self.attributes, rows.attributes[row], strict=True)},
+            marked_size=rows.marked_size(row),
         )
         found.faces.append(entry)

@@ -33,7 +33,8 @@ class CocoFace:
     id: of the annotation. image: file name as written. landmarks: (N, 2) float64 px, 0-based. hidden: (N,) bool, None
     where the file marks no point as visible, since v then says nothing about occlusion. box: (4,) float64 x0, y0, x1,
     y1 in the same px as written, not checked; NaN where it is not four numbers, None where there is none. where: file
-    and annotation, for messages.
+    and annotation, for messages. image_size: width and height in px of the image as the file states them, None where it
+    does not.
     """
 
     id: int | str
@@ -42,6 +43,7 @@ class CocoFace:
     hidden: np.ndarray | None
     box: np.ndarray | None
     where: str
+    image_size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,16 @@ def _face(where: str, annotation: Any, images: _Images, count: int) -> CocoFace:
         hidden=points[:, 2] == 1,
         box=_box(where, annotation),
         where=where,
+        image_size=_image_size(image),
     )
+
+
+def _image_size(image: Mapping[str, Any]) -> tuple[float, float] | None:
+    """None where it is not two positive numbers: exporters that do not know it write 0, null or nothing."""
+    width, height = image.get("width"), image.get("height")
+    if isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0:
+        return (width, height)
+    return None
 
 
 def _box(where: str, annotation: Mapping[str, Any]) -> np.ndarray | None:

@@ -68,8 +68,8 @@ class CropPolicy:
 
     side: of the stored crop, px. scale: side of the square over the longer side of the box it is centred on.
     around: that box, in words. image_format: "raw" or "jpeg". quality: of the JPEG, 1 to 100; 0 for raw.
-    exif: "ignored", or "applied": photographs are turned upright before anything else, and landmarks and boxes are
-        px of the upright photograph.
+    exif: "ignored", where landmarks and boxes are px of photographs as stored; or "applied": photographs are turned
+        upright before anything else, and landmarks and boxes are px of the upright ones.
 
     Raises:
         ConfigError: a number or word out of range.

@@ -21,6 +21,8 @@ from facegraph.landmarks import LandmarkScheme
 Plan = dict[str, str]
 """What was asked for, each part as a short text; annotations and photographs as hashes."""
 
+EXIF = "crop.exif"
+"""The part that tells whether photographs were turned upright."""
 ORIGIN = "archives"
 """The part that tells the archives that a store was unpacked from. The same faces may come from others, so that it is
 never a difference."""
@@ -70,10 +72,11 @@ def _annotation(face: FaceEntry) -> tuple[bytes, ...]:
     """Everything of a face but the place of its files on this machine."""
     box = face.box if face.box is not None else np.full(4, np.nan)
     facts = [face.id, face.image.name, face.photo, face.split, sorted(face.attributes.items())]
+    size = [] if face.marked_size is None else [[float(side) for side in face.marked_size]]  # no fact, no new hash
     values = [(name, float(value)) for name, value in sorted(face.values.items())]
     hidden = b"" if face.hidden is None else np.asarray(face.hidden, dtype=np.uint8).tobytes()
     return (
-        json.dumps([*facts, values]).encode(),
+        json.dumps([*facts, *size, values]).encode(),
         np.asarray(face.landmarks, dtype="<f8").tobytes(),
         np.asarray(box, dtype="<f8").tobytes(),
         hidden,

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from facegraph.data.entries import BAD_ANNOTATION, DOUBTFUL_IMAGE, UNREADABLE_IMAGE, FaceEntry, Problem
+from facegraph.data.exif import SIZE_ADVICE, size_fault
 from facegraph.data.faults import picture_fault
 from facegraph.data.store.crop import photograph_to_stored, place_fault
 from facegraph.data.store.layout import EXIF_APPLIED, JPEG, CropPolicy, shard_name
@@ -171,6 +172,11 @@ def _cut_face(
     record: ShardRecord,
 ) -> tuple[Row, np.ndarray] | None:
     height, width = photograph.image.shape[:2]
+    fault = size_fault(face.marked_size, (width, height))
+    if fault is not None:
+        message = f"{face.where}: face '{face.id}' is left out: of image {face.image.name}, {fault}. {SIZE_ADVICE}"
+        record.problems.append(Problem(DOUBTFUL_IMAGE, face.split, face.id, message))
+        return None
     matrix = photograph_to_stored(face.landmarks, face.box, crop)
     fault = place_fault(matrix, crop, width, height) or picture_fault(face.landmarks, width, height, most_outside)
     if fault is not None:
