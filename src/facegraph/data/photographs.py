@@ -119,4 +119,4 @@ def tell_shared(shared: Sequence[dict[str, int]], place: str, describe: Callable
             f"{message} Keep all faces of a photograph in one split. To train all the same, and have the protocol card "
             "count them: dataset.allow_shared_photographs=true"
         )
-    warnings.warn(message, stacklevel=3)
+    warnings.warn(message, stacklevel=1)  # of one place, so that train and test tell it once
