@@ -71,8 +71,8 @@ class Annotations:
             return None
         lines = ", ".join(str(line) for line in self.lines[rows[:3]]) + (", ..." if len(rows) > 3 else "")
         return (
-            f"{self.path}: {len(rows)} of {len(self.lines)} rows have no box (line {lines}). box=official refuses these "
-            "faces, box.fallback=true cuts them out around their landmarks."
+            f"{self.path}: {len(rows)} of {len(self.lines)} rows have no box (line {lines}). box=official refuses "
+            "these faces, box.fallback=true cuts them out around their landmarks."
         )
 
     def marked_size(self, row: int | np.integer) -> tuple[float, float] | None:

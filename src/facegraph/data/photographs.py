@@ -110,13 +110,14 @@ def tell_shared(shared: Sequence[dict[str, int]], place: str, describe: Callable
     if not shared:
         return
     told = "; ".join(" and ".join(f"{split}: {describe(row)}" for split, row in rows.items()) for rows in shared[:3])
+    more = "; ..." if len(shared) > 3 else ""
     message = (
-        f"{place}: {len(shared)} photograph(s) are in more than one split ({told}{'; ...' if len(shared) > 3 else ''}), "
-        "so that scores on them are too good."
+        f"{place}: {len(shared)} photograph(s) are in more than one split ({told}{more}), so that scores on them are "
+        "too good."
     )
     if not allowed:
         raise DataError(
             f"{message} Keep all faces of a photograph in one split. To train all the same, and have the protocol card "
             "count them: dataset.allow_shared_photographs=true"
         )
-    warnings.warn(message, stacklevel=3)
+    warnings.warn(message, stacklevel=1)  # of one place, so that train and test tell it once

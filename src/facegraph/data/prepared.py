@@ -31,8 +31,8 @@ class PreparedDataset(LandmarkDataset):
         test_subset: attribute; only the faces of the test split that have it are scored. None for all.
         attributes: subsets to report, none if empty; None for all that some scored face belongs to.
         normalisers: see LandmarkDataset; None for all of the scheme, then the box. thresholds: see LandmarkDataset.
-        allow_shared_photographs: of a set of one's own, which has no official counts: warn of photographs that more than
-            one of these splits shows, instead of refusing to train. Official sets are trained on as they are.
+        allow_shared_photographs: of a set of one's own, which has no official counts: warn of photographs that more
+            than one of these splits shows, instead of refusing to train. Official sets are trained on as they are.
 
     Raises (when a split is opened, or at once where name or scheme are the store's own):
         DataError: no store there, or without that split or attribute, or of another scheme.

@@ -124,8 +124,8 @@ def _check_splits(tree: SourceTree, files: Mapping[str, Path], found: Gathering,
         others = [path.relative_to(tree.root).as_posix() for path in _unnamed_files(tree)]
         if others:
             raise DataError(
-                f"{tree.root} has {', '.join(others[:5])}, but no json file with the word train, val or test in its name. "
-                f"Name the files after their splits, {cut}"
+                f"{tree.root} has {', '.join(others[:5])}, but no json file with the word train, val or test in its "
+                f"name. Name the files after their splits, {cut}"
             )
         raise nothing_found(tree, ("faces_train.json", "faces_val.json", "faces_test.json"), layout)
     if "train" not in files:
@@ -228,8 +228,8 @@ def _only_file(tree: SourceTree, layout: str) -> dict[str, Path]:
         raise nothing_found(tree, ("json file",), layout)
     if len(found) > 1:
         raise DataError(
-            f"{found[0].parent} has several json files: {', '.join(path.name for path in found[:5])}. Move all but one of "
-            "them away, or name them after their splits: train, val, test."
+            f"{found[0].parent} has several json files: {', '.join(path.name for path in found[:5])}. Move all but one "
+            "of them away, or name them after their splits: train, val, test."
         )
     return {"train": found[0]}
 

@@ -82,8 +82,8 @@ def _hold_out(faces: list[FaceEntry], held_out: HeldOut) -> list[FaceEntry]:
     photos = [faces[row].photo for row in train]
     if len(set(photos)) < 2:
         raise DataError(
-            f"--test-fraction {held_out.fraction:g}: the train faces show {len(set(photos))} photograph(s), and all faces "
-            "of one stay together. Two are needed."
+            f"--test-fraction {held_out.fraction:g}: the train faces show {len(set(photos))} photograph(s), and all "
+            "faces of one stay together. Two are needed."
         )
     for chosen in split_by_photo(photos, held_out.fraction, held_out.seed)[1]:
         faces[train[chosen]] = replace(faces[train[chosen]], split=TEST)
