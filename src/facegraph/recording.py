@@ -21,6 +21,7 @@ from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.source import fingerprint
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.records import ProtocolCard, Provenance, RunResult, collect_provenance
+from facegraph.records.faces import SplitFaces
 from facegraph.records.provenance import GitState
 from facegraph.results import print_results, thresholds_by_normaliser, write_results
 from facegraph.structures import ShapeStatistics
@@ -73,6 +74,15 @@ def protocol_card(
         quit_threshold=cfg.model.get("quit_threshold"),
         fail_threshold=cfg.model.get("fail_threshold"),
     )
+
+
+def faces_of(data: FaceDataModule) -> dict[str, SplitFaces]:
+    """The faces of each split; the data module must be set up for fit and test."""
+    tables = {"train": data.train_table, "val": data.val_table, "test": data.test_table}
+    return {
+        name: SplitFaces(len(table), fingerprint(table), data.dataset.images_fingerprint(table.ids))
+        for name, table in tables.items()
+    }
 
 
 def finish(

@@ -84,6 +84,9 @@ class PreparedDataset(LandmarkDataset):
             )
         return store
 
+    def images_fingerprint(self, ids: Sequence[str]) -> str:
+        return self.store.info.content_hash[:12]
+
     def train(self) -> StoreSource:
         if self.train_split is None:
             raise DataError(

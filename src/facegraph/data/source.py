@@ -94,6 +94,10 @@ class LandmarkDataset(ABC):
     def test(self) -> FaceSource:
         """Faces that are only ever scored."""
 
+    def images_fingerprint(self, ids: Sequence[str]) -> str:
+        """Hex digits that change where the stored images of some faces do; empty where the settings make the images."""
+        return ""
+
     def thresholds_of(self, normaliser: str) -> tuple[float, ...]:
         """Thresholds of FR and AUC by one normaliser; none where only others were given some."""
         if isinstance(self.thresholds, Mapping):
