@@ -101,7 +101,7 @@ def finish(
     """
     if not trainer.is_global_zero:
         return
-    write_results(folder, result, frames, data.test_source, data.dataset, statistics, _graph(task, statistics))
+    write_results(folder, result, frames, data.test_source, data.dataset, statistics, lambda: _graph(task, statistics))
     try:
         _log(trainer, folder, result, frames, data)
     except Exception as error:  # the run is complete, whatever a server or its client says
@@ -117,7 +117,8 @@ def _graph(task: LandmarkTask, statistics: ShapeStatistics) -> torch.Tensor | No
     correlation = statistics.correlation.cpu()
     if torch.equal(correlation, torch.eye(len(correlation))):  # of released weights
         return None
-    return graph_mask(top_k_neighbours(correlation, DRAWN_NEIGHBOURS), symmetric=False)
+    most = len(correlation) - 1
+    return graph_mask(top_k_neighbours(correlation, min(DRAWN_NEIGHBOURS, most)), symmetric=False) if most else None
 
 
 def _log(

@@ -189,7 +189,8 @@ def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:
     if not given:
         return []
     asked, known = (lasting(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
-    found, recipes = [], []
+    found: list[str] = []
+    recipes: list[str] = []
     keys = {override: override.lstrip("+~").split("=", 1)[0] for override in given}
     for override in sorted(given, key=lambda o: -keys[o].count(".")):
         key = keys[override]
