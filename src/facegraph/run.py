@@ -64,7 +64,7 @@ def train(cfg: DictConfig) -> RunResult:
     task = build_task(cfg, data, statistics)
     if weights is not None and going_on is None:
         weights.put_into(task.model)
-    callbacks = make(cfg.callbacks)
+    callbacks = {name: made for name, made in make(cfg.callbacks).items() if made is not None}
     preflight.check_callbacks(callbacks, task)
     preflight.check_optimiser(task)
     trainer = _trainer(cfg, folder, callbacks)
