@@ -1,6 +1,7 @@
 """Run folders: what lies where, how a run is claimed, continued and opened again.
 
 <folder>/config.yaml                resolved configuration
+<folder>/faces.json                 which faces it is trained, validated and tested on
 <folder>/checkpoints/{last,best}.ckpt
 <folder>/result.json, predictions.parquet, *.png    written when the test is done
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from facegraph.checkpoint_io import is_damaged
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
 from facegraph.records import RESULT_FILE
+from facegraph.records.faces import SplitFaces, write_faces
 from facegraph.records.files import write_atomically
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY
@@ -53,20 +55,27 @@ def output_folder(configured: str | None, name: str) -> Path:
     return folder
 
 
-def claim(folder: Path, config: DictConfig) -> None:
-    """Make a new run's folder and put its configuration there.
+def check_free(folder: Path) -> None:
+    """Raises RunError if the folder holds a run already."""
+    if is_first_process() and ((folder / CONFIG_FILE).exists() or (folder / RESULT_FILE).exists()):
+        raise RunError(
+            f"{folder} holds a run already and a run never overwrites another: continue it with "
+            f"resume={folder}, or choose another output_dir."
+        )
+
+
+def claim(folder: Path, config: DictConfig, faces: Mapping[str, SplitFaces] | None = None) -> None:
+    """Make a new run's folder and put its configuration there, and which faces it is trained on.
 
     Raises:
         RunError: the folder holds a run already, or cannot be written.
     """
     if not is_first_process():
         return
-    if (folder / CONFIG_FILE).exists() or (folder / RESULT_FILE).exists():
-        raise RunError(
-            f"{folder} holds a run already and a run never overwrites another: continue it with "
-            f"resume={folder}, or choose another output_dir."
-        )
+    check_free(folder)
     make_writable(folder)
+    if faces is not None:
+        write_faces(folder, faces)
     write_atomically(folder / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
 
 

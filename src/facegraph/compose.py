@@ -14,17 +14,19 @@ import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from facegraph import settings
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.synthetic import drawn_mean_shape
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.landmarks import LandmarkScheme
+from facegraph.overrides import why_ambiguous, why_unreadable
 from facegraph.structures import ShapeStatistics
 from facegraph.task import LandmarkTask
 
@@ -44,7 +46,7 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
     """The configuration that `python train.py <overrides>` would run.
 
     Raises:
-        ConfigError: an override that fits nothing; the message lists what exists.
+        ConfigError: an override that fits nothing; the message lists what exists. A value that cannot be used.
     """
     GlobalHydra.instance().clear()
     if not os.environ.get("FACEGRAPH_DATA"):  # set but empty would make conf/dataset look in the root folder
@@ -53,14 +55,27 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
     os.environ.setdefault("FACEGRAPH_ROOT", str(root))  # conf/train.yaml finds sweeps/ by it
     try:
         with initialize_config_dir(str(root / "conf"), version_base="1.3"):
-            return hydra_compose(config_name, overrides=list(overrides))
+            cfg = hydra_compose(config_name, overrides=list(overrides))
+    except OverrideParseException as error:
+        raise ConfigError(why_unreadable(error.override)) from error
     except HydraException as error:
         raise ConfigError(explain(error, overrides, config_name)) from error
+    except ValueError as error:  # a group that is given as no text, such as null where one is needed
+        raise ConfigError(
+            f"{' '.join(overrides)}: {error}. A group of settings takes a name of its options."
+        ) from error
+    settings.check(OmegaConf.to_container(cfg, resolve=False), get_object)  # type: ignore[arg-type]
+    return cfg
 
 
 def explain(error: HydraException, overrides: Sequence[str], config_name: str) -> str:
     """Hydra's message on overrides that fit nothing, with the names that exist; Hydra lists them for groups only."""
     message = str(error).split("\nConfig search path")[0]
+    several = re.match(r"Ambiguous value for argument '(.*)'$", message, re.MULTILINE)
+    if several is not None:
+        return why_ambiguous(several.group(1))
+    if message.startswith("Error merging override") and error.__cause__ is not None:
+        return f"{message}: {str(error.__cause__).splitlines()[0]}"
     unknown = re.match(r"Could not override '([^']+)'", message)
     if unknown is None:
         return message
@@ -103,7 +118,8 @@ def _readable(error: Exception) -> ConfigError:
         # data and model repeat the groups that the command line knows
         key = re.sub(r"^(data|model)\.(?=(dataset|backbone|head)\b)", "", key)
         return ConfigError(f"the setting '{key}' has no value; give it on the command line: {key}=...")
-    return ConfigError(str(error))
+    place = re.search(r"full_key: (\S+)", str(error))  # the exception itself does not say
+    return ConfigError(f"{place.group(1) if place else 'a setting'} cannot be built: {error.__cause__ or error}")
 
 
 def check_trusted(config: DictConfig) -> None:

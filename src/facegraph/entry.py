@@ -9,20 +9,25 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from facegraph.checkpoint import read_config
+from facegraph.checkpoint import CONFIG_FILE, is_first_process, read_config
 from facegraph.compose import compose
 from facegraph.data.boxes import LANDMARKS, OFFICIAL, BoxPolicy, DetectorJitteredBox, LandmarkBox
 from facegraph.errors import FacegraphError
+from facegraph.overrides import for_shell, why_unreadable
+from facegraph.sweeps.failures import request_of
 
 _LANDMARK_BOX = LandmarkBox.__name__
 
 
 def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig, keep_raising: bool = False) -> None:
     """Run an entry point; an error that the user can act on is printed as one message, without a traceback.
+
+    One that is asked to end (Ctrl-C, SIGTERM) says how to go on and ends with 128 + the signal, as shells have it.
 
     keep_raising: leave errors to the caller, who runs several entries in one process.
     """
@@ -34,12 +39,34 @@ def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig, keep_raising: b
     except FacegraphError as error:
         # a loader process passes its traceback on as the message
         sys.exit(f"error: {str(error).rsplit('facegraph.errors.', 1)[-1]}")
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, MisconfigurationException) as error:
         sys.exit(f"error: {str(error).strip()}")
+    except (KeyboardInterrupt, SystemExit) as error:
+        asked = request_of(error)
+        if asked is None:
+            raise
+        if is_first_process():
+            print(f"\nended by {asked.name}. {_how_to_go_on(cfg)}", file=sys.stderr)
+        sys.exit(128 + asked)
+
+
+def _how_to_go_on(cfg: DictConfig) -> str:
+    folder = cfg.get("resume") or cfg.get("output_dir")
+    if not folder or not (Path(folder) / CONFIG_FILE).is_file():
+        return "Nothing was trained yet: the same command starts again."
+    if cfg.get("sweep") and cfg.sweep.identity is not None:
+        return "The sweep's command again goes on with it."
+    return f"It goes on from its last whole checkpoint with: python train.py {for_shell('resume', str(folder))}"
 
 
 def refuse_mistyped(arguments: list[str], config_name: str) -> None:
-    """Compose before Hydra does, because its own message on a mistyped key does not list what exists."""
+    """Compose before Hydra does, because its own messages on a mistyped key or value do not say what to write."""
+    for argument in arguments:
+        if "=" in argument and not argument.startswith("-"):
+            try:
+                OverridesParser.create().parse_override(argument)
+            except OverrideParseException:
+                sys.exit(f"error: {why_unreadable(argument)}")
     if any(argument.startswith(("-", "sweeps=")) for argument in arguments):
         return  # --help and the like, or a sweep, whose values are lists and whose jobs are composed one by one
     try:

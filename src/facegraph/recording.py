@@ -22,6 +22,7 @@ from facegraph.data.source import fingerprint
 from facegraph.data.store.layout import EXIF_APPLIED
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.records import ProtocolCard, Provenance, RunResult, collect_provenance
+from facegraph.records.faces import SplitFaces
 from facegraph.records.provenance import GitState
 from facegraph.results import print_results, thresholds_by_normaliser, write_results
 from facegraph.structures import ShapeStatistics
@@ -82,6 +83,15 @@ def protocol_card(
     )
 
 
+def faces_of(data: FaceDataModule) -> dict[str, SplitFaces]:
+    """The faces of each split; the data module must be set up for fit and test."""
+    tables = {"train": data.train_table, "val": data.val_table, "test": data.test_table}
+    return {
+        name: SplitFaces(len(table), fingerprint(table), data.dataset.images_fingerprint(table.ids))
+        for name, table in tables.items()
+    }
+
+
 def finish(
     trainer: pl.Trainer,
     folder: Path,
@@ -98,7 +108,7 @@ def finish(
     """
     if not trainer.is_global_zero:
         return
-    write_results(folder, result, frames, data.test_source, data.dataset, statistics, _graph(task, statistics))
+    write_results(folder, result, frames, data.test_source, data.dataset, statistics, lambda: _graph(task, statistics))
     try:
         _log(trainer, folder, result, frames, data)
     except Exception as error:  # the run is complete, whatever a server or its client says
@@ -114,7 +124,8 @@ def _graph(task: LandmarkTask, statistics: ShapeStatistics) -> torch.Tensor | No
     correlation = statistics.correlation.cpu()
     if torch.equal(correlation, torch.eye(len(correlation))):  # of released weights
         return None
-    return graph_mask(top_k_neighbours(correlation, DRAWN_NEIGHBOURS), symmetric=False)
+    most = len(correlation) - 1
+    return graph_mask(top_k_neighbours(correlation, min(DRAWN_NEIGHBOURS, most)), symmetric=False) if most else None
 
 
 def _log(

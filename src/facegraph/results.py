@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,43 +64,83 @@ def write_results(
     source: FaceSource,
     dataset: LandmarkDataset,
     statistics: ShapeStatistics,
-    mask: Tensor | None,
+    graph: Callable[[], Tensor | None],
 ) -> None:
-    """Pictures and predictions first, result.json last: a folder with a result.json is whole."""
-    shape = statistics.mean_shape.numpy()
-    primary = dataset.normalisers[0]
-    errors = {name: frame[f"nme_{primary}"].to_numpy() for name, frame in frames.items()}
+    """Predictions and pictures first, result.json last: a folder with a result.json is whole.
+
+    A picture that cannot be drawn costs no run: a note says which and why.
+    """
     write_predictions(pd.concat(frames.values(), ignore_index=True), folder)
-    plot_ced(errors, max(CED_LIMIT, *dataset.thresholds_of(primary)), folder / "ced.png", primary)
-    sure = {name: (errors[name], f[CONFIDENCE].to_numpy()) for name, f in frames.items() if CONFIDENCE in f.columns}
-    if sure:
-        plot_retention(sure, dataset.thresholds_of(primary), folder / "retention.png", primary)
-    shown = next(iter(frames))
-    per_landmark = np.array(result.metrics["test"][shown]["per_landmark"], dtype=np.float64)
-    plot_per_landmark(per_landmark, shape, dataset.scheme, folder / "per_landmark.png", primary)
-    if mask is not None:
-        edges, weights = edge_table(mask.cpu(), statistics.correlation.cpu())
-        plot_graph(edges.numpy(), weights.numpy(), shape, dataset.scheme, folder / "graph.png")
-    _write_faces(frames[shown], errors[shown], source, dataset, folder)
+    for name, draw in _pictures(result, frames, source, dataset, statistics, graph).items():
+        try:
+            draw(folder / name)
+        except Exception as error:
+            (folder / name).unlink(missing_ok=True)
+            print(f"note: {name} could not be drawn: {type(error).__name__}: {error}")
     result.write(folder)
 
 
-def _write_faces(
-    frame: pd.DataFrame, errors: np.ndarray, source: FaceSource, dataset: LandmarkDataset, folder: Path
+def _pictures(
+    result: RunResult,
+    frames: Mapping[str, pd.DataFrame],
+    source: FaceSource,
+    dataset: LandmarkDataset,
+    statistics: ShapeStatistics,
+    graph: Callable[[], Tensor | None],
+) -> dict[str, Callable[[Path], object]]:
+    """File name -> what draws it."""
+    shape, primary = statistics.mean_shape.numpy(), dataset.normalisers[0]
+    errors = {name: frame[f"nme_{primary}"].to_numpy() for name, frame in frames.items()}
+    sure = {name: (errors[name], f[CONFIDENCE].to_numpy()) for name, f in frames.items() if CONFIDENCE in f.columns}
+    shown = next(iter(frames))
+
+    def ced(path: Path) -> None:
+        plot_ced(errors, max(CED_LIMIT, *dataset.thresholds_of(primary)), path, primary)
+
+    def retention(path: Path) -> None:
+        plot_retention(sure, dataset.thresholds_of(primary), path, primary)
+
+    def per_landmark(path: Path) -> None:
+        means = np.array(result.metrics["test"][shown]["per_landmark"], dtype=np.float64)
+        plot_per_landmark(means, shape, dataset.scheme, path, primary)
+
+    def edges_of(path: Path) -> None:
+        mask = graph()
+        if mask is not None:
+            edges, weights = edge_table(mask.cpu(), statistics.correlation.cpu())
+            plot_graph(edges.numpy(), weights.numpy(), shape, dataset.scheme, path)
+
+    def worst(path: Path) -> None:
+        _draw_faces(np.arange(len(errors[shown])), frames[shown], errors[shown], source, dataset, path)
+
+    def samples(path: Path) -> None:
+        rows = spread_rows(errors[shown], SHOWN_FACES)
+        _draw_faces(rows, frames[shown], errors[shown], source, dataset, path)
+
+    pictures = {"ced.png": ced, "per_landmark.png": per_landmark, "graph.png": edges_of}
+    return {**pictures, **({"retention.png": retention} if sure else {}), "worst.png": worst, "samples.png": samples}
+
+
+def _draw_faces(
+    rows: np.ndarray,
+    frame: pd.DataFrame,
+    errors: np.ndarray,
+    source: FaceSource,
+    dataset: LandmarkDataset,
+    path: Path,
 ) -> None:
-    """worst.png: the faces with the largest errors. samples.png: faces evenly spread over the ranking of errors."""
+    """The faces with the largest errors among some rows."""
     faces = predictions_of(frame)
-    for name, rows in (("worst.png", np.arange(len(errors))), ("samples.png", spread_rows(errors, SHOWN_FACES))):
-        viz.worst_faces(
-            lambda i, rows=rows: source.image(int(faces.row[rows[i]])),  # type: ignore[misc]
-            in_stored(faces.prediction[rows], faces.row[rows], source),
-            in_stored(faces.truth[rows], faces.row[rows], source),
-            errors[rows],
-            [faces.ids[row] for row in rows],
-            dataset.scheme,
-            folder / name,
-            count=SHOWN_FACES,
-        )
+    viz.worst_faces(
+        lambda i: source.image(int(faces.row[rows[i]])),
+        in_stored(faces.prediction[rows], faces.row[rows], source),
+        in_stored(faces.truth[rows], faces.row[rows], source),
+        errors[rows],
+        [faces.ids[row] for row in rows],
+        dataset.scheme,
+        path,
+        count=SHOWN_FACES,
+    )
 
 
 def spread_rows(errors: np.ndarray, count: int) -> np.ndarray:

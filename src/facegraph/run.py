@@ -15,19 +15,23 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from facegraph import checkpoint as folders
+from facegraph import preflight
 from facegraph.batch_norm import SyncBatchNorm
 from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import WholeCheckpoints
 from facegraph.compose import build_data, build_task, check_trusted, make, training_statistics
+from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError
+from facegraph.landmarks import SCHEMES
 from facegraph.metrics.names import NME
 from facegraph.progress import ProgressFile
-from facegraph.recording import finish, given_overrides, protocol_card, provenance, quieten, train_seconds_of
+from facegraph.recording import faces_of, finish, given_overrides, protocol_card, provenance, quieten, train_seconds_of
 from facegraph.records import RESULT_FILE, RunResult
-from facegraph.records.provenance import git_state
+from facegraph.records.faces import SplitFaces, check_faces, write_faces
+from facegraph.records.provenance import GitState, git_state
 from facegraph.results import frame_of, test_metrics
-from facegraph.stage_training import StageByStage
-from facegraph.sweeps.identity import lasting
+from facegraph.structures import ShapeStatistics
+from facegraph.sweeps.identity import is_volatile, lasting
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
 from facegraph.tracking.records import describe_run
 
@@ -49,6 +53,9 @@ def train(cfg: DictConfig) -> RunResult:
     data = build_data(cfg)
     data.setup("fit")
     data.setup("test")
+    faces = faces_of(data)
+    if cfg.resume:
+        _check_faces(folder, faces)
     going_on = _continue_from(folder, cfg)
     weights = _weights(cfg, folder, going_on)
     # those that weights at hand were trained with, so that mean shape and graph fit them
@@ -57,13 +64,30 @@ def train(cfg: DictConfig) -> RunResult:
     task = build_task(cfg, data, statistics)
     if weights is not None and going_on is None:
         weights.put_into(task.model)
-    callbacks = make(cfg.callbacks)
-    _check_phases(callbacks, task)
-    if not cfg.resume:
-        folders.claim(folder, cfg)
+    callbacks = {name: made for name, made in make(cfg.callbacks).items() if made is not None}
+    preflight.check_callbacks(callbacks, task)
+    preflight.check_optimiser(task)
     trainer = _trainer(cfg, folder, callbacks)
+    preflight.check_processes(trainer)
+    preflight.check_batches(data, task.model, trainer.world_size, bool(cfg.trainer.get("sync_batchnorm")))
+    if not cfg.resume:
+        folders.claim(folder, cfg, faces)
     describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     trainer.fit(task, datamodule=data, ckpt_path=going_on, weights_only=True)
+    return _test(cfg, folder, trainer, task, data, statistics, started, git)
+
+
+def _test(
+    cfg: DictConfig,
+    folder: Path,
+    trainer: pl.Trainer,
+    task: LandmarkTask,
+    data: FaceDataModule,
+    statistics: ShapeStatistics,
+    started: datetime,
+    git: GitState,
+) -> RunResult:
+    """Test the checkpoints of a finished training and write what it leaves."""
     trained = time.perf_counter()
     validation: dict[str, Any] = {}
     frames: dict[str, pd.DataFrame] = {}
@@ -87,11 +111,12 @@ def train(cfg: DictConfig) -> RunResult:
     return result
 
 
-def _check_phases(callbacks: Mapping[str, pl.Callback], task: LandmarkTask) -> None:
-    """Before the folder is taken, which a corrected command may then use."""
-    for callback in callbacks.values():
-        if isinstance(callback, StageByStage):
-            callback.check(task.model)
+def _check_faces(folder: Path, faces: Mapping[str, SplitFaces]) -> None:
+    """Refuse other faces than the run started with."""
+    if check_faces(folder, faces) or not folders.is_first_process():
+        return
+    print(f"warning: {folder} does not say which faces it was started with; it goes on with those of now.")
+    write_faces(folder, faces)
 
 
 def _weights(cfg: DictConfig, folder: Path, going_on: str | None) -> folders.InitialWeights | None:
@@ -102,6 +127,7 @@ def _weights(cfg: DictConfig, folder: Path, going_on: str | None) -> folders.Ini
 
 def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
     folder = folders.output_folder(cfg.output_dir, cfg.name)
+    folders.check_free(folder)
     with open_dict(cfg):
         cfg.output_dir = str(folder)
         make_absolute(cfg)
@@ -109,12 +135,16 @@ def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
 
 
 def make_absolute(cfg: DictConfig) -> None:
-    """Paths as they hold from every folder, because the run may be opened from another one."""
+    """Paths as they hold from every folder, because the run may be opened from another one.
+
+    A scheme's name is none, whatever the working folder holds under it.
+    """
     nodes = ((cfg.dataset, "root"), (cfg.dataset.get("scheme"), "name_or_path"), (cfg, "init_from"))
     for node, key in nodes:
         if node is None or OmegaConf.is_missing(node, key) or node.get(key) is None:
             continue
-        if Path(str(node[key])).exists():
+        known = key == "name_or_path" and node[key] in SCHEMES
+        if not known and Path(str(node[key])).exists():
             with open_dict(node):
                 node[key] = str(Path(node[key]).absolute())
 
@@ -132,18 +162,13 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
         raise ConfigError(f"resume={folder} continues in that folder; leave output_dir={cfg.output_dir} out.")
     saved = folders.read_config(folder)
     check_trusted(saved)
-    others = [o for o in given_overrides() if o.split("=", 1)[0] not in ("resume", "output_dir")]
-    if others:
-        make_absolute(cfg)
-        asked, known = (lasting(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
-        given = {o.lstrip("+~").split("=", 1)[0].split(".")[0] for o in others}
-        # what this version has added since that run is no change, unless it is asked for
-        differing = sorted(k for k in known.keys() | (asked.keys() & given) if asked.get(k) != known.get(k))
-        if differing:
-            raise ConfigError(
-                f"resume={folder} continues that run as it was configured, but {' '.join(others)} would change "
-                f"{', '.join(differing)}. Leave the overrides out, or start a new run with another output_dir."
-            )
+    make_absolute(cfg)
+    changes = _changes(cfg, saved)
+    if changes:
+        raise ConfigError(
+            f"resume={folder} continues that run as it was configured, but {'; '.join(changes)}. Leave that out, or "
+            f"start a new run from its weights with init_from={folder} and another output_dir."
+        )
     with open_dict(saved):
         if cfg.sweep.identity is not None:
             # a sweep may ask for other conditions, or to be watched otherwise, than it did before
@@ -156,6 +181,39 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
                 logger.version = f"{logger.version}_from_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folders.make_writable(folder)
     return saved, folder
+
+
+def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:
+    """What the overrides of this command would change in a run, in words; only what they themselves name."""
+    given = [o for o in given_overrides() if not is_volatile(o)]
+    if not given:
+        return []
+    asked, known = (lasting(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
+    found: list[str] = []
+    recipes: list[str] = []
+    keys = {override: override.lstrip("+~").split("=", 1)[0] for override in given}
+    for override in sorted(given, key=lambda o: -keys[o].count(".")):
+        key = keys[override]
+        (was, there), (is_now, named) = _at(known, key), _at(asked, key)
+        if not named and not there:
+            recipes.append(override)  # experiment=, scale= and the like set what lies in other groups
+        elif was != is_now and not any(f" would change {key}." in more for more in found):
+            known_as = f", which is {was}" if there and not isinstance(was, dict) else ""
+            found.append(f"{override} would change {key}{known_as}")
+    differing = sorted(key for key in known if asked.get(key) != known[key])
+    if recipes and differing and not found:
+        found.append(f"{' '.join(recipes)} would change {', '.join(differing)}")
+    return found
+
+
+def _at(settings: Mapping[str, Any], key: str) -> tuple[Any, bool]:
+    """Value under a dotted key, and whether there is one."""
+    node: Any = settings
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return None, False
+        node = node[part]
+    return node, True
 
 
 def several_processes(devices: Any, num_nodes: int) -> bool:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from facegraph.compose import compose
-from facegraph.run import train
+from facegraph.run import make_absolute, train
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, TinyRun, evaluate_run, python, train_tiny
 
@@ -62,3 +62,18 @@ def test_a_run_opens_from_another_folder(tmp_path: Path, monkeypatch: pytest.Mon
     for card in (run.protocol, again.protocol):
         assert (card.validation, card.train_faces, card.val_faces) == ("given as split 'val'", 10, 4)
         assert card.checkpoint_rule.endswith("lowest NME on validation faces given as split 'val'")
+
+
+def test_a_scheme_s_name_is_one_whatever_the_working_folder_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ibug68").mkdir()
+    (tmp_path / "mine.yaml").touch()
+    cfg = compose(["dataset=crops", "dataset.root=ibug68", "dataset.scheme.name_or_path=ibug68"])
+    make_absolute(cfg)
+    assert cfg.dataset.scheme.name_or_path == "ibug68"
+    assert cfg.dataset.root == str(tmp_path / "ibug68")
+    cfg.dataset.scheme.name_or_path = "mine.yaml"
+    make_absolute(cfg)
+    assert cfg.dataset.scheme.name_or_path == str(tmp_path / "mine.yaml")

@@ -6,17 +6,23 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from facegraph import run
 from facegraph.compose import compose
-from facegraph.errors import ConfigError, RunError
+from facegraph.errors import ConfigError, DataError, RunError
 from facegraph.structures import FaceBatch
 from facegraph.task import LandmarkTask
-from tests.helpers.runs import ROOT, TinyRun, environment, resume, tiny_config, tiny_overrides, train_tiny
+from tests.helpers.crops import write_crops
+from tests.helpers.runs import ROOT, TINY, TinyRun, environment, resume, tiny_config, tiny_overrides, train_tiny
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -26,6 +32,10 @@ class Killed(Exception):
 
 
 def train_until_killed(folder: Path, *overrides: str) -> None:
+    until_killed(lambda: train_tiny(folder, *overrides))
+
+
+def until_killed(training: Callable[[], object]) -> None:
     """Ends after the first batch of the second epoch, without a farewell as far as the folder can tell."""
     step = LandmarkTask.training_step
 
@@ -37,7 +47,7 @@ def train_until_killed(folder: Path, *overrides: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LandmarkTask, "training_step", dying)
         with pytest.raises(Killed):
-            train_tiny(folder, *overrides)
+            training()
 
 
 def assert_same_end(continued: TinyRun, uninterrupted: TinyRun) -> None:
@@ -108,8 +118,69 @@ def test_averaged_weights_continue_to_the_same_end(tmp_path: Path) -> None:
 def test_other_settings_are_refused(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = [f"resume={killed}", *tiny_overrides(killed, "head=fc")]
     monkeypatch.setattr(run, "given_overrides", lambda: given)
-    with pytest.raises(ConfigError, match=r"head=fc would change head.*new run with another output_dir"):
+    with pytest.raises(ConfigError, match=r"but head=fc would change head\. Leave .*init_from=.*another output_dir"):
         run.train(compose(given))
+
+
+def test_the_one_setting_that_would_change_is_named(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [f"resume={killed}", "trainer.max_epochs=3", "trainer=cpu"]
+    monkeypatch.setattr(run, "given_overrides", lambda: given)
+    with pytest.raises(ConfigError, match=r"but trainer\.max_epochs=3 would change trainer\.max_epochs, which is 2\. "):
+        run.train(compose(given))
+
+
+def test_a_recipe_that_is_not_the_run_s_is_named(killed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [f"resume={killed}", "scale=smoke"]
+    monkeypatch.setattr(run, "given_overrides", lambda: given)
+    with pytest.raises(ConfigError, match=r"but scale=smoke would change data, dataset"):
+        run.train(compose(given))
+
+
+@pytest.fixture
+def on_crops(tmp_path: Path) -> tuple[Path, Path]:
+    """A run on a folder of crops that was killed, and that folder."""
+    root, folder = write_crops(tmp_path / "root", "ibug68", train=24), tmp_path / "run"
+    crops = ["dataset=crops", f"dataset.root={root}", "dataset.scheme.name_or_path=ibug68", f"output_dir={folder}"]
+    until_killed(lambda: run.train(compose([*TINY, *crops])))
+    return folder, root
+
+
+def test_other_faces_than_at_the_start_are_refused(on_crops: tuple[Path, Path]) -> None:
+    folder, root = on_crops
+    table = pd.read_csv(root / "annotations.csv")
+    train = table.index[table["split"] == "train"]
+    table.drop(index=train[:4]).to_csv(root / "annotations.csv", index=False)
+    with pytest.raises(DataError, match=r"has changed since .*(train|val): \d+ faces then, \d+ now.*init_from="):
+        resume(folder)
+
+
+def test_landmarks_that_moved_are_refused(on_crops: tuple[Path, Path]) -> None:
+    folder, root = on_crops
+    table = pd.read_csv(root / "annotations.csv")
+    table["x3"] += 1.0
+    table.to_csv(root / "annotations.csv", index=False)
+    with pytest.raises(
+        DataError, match=r"train: (\d+) faces then and now, with other ids or landmarks \(\w+, now \w+\)"
+    ):
+        resume(folder)
+
+
+def test_images_that_were_replaced_are_refused(on_crops: tuple[Path, Path]) -> None:
+    folder, root = on_crops
+    for file in (root / "images").glob("helen_test_*"):
+        cv2.imwrite(str(file), np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(DataError, match=r"\(test: the same 5 faces with other images \(\w+, now \w+\)\)"):
+        resume(folder)
+
+
+def test_a_run_of_before_faces_were_kept_goes_on_with_a_warning(
+    killed: Path, tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(killed, tmp_path / "run")
+    (folder / "faces.json").unlink()
+    assert_same_end(resume(folder), tiny_run)
+    assert f"warning: {folder} does not say which faces" in capsys.readouterr().out
+    assert (folder / "faces.json").read_bytes() == (killed / "faces.json").read_bytes()
 
 
 def test_a_folder_in_use_is_refused(killed: Path, tiny_run: TinyRun) -> None:
@@ -126,10 +197,10 @@ def test_a_finished_folder_is_refused_too(tiny_run: TinyRun) -> None:
 
 def test_a_folder_that_cannot_be_written_stops_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: object) -> None:
-        pytest.fail("a trainer was built")
+        pytest.fail("training started")
 
     (tmp_path / "file").touch()
-    monkeypatch.setattr(run, "_trainer", never)
+    monkeypatch.setattr(pl.Trainer, "fit", never)
     with pytest.raises(RunError, match=rf"cannot write to {tmp_path}/file/run.*another output_dir"):
         run.train(tiny_config(tmp_path / "file" / "run"))
 

@@ -53,13 +53,16 @@ ALLOWED = {
     "stage_training": {"errors"},
     "checkpoint": {"callbacks", "checkpoint_io", "task", "records", *BASE},
     "checkpoint_io": {"errors"},
-    "compose": {"data", "task", "graph", "geometry", *BASE},
+    "settings": {"errors"},
+    "overrides": set(),
+    "compose": {"data", "overrides", "settings", "task", "graph", "geometry", *BASE},
     "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
     "sweeps": {"locking", "metrics.names", "records", "errors"},
     "progress": {"sweeps", "task"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
-    "entry": {"checkpoint", "compose", "data.boxes", "errors"},
+    "entry": {"checkpoint", "compose", "data.boxes", "overrides", "sweeps.failures", "errors"},
+    "preflight": {"callbacks", "data", "stage_training", "task", "errors"},
     "recording": {
         "callbacks", "complexity", "data", "graph", "records", "results", "task", "tracking", *BASE,
     },
@@ -72,7 +75,7 @@ ALLOWED = {
     },
     "run": {
         "batch_norm", "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "metrics.names", "progress",
-        "recording", "records", "results", "stage_training", "sweeps.identity", "task",
+        "preflight", "recording", "records", "results", "sweeps.identity", "task",
         "tracking", *BASE,
     },
     "job": {
@@ -81,7 +84,7 @@ ALLOWED = {
     },
     "scoring": {"compose", "entry", "evaluation", "sweeps", "errors"},
     "launch": {"checkpoint", "compose", "locking", "records", "run", "sweeps", *BASE},
-    "prepare": {"data", "geometry", *BASE},
+    "prepare": {"data", "geometry", "overrides", *BASE},
     "doctor": {"data", "geometry", "viz", *BASE},
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {
@@ -90,7 +93,7 @@ ALLOWED = {
     },
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
-        "geometry", "graph", "inspection", "metrics", "models",
+        "geometry", "graph", "inspection", "metrics", "models", "overrides",
         "prepare", "records", "reports", "sweeps", "tracking", "viz", "viz_pairs",
         *BASE,
     },

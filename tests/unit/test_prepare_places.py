@@ -23,8 +23,9 @@ from facegraph.data.benchmarks.ibug300w import Ibug300wBenchmark
 from facegraph.data.benchmarks.wflw import WflwBenchmark
 from facegraph.data.store.layout import CropPolicy, read_info
 from facegraph.errors import DataError
+from facegraph.overrides import for_shell
 from facegraph.prepare.build import prepare
-from facegraph.prepare.report import next_command, quote_value, report
+from facegraph.prepare.report import next_command, report
 from tests.helpers.trees import write_300w, write_wflw
 
 SMALL = CropPolicy(side=32)
@@ -166,7 +167,7 @@ def test_tildes_and_empty_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_printed_overrides_mean_what_they_say(text: str) -> None:
-    argument = shlex.split(shlex.quote(f"dataset.root={quote_value(text)}"))[0]
+    argument = shlex.split(for_shell("dataset.root", text))[0]
     value = OverridesParser.create().parse_override(argument).value()
     assert OmegaConf.to_container(OmegaConf.create({"root": value}), resolve=True) == {"root": text}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from facegraph.conversion import convert as write_run
 from facegraph.models.dpr.released import read_released as read_dpr
 from facegraph.models.fan.released import read_released as read_fan
 from facegraph.models.released import ReleasedWeights
-from facegraph.prepare.report import quote_value
+from facegraph.overrides import for_shell
 
 convert = typer.Typer(no_args_is_help=True)
 
@@ -58,6 +57,4 @@ def _next_command(folder: Path) -> str:
     """For a shell in any folder from which eval.py is found."""
     root = read_config(folder).dataset.root
     values = {"run": str(folder.absolute()), "dataset.root": str(root)}
-    return " ".join(
-        ["python eval.py", *(shlex.quote(f"{name}={quote_value(value)}") for name, value in values.items())]
-    )
+    return " ".join(["python eval.py", *(for_shell(name, value) for name, value in values.items())])

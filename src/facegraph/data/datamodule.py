@@ -113,7 +113,7 @@ class FaceDataModule(pl.LightningDataModule):
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
         if stage == "fit":
-            self._check_batch()
+            self.check_batch(rank_and_world()[1])
             if self._train_pipeline.mirrors:
                 self.check_mirror_list()
         if stage in ("test", "predict") and "test" not in self._sources:
@@ -151,13 +151,21 @@ class FaceDataModule(pl.LightningDataModule):
         name = self.dataset.val_name
         return CUT_FROM_TRAIN if name is None else f"given as split '{name}'"
 
-    def _check_batch(self) -> None:
-        draws = int(self.train_repeats().sum()) // rank_and_world()[1]
+    def check_batch(self, world: int) -> None:
+        """Raises ConfigError: drop_last leaves none of several processes a batch."""
+        draws = int(self.train_repeats().sum()) // world
         if self.drop_last and draws < self.batch_size:
+            advice = f"Set data.batch_size to {draws} or less" if draws > 1 else "Add training faces"
             raise ConfigError(
                 f"batch_size is {self.batch_size} but an epoch of '{self.dataset.name}' has {draws} training faces per "
-                f"process, so drop_last leaves no batch. Set batch_size to {draws} or less, or data.drop_last to false."
+                f"process, so drop_last leaves no batch. {advice}, or lower data.val_fraction."
             )
+
+    def train_batch_sizes(self, world: int) -> list[int]:
+        """Faces in each batch of an epoch, in one of several processes."""
+        draws = len(EpochSampler(self.train_repeats(), self.seed, drop_last=self.drop_last, rank=0, world=world))
+        whole, rest = divmod(draws, self.batch_size)
+        return [self.batch_size] * whole + ([rest] if rest and not self.drop_last else [])
 
     def on_after_batch_transfer(self, batch: FaceBatch, dataloader_idx: int) -> FaceBatch:
         """The batch as a model sees it; Lightning calls this when the batch is on the device."""

@@ -100,6 +100,9 @@ class PreparedDataset(LandmarkDataset):
         info = self.store.info
         return info.crop.exif == EXIF_APPLIED and bool(info.photographs.get(ROTATED))
 
+    def images_fingerprint(self, ids: Sequence[str]) -> str:
+        return self.store.info.content_hash[:12]
+
     def train(self) -> StoreSource:
         if self.train_split is None:
             raise DataError(

@@ -123,6 +123,10 @@ class LandmarkDataset(ABC):
         """How to get pictures that show so many times as much, for the end of a message that names another way."""
         return ""
 
+    def images_fingerprint(self, ids: Sequence[str]) -> str:
+        """Hex digits that change where the stored images of some faces do; empty where the settings make the images."""
+        return ""
+
     def thresholds_of(self, normaliser: str) -> tuple[float, ...]:
         """Thresholds of FR and AUC by one normaliser; none where only others were given some."""
         if isinstance(self.thresholds, Mapping):

@@ -10,10 +10,11 @@ from torch import Tensor
 from facegraph.errors import ConfigError
 
 
-def top_k_neighbours(correlation: Tensor, top_k: int | None) -> Tensor:
+def top_k_neighbours(correlation: Tensor, top_k: int | None, setting: str = "head.top_k") -> Tensor:
     """(N, top_k) int64: for each landmark the others that it correlates with most, strongest first.
 
-    top_k None: all others. Ties go to the smaller index, so that the list does not depend on the machine.
+    top_k None: all others. Ties go to the smaller index, so that the list does not depend on the machine. setting: what
+    names top_k, for the message.
 
     Raises:
         ConfigError: top_k outside 1..N-1.
@@ -22,9 +23,10 @@ def top_k_neighbours(correlation: Tensor, top_k: int | None) -> Tensor:
     if top_k is None:
         top_k = n - 1
     if not 1 <= top_k <= n - 1:
+        name = setting.rsplit(".", 1)[-1]
         raise ConfigError(
-            f"top_k={top_k} is out of range: with {n} landmarks it must lie in 1..{n - 1}, or be null for all others. "
-            "Set head.top_k accordingly."
+            f"{name}={top_k} is out of range: with {n} landmarks it must lie in 1..{n - 1}, or be "
+            f"null for all others. Set {setting} accordingly."
         )
     others = correlation.clone()
     others.fill_diagonal_(float("-inf"))

@@ -49,7 +49,7 @@ class PointCriterion(nn.Module, ABC):
                 raise ConfigError(f"loss.{name}={weight} is out of range; 0 switches the term off.")
         self.relative_weight, self.error_weight = relative_weight, error_weight
         if relative_weight > 0:
-            neighbours = top_k_neighbours(statistics.correlation, relative_neighbours)
+            neighbours = top_k_neighbours(statistics.correlation, relative_neighbours, "loss.relative_neighbours")
             matrix = functional.laplacian(neighbours, like=statistics.mean_shape)
             self.register_buffer("laplacian", matrix, persistent=False)
 

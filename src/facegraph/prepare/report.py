@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from rich.text import Text
 from facegraph.data.store.counts import list_counts
 from facegraph.data.store.layout import EXIF_APPLIED, PROBLEMS_FILE, StoreInfo
 from facegraph.data.store.photograph import ROTATED, TRAITS
+from facegraph.overrides import for_shell
 
 SHOWN = 5
 _TRAINING = {
@@ -49,7 +49,7 @@ def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Te
 
 def next_command(info: StoreInfo, out: Path, default_out: Path) -> str:
     """The command that trains on a store, or scores on it, for a shell."""
-    root = shlex.quote(f"dataset.root={quote_value(to_printable(str(out)))}")
+    root = for_shell("dataset.root", to_printable(str(out)))
     if info.dataset not in _SCORED and not info.counts.get("train"):
         option = info.dataset if info.dataset in _TRAINING else "prepared"
         return f"python eval.py run=<run folder> dataset={option} {root}   (there are no train faces)"
@@ -57,15 +57,6 @@ def next_command(info: StoreInfo, out: Path, default_out: Path) -> str:
     command = _TRAINING.get(info.dataset, own)
     elsewhere = out.absolute() != default_out.absolute() or command == own
     return f"{command} {root}" if elsewhere else command
-
-
-def quote_value(text: str) -> str:
-    """A text as a value of a Hydra override, quoted where Hydra's grammar would read anything else in it."""
-    if re.fullmatch(r"[\w./-]*/[\w./-]*", text, re.ASCII):  # with a slash it is no number and no word like null
-        return text
-    no_interpolation = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), no_interpolation)
-    return f'"{escaped}"'
 
 
 def to_printable(text: str) -> str:

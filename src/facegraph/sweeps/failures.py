@@ -28,7 +28,6 @@ _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (RunError, FOLDER),
     (ProcessError, KILLED),
     (MemoryError, OUT_OF_MEMORY),
-    (KeyboardInterrupt, INTERRUPTED),
 )
 _DISK = (errno.ENOSPC, errno.EDQUOT)
 _DISK_WORDS = ("no space left on device", "disk quota exceeded")
@@ -60,15 +59,25 @@ _MEMORY_WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
 _REQUESTS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+def request_of(error: BaseException) -> signal.Signals | None:
+    """The signal by which somebody asked a training to end, from what Lightning makes of it; None for other errors."""
+    if type(error).__name__ == "SIGTERMException":
+        return signal.SIGTERM
+    if isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt):
+        return signal.SIGINT
+    return signal.SIGINT if isinstance(error, KeyboardInterrupt) else None
+
+
 def failure_of(error: BaseException) -> Failure:
     """What ended a job, from its exception."""
     message = str(error).rsplit("facegraph.errors.", 1)[-1].strip() or type(error).__name__
-    if type(error).__name__ == "SIGTERMException":  # how Lightning hands on a request to end
-        return Failure(INTERRUPTED, "asked to end by SIGTERM; run the sweep again to go on with it.")
+    asked = request_of(error)
+    if asked is not None:
+        return Failure(INTERRUPTED, f"asked to end by {asked.name}; run the sweep again to go on with it.")
     if _is_full_disk(error):
         return Failure(DISK_FULL, f"{message.removesuffix('.')}. Make room, then run the sweep again to go on with it.")
     kind = next((kind for known, kind in _BY_TYPE if isinstance(error, known)), OTHER)
-    if isinstance(error, FacegraphError | MemoryError | KeyboardInterrupt):
+    if isinstance(error, FacegraphError | MemoryError):
         return Failure(kind, message)
     text = f"{type(error).__name__} {message} {error.__cause__ or ''}".lower()
     for words, advice in _MEMORY_WORDS:
