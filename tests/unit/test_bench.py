@@ -204,21 +204,24 @@ def test_targets_are_judged_by_their_numbers() -> None:
     assert {target.found.split(":")[0] for target in unjudged} == {"not measured"}
 
 
-def test_turns_measure_the_work_that_is_done() -> None:
+def test_turns_measure_the_work_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = {"processor": 0.0}
+    monkeypatch.setattr(timing.time, "process_time", lambda: used["processor"])
+
     class Work:
         batch_size = 10
 
-        def __init__(self, name: str, loops: int) -> None:
-            self.name, self.loops, self.steps = name, loops, []
+        def __init__(self, name: str, seconds: float) -> None:
+            self.name, self.seconds, self.steps = name, seconds, []
 
         def step(self, number: int) -> None:
             self.steps.append(number)
-            sum(range(self.loops))
+            used["processor"] += self.seconds
 
-    parts = [Work("little", 100_000), Work("much", 1_000_000)]
+    parts = [Work("little", 1.0), Work("much", 10.0)]
     found = take_turns(parts, rounds=5)
     assert parts[0].steps == parts[1].steps == list(range(10))
-    assert found["little"].per_core > 3 * found["much"].per_core
+    assert found["little"].per_core == pytest.approx(10 * found["much"].per_core)
 
 
 def test_rates_are_the_median_the_fastest_tenth_and_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
