@@ -17,7 +17,6 @@ from facegraph.metrics.functional import auc, ced, failure_rate, mean_error, nme
 from facegraph.metrics.modules import AUC, NME, FaceErrors, FailureRate, PredictionRows, PredictionTable
 from facegraph.metrics.names import auc_name, failure_rate_name
 
-torch.set_num_threads(1)
 
 FACE_ERRORS = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 THRESHOLDS = st.floats(0.01, 0.5)
