@@ -32,12 +32,12 @@ NUMERIC = ("models", "unit", "data")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what computes with tensors, in any folder of NUMERIC and however new, as numeric; trainings are not."""
+    """Marks what computes with tensors, in any folder of NUMERIC and however new, as numeric."""
     for item in items:
         folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
         module = getattr(item, "module", None)
-        trains = item.get_closest_marker("trains") or "tiny_run" in getattr(item, "fixturenames", ())
-        if folder in NUMERIC and hasattr(module, "torch") and not trains:
+        long = item.get_closest_marker("any_processor") or "tiny_run" in getattr(item, "fixturenames", ())
+        if folder in NUMERIC and hasattr(module, "torch") and not long:
             item.add_marker("numeric")
 
 

@@ -238,7 +238,7 @@ def test_bfloat16_trains_and_answers_in_float32(system: str) -> None:
     assert (output.landmarks - full).abs().mean() < 3  # px of 64: rounded, not broken
 
 
-@pytest.mark.trains
+@pytest.mark.any_processor
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_run_folder_scores_as_its_training_did(system: str, tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
     assert "nothing is overwritten" in again.output
 
 
+@pytest.mark.any_processor
 def test_given_thresholds_and_fewer_faces(cascade: TinyRun, tmp_path: Path) -> None:
     (tmp_path / "quitting.png").write_text("of a measurement that was killed")
     arguments = ["bench", "quit", str(cascade.folder), "checkpoint=best", "--out", str(tmp_path), "--faces", "3"]
@@ -209,6 +210,7 @@ def test_what_cannot_be_measured_is_refused(cascade: TinyRun, arguments: list[st
     assert not (cascade.folder / "quit").exists()
 
 
+@pytest.mark.any_processor
 def test_a_test_of_other_faces_takes_thresholds_from_the_runs_own(
     cascade: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,6 +94,7 @@ def test_a_converted_run_predicts_as_its_weights_do(
 ODD = ["a,b", "it's", 'say "x"', "a=b", "[1]", "{k: v}", "Zürich 日本", "cost ${x}", "back\\${x}", "null"]
 
 
+@pytest.mark.any_processor
 @pytest.mark.parametrize("name", ODD)
 def test_folders_of_any_name(name: str, fan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are kept as they are, and the printed command, read by a shell and by Hydra, has them again."""
@@ -113,6 +114,7 @@ def test_folders_of_any_name(name: str, fan_file: Path, tmp_path: Path, monkeypa
     assert root == f"dataset.root={tmp_path}/data/300w"
 
 
+@pytest.mark.any_processor
 def test_a_failed_write_can_be_repeated(fan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released, out = read_released(fan_file), tmp_path / "run"
 

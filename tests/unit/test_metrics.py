@@ -196,6 +196,7 @@ def gather_everything(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.any_processor
 def test_two_processes_give_what_one_gives(tmp_path) -> None:
     assert sum(len(b) for rank in (0, 1) for b in shards(rank)["padded"]) == FACES + 1
     multiprocessing.spawn(gather_everything, (str(tmp_path),), nprocs=2)
