@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SOURCES := src tests train.py eval.py
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: install train test test-slow test-slurm lint format constraints clean
+.PHONY: install train test test-machines test-slow test-slurm lint format constraints clean
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
@@ -28,6 +28,10 @@ train: install
 
 test: dev
 	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm"
+
+# kinds of processor, random orders, a busy machine: about 40 minutes on two cores; MACHINES=--short: about three
+test-machines: dev
+	$(BIN)/python tests/machines.py $(MACHINES)
 
 # a real Slurm on this machine; without root and apt it skips and says why
 test-slurm: $(VENV)/.installed-slurm

@@ -1,9 +1,10 @@
-"""One thread, no network, no display; a tiny run that many tests look at."""
+"""One thread, no network, no display, the same random numbers for each test; a tiny run that many tests look at."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,16 +14,44 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["WANDB_SILENT"] = "true"
 os.environ["MPLBACKEND"] = "Agg"
 
+import numpy as np
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
 
 from tests.helpers.runs import TinyRun, train_tiny
 from tests.helpers.stores import TREES, prepared
 
-torch.set_num_threads(1)
+# by this `make test-machines` gives the numeric tests two threads
+torch.set_num_threads(int(os.environ.get("FACEGRAPH_TEST_THREADS", "1")))
 
-CLUSTER = Path(__file__).parent / "cluster"
+HERE = Path(__file__).parent
+CLUSTER = HERE / "cluster"
 NO_SLURM_HERE = 3  # exit code of start_slurm.sh
+NUMERIC = ("models", "unit", "data")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what computes with tensors, in any folder of NUMERIC and however new, as numeric."""
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        module = getattr(item, "module", None)
+        long = item.get_closest_marker("any_processor") or "tiny_run" in getattr(item, "fixturenames", ())
+        if folder in NUMERIC and hasattr(module, "torch") and not long:
+            item.add_marker("numeric")
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """Nothing of a test hangs on another: what it draws without a generator of its own, the run that Hydra knows of."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    yield
+    groups = ConfigStore.instance().repo
+    for group in ("dataset", "box"):
+        for name in [name for name in groups.get(group, {}) if name.startswith("of_the_run")]:
+            del groups[group][name]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -94,12 +94,16 @@ def offer_data_of_run(arguments: list[str]) -> None:
 
 
 def _value(argument: str) -> str:
-    """Of key=value as Hydra reads it: without quotes, which a path with a comma or a space at its end needs."""
+    """Of key=value as Hydra reads it: without quotes, which a path with a comma or a space at its end needs, and
+    without the backslash before a ${ that is no interpolation.
+    """
     try:
         override = OverridesParser.create().parse_override(argument)
-    except HydraException:
+        if override.is_sweep_override() or override.value() is None:
+            return ""
+        return str(OmegaConf.create({"value": override.value()}).value)
+    except (HydraException, OmegaConfBaseException):
         return ""  # Hydra says what is wrong with it
-    return "" if override.is_sweep_override() or override.value() is None else str(override.value())
 
 
 def moved_box(box: Mapping[str, Any]) -> dict[str, Any]:

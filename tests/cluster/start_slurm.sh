@@ -32,19 +32,26 @@ missing_parts() {
   for part in "${PARTS[@]}"; do command -v "$part" >/dev/null || echo "$part"; done
 }
 
+free_ports() { # two, so that another Slurm of the tests may run on this machine
+  python3 -c 'import socket
+places = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+print(*(place.getsockname()[1] for place in places))'
+}
+
 write_configuration() {
   rm -rf "$FOLDER"/{state,spool,log}
   mkdir -p "$FOLDER"/{state,spool,log}
-  local host
+  local host controller_port node_port
   host=$(hostname -s)
+  read -r controller_port node_port < <(free_ports)
   cat >"$CONF" <<CONFIGURATION
 ClusterName=facegraph
 SlurmctldHost=$host(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-SlurmctldPort=16817
-SlurmdPort=16818
+SlurmctldPort=$controller_port
+SlurmdPort=$node_port
 StateSaveLocation=$FOLDER/state
 SlurmdSpoolDir=$FOLDER/spool
 SlurmctldPidFile=$FOLDER/slurmctld.pid
@@ -108,10 +115,10 @@ if ! { running "$FOLDER/slurmctld.pid" && running "$FOLDER/slurmd.pid" && idle; 
   "$(dirname "$0")/stop_slurm.sh" "$FOLDER"
   write_configuration
   start_munge
-  wait_until 10 bash -c 'munge -n </dev/null >/dev/null 2>&1' || { echo "munged does not answer" >&2; exit 1; }
+  wait_until 60 bash -c 'munge -n </dev/null >/dev/null 2>&1' || { echo "munged does not answer" >&2; exit 1; }
   slurmctld -c >&2 # -c: what an earlier start queued is nobody's any more
   slurmd >&2
-  if ! wait_until 30 idle; then
+  if ! wait_until 120 idle; then
     echo "slurmd did not come up; the ends of its logs:" >&2
     sinfo -R >&2 || true
     grep -h error: "$FOLDER"/log/*.log | grep -v pmix | tail -n 20 >&2

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import tarfile
 import tempfile
+import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +43,11 @@ def _files(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
 
 
+ABSOLUTE = Path(tempfile.gettempdir()) / f"facegraph_evil_{uuid.uuid4().hex}.txt"
 EVIL_TARS: dict[str, tuple[tarfile.TarInfo, ...]] = {
     "parent": (_member("../evil.txt"),),
     "deep_parent": (_member("a/b/../../../evil.txt"),),
-    "absolute": (_member("/tmp/facegraph_evil.txt"),),
+    "absolute": (_member(str(ABSOLUTE)),),
     "backslash": (_member("..\\evil.txt"),),
     "drive": (_member("C:/evil.txt"),),
     "symlink_out": (_member("link", tarfile.SYMTYPE, "../.."), _member("link/evil.txt")),
@@ -67,7 +69,7 @@ def test_a_tar_that_leads_out_is_refused_and_leaves_nothing(name: str, tmp_path:
     with pytest.raises(DataError, match=r"set\.tar\.gz: entry .*nothing was unpacked"):
         unpack_archives(source, into, ["set"])
     assert _files(tmp_path) == before
-    assert not Path("/tmp/facegraph_evil.txt").exists()
+    assert not ABSOLUTE.exists()
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "/abs.txt", "a/../../evil.txt", "..\\evil.txt", "C:evil.txt"])

@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+PATIENCE = 120.0
+"""Seconds after which something will not happen any more, on however busy a machine."""
+
 
 def alive(number: int) -> bool:
     """Whether a process exists and has not ended; an ended one that nobody has waited for yet counts as ended."""
@@ -21,7 +24,7 @@ def alive(number: int) -> bool:
         return not Path("/proc/self").exists()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Whether it becomes true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

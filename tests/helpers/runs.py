@@ -65,8 +65,9 @@ def evaluate_run(run: Path, *overrides: str) -> RunResult:
 
 
 def environment() -> dict[str, str]:
-    """For a process of its own: one thread, as the tests themselves have, so that sums come out the same."""
-    variables = os.environ | {"OMP_NUM_THREADS": "1"}
+    """For a process of its own: as many threads as the tests themselves have, so that sums come out the same."""
+    threads = str(torch.get_num_threads())
+    variables = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     variables.pop("FACEGRAPH_OUTPUT_DIR", None)
     return variables
 

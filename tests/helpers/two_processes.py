@@ -21,7 +21,9 @@ def on_two_processes(function: Callable[[int], Any], folder: Path, timeout: floa
         RuntimeError: a rank failed or took longer than timeout seconds; its traceback is on stderr.
     """
     context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=_rank, args=(function, rank, folder)) for rank in range(WORLD)]
+    ranks = [
+        context.Process(target=_rank, args=(function, rank, folder, torch.get_num_threads())) for rank in range(WORLD)
+    ]
     for process in ranks:
         process.start()
     for process in ranks:
@@ -36,8 +38,8 @@ def on_two_processes(function: Callable[[int], Any], folder: Path, timeout: floa
     return [torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
-def _rank(function: Callable[[int], Any], rank: int, folder: Path) -> None:
-    torch.set_num_threads(1)
+def _rank(function: Callable[[int], Any], rank: int, folder: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     store = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=WORLD, timeout=timedelta(seconds=200))

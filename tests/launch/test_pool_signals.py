@@ -6,12 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.helpers.processes import alive, wait_for
+from tests.helpers.processes import PATIENCE, alive, wait_for
 
 # a job with a child, as with data loaders or distributed training; its program is told apart by {on_term}
 JOB = """
@@ -39,7 +39,7 @@ from facegraph.launch.slots import Slot
 class Quiet:
     def started(self, task, slot): ...
     def ended(self, task, outcome): ...
-    def stopping(self, signum): ...
+    def stopping(self, signum): (folder / "stopping").touch()
     def tick(self): ...
 
 folder, job, grace = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
@@ -56,7 +56,7 @@ print(json.dumps([pool.stopped_by, {k: [o.exit_code, o.stopped] for k, o in outc
 class Launched:
     """A launcher in a process of its own with two jobs running and one waiting."""
 
-    def __init__(self, folder: Path, on_term: str, watch: str = "", grace: float = 30.0) -> None:
+    def __init__(self, folder: Path, on_term: str, watch: str = "", grace: float = 600.0) -> None:
         self.folder = folder
         job = JOB.format(on_term=on_term, watch=watch)
         self.process = subprocess.Popen(
@@ -66,65 +66,84 @@ class Launched:
             start_new_session=True,
         )
         files = [folder / "pids0", folder / "pids1"]
-        assert wait_for(lambda: all(file.exists() for file in files), 20)
+        assert wait_for(lambda: all(file.exists() for file in files))
         self.numbers = [int(number) for file in files for number in file.read_text().split()]
         assert all(alive(number) for number in self.numbers)
 
-    def ended(self, seconds: float) -> bool:
-        return wait_for(lambda: not any(alive(number) for number in self.numbers), seconds)
+    def printed(self) -> list[Any]:
+        """The signal that stopped it, and exit code and whether it was stopped of each job."""
+        return list(json.loads(self.process.communicate(timeout=PATIENCE)[0]))
+
+    def stop(self, signum: signal.Signals) -> None:
+        """Send a signal, and return when the launcher has heard of it."""
+        self.process.send_signal(signum)
+        assert wait_for((self.folder / "stopping").exists)
+
+    def jobs_end(self) -> bool:
+        return wait_for(lambda: not any(alive(number) for number in self.numbers))
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_lets_jobs_tidy_up_and_starts_no_more(tmp_path: Path, signum: signal.Signals) -> None:
     launched = Launched(tmp_path, POLITE)
-    launched.process.send_signal(signum)
-    output = launched.process.communicate(timeout=10)[0]
+    launched.stop(signum)
     # a job that got through in time is not counted as stopped
-    assert json.loads(output) == [signum, {"0": [0, False], "1": [0, False]}]
-    assert launched.ended(2)
+    assert launched.printed() == [signum, {"0": [0, False], "1": [0, False]}]
+    assert launched.jobs_end()
     assert "tidied up" in (tmp_path / "0" / "job.log").read_text()
     assert not (tmp_path / "2").exists()
 
 
 def test_what_does_not_end_in_time_is_killed(tmp_path: Path) -> None:
     launched = Launched(tmp_path, STUBBORN, grace=0.5)
-    launched.process.send_signal(signal.SIGINT)
-    output = launched.process.communicate(timeout=10)[0]
-    assert json.loads(output) == [signal.SIGINT, {"0": [-9, True], "1": [-9, True]}]
-    assert launched.ended(2)
+    launched.stop(signal.SIGINT)
+    assert launched.printed() == [signal.SIGINT, {"0": [-9, True], "1": [-9, True]}]
+    assert launched.jobs_end()
 
 
 def test_a_second_signal_kills_at_once(tmp_path: Path) -> None:
-    launched = Launched(tmp_path, STUBBORN, grace=60)
-    launched.process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    launched = Launched(tmp_path, STUBBORN)
+    launched.stop(signal.SIGINT)
     assert all(alive(number) for number in launched.numbers)
-    launched.process.send_signal(signal.SIGINT)
-    launched.process.communicate(timeout=5)
-    assert launched.ended(2)
+    launched.stop(signal.SIGINT)
+    assert launched.printed() == [signal.SIGINT, {"0": [-9, True], "1": [-9, True]}]
+    assert launched.jobs_end()
 
 
 def test_jobs_and_their_children_end_with_a_killed_launcher(tmp_path: Path) -> None:
     launched = Launched(tmp_path, STUBBORN, watch=WATCH)
     launched.process.kill()
-    assert launched.ended(3)
+    assert launched.jobs_end()
 
 
 def test_a_launcher_killed_before_its_job_watches_is_noticed_all_the_same(tmp_path: Path) -> None:
-    late = f"time.sleep(1.5)\n{WATCH}"
-    begun = f"pathlib.Path({str(tmp_path / 'begun')!r}).touch()"
-    job = JOB.format(on_term=begun, watch="").replace(begun, f"{begun}\n{late}\ntime.sleep(0.5)")
+    """The job begins to watch when its launcher is gone, and says so in a file where it could go on."""
+    gone, begun = tmp_path / "gone", tmp_path / "begun"
+    late = f"""
+begun = pathlib.Path({str(begun)!r})
+begun.with_suffix(".part").write_text(str(os.getpid()))
+begun.with_suffix(".part").rename(begun)
+while not pathlib.Path({str(gone)!r}).exists():
+    time.sleep(0.01)
+{WATCH}
+time.sleep({PATIENCE})  # it is killed by a thread of its own
+"""
     launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER, str(tmp_path), job, "30"], stdout=subprocess.DEVNULL, start_new_session=True
+        [sys.executable, "-c", LAUNCHER, str(tmp_path), JOB.format(on_term=late, watch=""), "30"],
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
     )
-    assert wait_for((tmp_path / "begun").exists, 20)
+    assert wait_for(begun.exists)
     launcher.kill()
     launcher.wait()
-    time.sleep(3)
+    number = int(begun.read_text())
+    assert alive(number)
+    gone.touch()
+    assert wait_for(lambda: not alive(number), PATIENCE / 2)
     assert not (tmp_path / "pids0").exists(), "the job went on without its launcher"
 
 
 def test_a_process_that_no_launcher_started_watches_nothing() -> None:
     code = "from facegraph.launch.orphan import end_with_parent; end_with_parent(); end_with_parent(); print('on')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.stdout == "on\n"

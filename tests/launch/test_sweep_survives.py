@@ -15,7 +15,8 @@ import torch
 
 from facegraph.records import RunResult, read_predictions
 from facegraph.sweeps.manifest import read_sweep
-from facegraph.sweeps.status import DONE, FAILED, read_failure, state
+from facegraph.sweeps.status import DONE, FAILED, read_failure, read_progress, state
+from tests.helpers.processes import wait_for
 from tests.helpers.runs import ROOT, environment, python
 
 SMALL = ("scale=smoke", "dataset.train_size=16", "dataset.test_size=4", "trainer.max_epochs=3")
@@ -81,25 +82,20 @@ def test_several_devices_in_one_process_are_refused(tmp_path: Path, sweeper: str
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc to look for processes left over")
 @pytest.mark.timeout(900)
 def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(tmp_path: Path) -> None:
-    """At random moments: while it plans, while jobs start, train, test and write."""
+    """At random moments after so many epochs of its jobs: while it plans, while jobs start, train, test and write."""
     quiet, killed = tmp_path / "quiet", tmp_path / "killed"
     rows = ("head.top_k=1,3", "seed=0,1", "trainer.max_epochs=12", "dataset.train_size=40")
-    started = time.monotonic()
     assert sweep(quiet, *rows).returncode == 0
-    whole = time.monotonic() - started
     chance, epochs = random.Random(5), 0
     command = [sys.executable, ROOT / "train.py", "-m", *SMALL, *rows, f"sweep_dir={killed}"]
-    for kill in range(5):
+    for begun in (0, 1, 8, 16, 24):  # of 48, so that the fifth still finds it at work
         process = subprocess.Popen(list(map(str, command)), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
-        # each time only a part of what an undisturbed sweep takes, so that the fifth still finds it at work
-        time.sleep((8 if kill == 0 else 0) + chance.uniform(0.1, 0.3) * whole)
+        assert wait_for(lambda least=begun: epochs_begun(killed) >= least or process.poll() is not None, 400)
+        time.sleep(chance.uniform(0.0, 2.0))  # any moment will do
         assert process.poll() is None, "the sweep was through before it could be killed"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        deadline = time.monotonic() + 5
-        while alive(killed) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        assert not alive(killed), "jobs outlived their launcher"
+        assert wait_for(lambda: not alive(killed)), "jobs outlived their launcher"
     assert sweep(killed, *rows).returncode == 0
     (expected,), (found,) = read_sweep(quiet), read_sweep(killed)
     assert found.jobs == expected.jobs
@@ -112,6 +108,12 @@ def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(tmp_path: Path) 
         epochs += sum(trained_epochs(log) for log in ours.glob("log*/metrics.csv"))
     # an epoch that a kill cut short is trained again, no other: at most one per job at work and kill
     assert 4 * 12 <= epochs <= 4 * 12 + 5 * 2
+
+
+def epochs_begun(sweep_folder: Path) -> int:
+    """By all jobs together, as their progress says."""
+    found = [read_progress(path.parent) for path in sweep_folder.glob("jobs/*/progress.json")]
+    return sum(progress.epoch for progress in found if progress is not None)
 
 
 def trained_epochs(log: Path) -> int:

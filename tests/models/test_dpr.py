@@ -20,6 +20,7 @@ from facegraph.geometry.affine import landmark_box, transform_points
 from facegraph.geometry.points import map_points
 from facegraph.landmarks import COFW29, IBUG68, SCHEMES, WFLW98, LandmarkScheme
 from facegraph.layers.error_head import ErrorHead
+from facegraph.models.dpr.mobilenet import BLOCKS, STRIDE, InvertedResidual, trunk
 from facegraph.models.dpr.model import DPR
 from facegraph.models.dpr.output import ReinitOutput
 from facegraph.models.dpr.parts import mean_face, part_means, parts_of
@@ -49,6 +50,22 @@ def dpr(
 ) -> DPR:
     torch.manual_seed(0)
     return DPR(size, statistics(scheme), local_reinit, stages=stages, coarse_share=share, detach=detach).eval()
+
+
+@pytest.mark.parametrize("size", [32, 64, 128, 160])
+def test_a_map_of_one_pixel_is_the_same_without_its_published_stride(size: int) -> None:
+    torch.manual_seed(0)
+    network, frames = trunk(size).eval(), torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        found = network(frames)
+        firsts = [layers for layers in network if isinstance(layers, InvertedResidual)]
+        numbers = np.cumsum([0, *(repetitions for _, _, repetitions, _ in BLOCKS)])[:-1]
+        for number, (*_, stride) in zip(numbers, BLOCKS, strict=True):
+            next(m for m in firsts[number].modules() if isinstance(m, nn.Conv2d) and m.groups > 1).stride = (
+                stride,
+            ) * 2
+        assert found.shape == (2, 64, math.ceil(size / STRIDE), math.ceil(size / STRIDE))
+        torch.testing.assert_close(network(frames), found)
 
 
 def posed(scheme: LandmarkScheme, degrees: float, scale: float) -> Tensor:

@@ -84,6 +84,7 @@ def test_the_public_names_are_ours() -> None:
 SMALL = {"width": 16, "depth": 2}
 
 
+@pytest.mark.any_processor
 @pytest.mark.parametrize("wrapping", ["plain", "state_dict", "module.", "nested", "several"])
 def test_weights_are_read_and_fit(tmp_path: Path, wrapping: str) -> None:
     state = made_up(public_shapes(stacks=3, landmarks=98, kernel=5, **SMALL))

@@ -94,6 +94,7 @@ def test_settings_out_of_range(overrides: list[str], named: list[str]) -> None:
         assert part in str(caught.value)
 
 
+@pytest.mark.any_processor
 @pytest.mark.parametrize("loss", ["heatmap", "heatmap_mse", "awing"])
 def test_learns_one_batch(loss: str) -> None:
     """Four drawn-at-random images are learnt by heart to below 1 px with plain settings of the losses."""

@@ -219,4 +219,6 @@ def test_2500_faces_and_9_rows_take_seconds(tmp_path: Path) -> None:
     report = sweep_report(swept, tmp_path)
     to_frame(report)
     assert report.cell("k3", "nme_None").faces == 2500
-    assert time.process_time() - started < 15
+    assert time.process_time() - started < 60, (
+        "seconds, even on a slow machine; every face against every other takes minutes"
+    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,16 +78,17 @@ def test_a_copy_elsewhere_continues_to_the_same_end(killed: Path, tiny_run: Tiny
 
 def test_killed_process_continues_to_the_same_end(tiny_run: TinyRun, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, str(ROOT / "train.py"), *tiny_overrides(folder)]
-    with open(tmp_path / "output", "w") as output:
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=output, stderr=output)
-    try:
-        while not (folder / "checkpoints" / "last.ckpt").exists():
-            assert process.poll() is None, (tmp_path / "output").read_text()
-            time.sleep(0.005)
-    finally:
-        process.kill()
-        process.wait()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "helpers" / "dying_train.py"), *tiny_overrides(folder)],
+        cwd=tmp_path,
+        env=environment() | {"DIES": "0:kill", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+    assert (folder / "checkpoints" / "last.ckpt").exists()
     assert not (folder / "result.json").exists()
     assert_same_end(resume(folder), tiny_run)
 

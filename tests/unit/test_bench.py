@@ -26,7 +26,7 @@ from facegraph.bench.parts import (
 from facegraph.bench.photographs import draw_photographs, find_photographs, make_store
 from facegraph.bench.targets import ALBUMENTATIONS, FLOOR, FLOOR_CACHED, PHOTOGRAPHS, TRAINING, TRAINING_JPEG, judge
 from facegraph.bench.timing import Speed, take_turns
-from facegraph.bench.workers import WorkerMemory, worker_memory
+from facegraph.bench.workers import MAPPINGS, WorkerMemory, _memory_of, worker_memory
 from facegraph.cli import app
 from facegraph.compose import compose, make
 from facegraph.data.boxes import LandmarkBox
@@ -138,7 +138,7 @@ def test_the_command_prints_every_part(folder: Path) -> None:
     assert set(found["workers"]) == {"0", "1"}
     assert (found["faces"], found["landmarks"], found["input_size"]) == (FACES, 98, 64)
     assert [target["met"] for target in found["targets"]] == [None] * 5  # two batches are too few to judge
-    if Path("/proc/self/smaps_rollup").is_file():
+    if Path(MAPPINGS.format("self")).is_file():
         assert [(memory["faces"], memory["crops"]) for memory in found["memory"]] == [(24, 3), (96, 12)]
     assert not [child for child in multiprocessing.active_children() if child.is_alive()]
 
@@ -165,7 +165,7 @@ def test_synthetic_prints_a_rate() -> None:
     assert done.stdout.startswith(tuple("123456789"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").is_file(), reason="/proc tells no memory here")
+@pytest.mark.skipif(not Path(MAPPINGS.format("self")).is_file(), reason="/proc tells no memory here")
 def test_a_worker_that_keeps_its_crops_is_seen(folder: Path) -> None:
     faces = open_faces(folder / "store", None, FACES)
 
@@ -182,6 +182,29 @@ def test_a_worker_that_keeps_its_crops_is_seen(folder: Path) -> None:
         pixels = memory.pixels
     assert pixels == FACES * 512 * 512 * 3
     assert own[1] - own[0] > 0.5 * 8 * pixels
+
+
+def test_own_memory_is_what_no_other_process_and_no_file_has() -> None:
+    mapping = """
+{place}
+Size:               9999 kB
+Pss:                {pss} kB
+Pss_Anon:           {pss} kB
+Shared_Dirty:       9999 kB
+Private_Clean:         2 kB
+Private_Dirty:       {private} kB
+Swap:                  4 kB
+SwapPss:               1 kB
+VmFlags: rd wr mr mw me ac sd
+"""
+    places = (
+        "7f0-7f1 rw-p 00000000 00:00 0",
+        "7f1-7f2 rw-p 00000000 00:00 0    [heap]",
+        "7f2-7f3 r--s 0 fe:00 7  /a b",
+    )
+    text = "".join(mapping.format(place=p, pss=100 * i, private=10 * i) for i, p in enumerate(places, 1))
+    text = "\n".join(line for line in text.splitlines() if line)
+    assert _memory_of(text) == (1024 * (10 + 20 + 2 * 6), 1024 * 300, 1024 * (600 + 3))
 
 
 def test_targets_are_judged_by_their_numbers() -> None:
@@ -204,21 +227,24 @@ def test_targets_are_judged_by_their_numbers() -> None:
     assert {target.found.split(":")[0] for target in unjudged} == {"not measured"}
 
 
-def test_turns_measure_the_work_that_is_done() -> None:
+def test_turns_measure_the_work_that_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = {"processor": 0.0}
+    monkeypatch.setattr(timing.time, "process_time", lambda: used["processor"])
+
     class Work:
         batch_size = 10
 
-        def __init__(self, name: str, loops: int) -> None:
-            self.name, self.loops, self.steps = name, loops, []
+        def __init__(self, name: str, seconds: float) -> None:
+            self.name, self.seconds, self.steps = name, seconds, []
 
         def step(self, number: int) -> None:
             self.steps.append(number)
-            sum(range(self.loops))
+            used["processor"] += self.seconds
 
-    parts = [Work("little", 100_000), Work("much", 1_000_000)]
+    parts = [Work("little", 1.0), Work("much", 10.0)]
     found = take_turns(parts, rounds=5)
     assert parts[0].steps == parts[1].steps == list(range(10))
-    assert found["little"].per_core > 3 * found["much"].per_core
+    assert found["little"].per_core == pytest.approx(10 * found["much"].per_core)
 
 
 def test_rates_are_the_median_the_fastest_tenth_and_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

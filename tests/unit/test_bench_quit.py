@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,10 @@ def test_automatic_thresholds_are_what_was_predicted_before_the_end() -> None:
     assert (first, last) == (None, ALWAYS)
     assert all(1 < t < 2 for t in between)
     assert between == sorted(set(between))
+    assert not np.isin(between, predicted).any()
+    assert all(np.abs(predicted - t).min() < np.ptp(predicted[:, :2]) / 10 for t in between)
+    alike = StageRecord(errors, np.full((50, 3), 0.3), errors)
+    assert automatic_thresholds(alike) == [None, ALWAYS]
 
 
 @given(
@@ -152,13 +157,18 @@ def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
     assert (always["iterations"], always["shares"]) == (1.0, [1.0, 0.0, 0.0])
     simulated = {point["threshold"]: point for point in found["points"]}
     assert len(found["real"]) >= 3
+    faces = pd.read_parquet(tmp_path / "quit" / "quit_faces.parquet")
+    predicted = faces.loc[faces["split"] == "test", ["predicted_1", "predicted_2"]].to_numpy()
     for run in found["real"]:
-        assert run["differing"] == 0
-        assert run["nme"] == pytest.approx(simulated[run["threshold"]]["nme"], rel=1e-4)
-        assert run["iterations"] == pytest.approx(simulated[run["threshold"]]["iterations"])
+        limit = math.nan if run["threshold"] is None else run["threshold"]
+        # where rounding decides, a face in a smaller batch may stop elsewhere
+        decided_by_rounding = int((np.abs(predicted - limit) < 1e-6).any(axis=1).sum())
+        assert run["differing"] <= decided_by_rounding
+        if decided_by_rounding == 0:
+            assert run["nme"] == pytest.approx(simulated[run["threshold"]]["nme"], rel=1e-4)
+            assert run["iterations"] == pytest.approx(simulated[run["threshold"]]["iterations"])
         assert set(run["seconds"]) == {"1", "32"}
         assert min(run["seconds"].values()) > 0
-    faces = pd.read_parquet(tmp_path / "quit" / "quit_faces.parquet")
     np.testing.assert_allclose(
         faces.loc[faces["split"] == "test", "own_error_3"], errors_of_the_loss(cascade.folder), rtol=1e-4
     )
@@ -171,6 +181,7 @@ def test_the_command_measures_a_run(cascade: TinyRun, tmp_path: Path) -> None:
     assert "nothing is overwritten" in again.output
 
 
+@pytest.mark.any_processor
 def test_given_thresholds_and_fewer_faces(cascade: TinyRun, tmp_path: Path) -> None:
     (tmp_path / "quitting.png").write_text("of a measurement that was killed")
     arguments = ["bench", "quit", str(cascade.folder), "checkpoint=best", "--out", str(tmp_path), "--faces", "3"]
@@ -199,6 +210,7 @@ def test_what_cannot_be_measured_is_refused(cascade: TinyRun, arguments: list[st
     assert not (cascade.folder / "quit").exists()
 
 
+@pytest.mark.any_processor
 def test_a_test_of_other_faces_takes_thresholds_from_the_runs_own(
     cascade: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

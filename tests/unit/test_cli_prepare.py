@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 
@@ -22,9 +21,11 @@ from facegraph.data.store.hashing import stored_hash
 from facegraph.data.store.layout import CropPolicy, StoreInfo, read_info
 from facegraph.data.store.reader import FaceStore
 from facegraph.landmarks import COFW29, IBUG68, WFLW98
+from facegraph.locking import holder
 from facegraph.prepare.build import prepare
 from facegraph.prepare.report import next_command
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
+from tests.helpers.processes import PATIENCE, wait_for
 from tests.helpers.trees import Tree, write_300w, write_300wlp, write_coco, write_cofw, write_cofw68, write_wflw
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -232,12 +233,21 @@ def test_the_next_command_fits_the_store(tmp_path: Path) -> None:
     assert next_command(info, tmp_path / "out", tmp_path / "out").startswith("python eval.py run=")
 
 
+# after so many finished shards it kills itself; told to wait, it holds its store until it finds a file
 SCRIPT = """
-import sys
+import os, pathlib, signal, sys, time
 from facegraph.data.benchmarks.wflw import WflwBenchmark
 from facegraph.data.store.layout import CropPolicy
 from facegraph.prepare.build import prepare
-prepare(WflwBenchmark(), sys.argv[1], sys.argv[2], CropPolicy(side=128), workers=2)
+out, shards, go = pathlib.Path(sys.argv[2]), int(sys.argv[3]), pathlib.Path(sys.argv[4])
+
+def look(stage, done, total):
+    if shards and len(list((out.with_name("store.partial") / "rows").glob("*.json"))) >= shards:
+        os.kill(os.getpid(), signal.SIGKILL)
+    while not shards and not go.exists():
+        time.sleep(0.01)
+
+prepare(WflwBenchmark(), sys.argv[1], out, CropPolicy(side=128), workers=2, progress=look)
 """
 
 
@@ -248,9 +258,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StoreIn
     return root, prepare(WflwBenchmark(), root / "source", root / "store", CropPolicy(side=128))
 
 
-def start(source: Path, out: Path, mark: str) -> subprocess.Popen[bytes]:
+def start(source: Path, out: Path, mark: str, shards: int = 0) -> subprocess.Popen[bytes]:
+    """shards: after which it kills itself; 0: it waits for a file "go" beside the store, and goes on to the end."""
     environment = {**os.environ, "FACEGRAPH_TEST_MARK": mark, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(source), str(out)], env=environment)
+    command = [sys.executable, "-c", SCRIPT, str(source), str(out), str(shards), str(out.with_name("go"))]
+    return subprocess.Popen(command, env=environment)
 
 
 def marked(mark: str) -> list[str]:
@@ -271,19 +283,10 @@ def test_killed_and_gone_on_with(tmp_path: Path, undisturbed: tuple[Path, StoreI
     """SIGKILL while two processes write; the next call gives the store of an undisturbed one, byte for byte."""
     root, whole = undisturbed
     out, mark = tmp_path / "store", uuid.uuid4().hex
-    process = start(root / "source", out, mark)
-    rows, limit = tmp_path / "store.partial" / "rows", time.monotonic() + 120
-    while len(list(rows.glob("*.json"))) < records:
-        assert process.poll() is None, "it ended before it was killed"
-        assert time.monotonic() < limit
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert start(root / "source", out, mark, records).wait(PATIENCE) == -signal.SIGKILL
     assert not out.exists(), "a half-written store is never mistaken for a whole one"
     kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "store.partial" / "images").glob("0*.bin")}
-    while marked(mark):
-        assert time.monotonic() < limit, "its processes outlive it"
-        time.sleep(0.05)
+    assert wait_for(lambda: not marked(mark)), "its processes outlive it"
     assert records <= len(kept) < 10
     assert json.loads((tmp_path / "store.partial" / "plan.json").read_text())["data set"] == "wflw"
     info = prepare(WflwBenchmark(), root / "source", out, CropPolicy(side=128))
@@ -302,15 +305,13 @@ def test_two_at_once_are_refused(tmp_path: Path, undisturbed: tuple[Path, StoreI
     out, mark = tmp_path / "store", uuid.uuid4().hex
     process = start(root / "source", out, mark)
     try:
-        limit = time.monotonic() + 120
-        while not (tmp_path / "store.partial").exists():
-            assert process.poll() is None
-            assert time.monotonic() < limit
-            time.sleep(0.005)
+        lock = tmp_path / "store.lock"
+        assert wait_for(lambda: holder(lock) is not None)
         second = call("wflw", "--source", root / "source", "--out", out, "--side", 128)
         assert second.exit_code == 1
         assert f"process {process.pid}" in told(second)
-        process.wait(timeout=120)
+        (tmp_path / "go").touch()
+        assert process.wait(PATIENCE) == 0
     finally:
         process.kill()
         process.wait()

@@ -232,6 +232,7 @@ def test_confidence_is_the_mean_peak() -> None:
     assert not found.requires_grad
 
 
+@pytest.mark.any_processor
 def test_decoding_is_one_graph() -> None:
     """Exportable: nothing in the program looks at values."""
 

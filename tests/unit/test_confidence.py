@@ -177,6 +177,7 @@ def test_a_confidence_for_each_face() -> None:
         frame(np.array([0.9, 0.1]))
 
 
+@pytest.mark.any_processor
 def test_retention_figure(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     errors = random.gamma(4, 0.012, 200)

@@ -94,6 +94,7 @@ def test_a_converted_run_predicts_as_its_weights_do(
 ODD = ["a,b", "it's", 'say "x"', "a=b", "[1]", "{k: v}", "Zürich 日本", "cost ${x}", "back\\${x}", "null"]
 
 
+@pytest.mark.any_processor
 @pytest.mark.parametrize("name", ODD)
 def test_folders_of_any_name(name: str, fan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are kept as they are, and the printed command, read by a shell and by Hydra, has them again."""
@@ -108,10 +109,12 @@ def test_folders_of_any_name(name: str, fan_file: Path, tmp_path: Path, monkeypa
     command = shlex.split(done.stdout.split("Next:")[1])
     assert command[:2] == ["python", "eval.py"]
     run, root = command[2:]
+    offer_data_of_run([run])
     assert compose([run], config_name="eval").run == str(tmp_path / name)
     assert root == f"dataset.root={tmp_path}/data/300w"
 
 
+@pytest.mark.any_processor
 def test_a_failed_write_can_be_repeated(fan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released, out = read_released(fan_file), tmp_path / "run"
 

@@ -17,8 +17,6 @@ from facegraph.metrics.functional import auc, ced, failure_rate, mean_error, nme
 from facegraph.metrics.modules import AUC, NME, FaceErrors, FailureRate, PredictionRows, PredictionTable
 from facegraph.metrics.names import auc_name, failure_rate_name
 
-torch.set_num_threads(1)
-
 FACE_ERRORS = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 THRESHOLDS = st.floats(0.01, 0.5)
 
@@ -197,6 +195,7 @@ def gather_everything(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.any_processor
 def test_two_processes_give_what_one_gives(tmp_path) -> None:
     assert sum(len(b) for rank in (0, 1) for b in shards(rank)["padded"]) == FACES + 1
     multiprocessing.spawn(gather_everything, (str(tmp_path),), nprocs=2)

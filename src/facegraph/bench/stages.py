@@ -90,10 +90,14 @@ def _at(errors: np.ndarray, iterations: np.ndarray) -> np.ndarray:
 
 
 def automatic_thresholds(validation: StageRecord) -> list[float | None]:
-    """Never, quantiles of what is predicted for validation faces before the last iteration, always."""
+    """Never, quantiles of what is predicted for validation faces before the last iteration, always.
+
+    Each lies in the middle between two predictions: at one of them rounding would decide when its face stops.
+    """
     seen = validation.predicted[:, :-1]
-    seen = seen[np.isfinite(seen)]
-    between = sorted({float(value) for value in np.quantile(seen, _QUANTILES)}) if seen.size else []
+    seen = np.unique(seen[np.isfinite(seen)])
+    middles = (seen[1:] + seen[:-1]) / 2
+    between = np.unique(np.quantile(middles, _QUANTILES, method="nearest")).tolist() if middles.size else []
     return [NEVER, *between, ALWAYS]
 
 

@@ -19,8 +19,7 @@ from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
 from facegraph.landmarks import LandmarkScheme
 from facegraph.structures import FaceBatch
 
-_ROLLUP = "/proc/{}/smaps_rollup"
-_FIELDS = ("Pss", "Pss_Anon", "Pss_File")
+MAPPINGS = "/proc/{}/smaps"
 FEW, MANY = 2_000, 60_000
 """Faces whose annotations a worker is given; the second is the size of 300W-LP, the largest set there is."""
 _SEEN = 2.0
@@ -51,11 +50,12 @@ class RepeatedFaces:
 
 @dataclass(frozen=True)
 class WorkerMemory:
-    """Memory of one loader process, bytes; what several processes share is shared out evenly.
+    """Memory of one loader process, bytes.
 
     faces: that it was given. crops: different pictures among them. pixels: bytes of these pictures. annotations: bytes
-    of the arrays and names that describe the faces. own: written by the process itself and not shared with a file.
-    files: mapped from files; the operating system takes it back when it needs it. total: all of it.
+    of the arrays and names that describe the faces. own: that no other process and no file has, swapped out or not: what
+    it takes beyond what it was started with. files: mapped from files, shared out evenly among the processes that do; the
+    operating system takes it back when it needs it. total: all of it, what is shared shared out evenly.
     """
 
     faces: int
@@ -107,23 +107,39 @@ def worker_memory(
     for _ in islice(batches, int(np.ceil(_SEEN * crops / batch_size))):
         pass
     started = [child.pid for child in multiprocessing.active_children() if child not in before]
-    if not started or not Path(_ROLLUP.format(started[0])).is_file():
+    if not started or not Path(MAPPINGS.format(started[0])).is_file():
         return None
-    found = dict.fromkeys(_FIELDS, 0)
-    for line in Path(_ROLLUP.format(started[0])).read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in found:
-            found[name] = 1024 * int(value.split()[0])
+    own, files, total = _memory_of(Path(MAPPINGS.format(started[0])).read_text())
     batches.close()
     return WorkerMemory(
         faces=faces,
         crops=min(crops, faces),
         pixels=min(crops, faces) * source.image(0).nbytes,
         annotations=_table_bytes(dataset.train().table),
-        own=found["Pss_Anon"],
-        files=found["Pss_File"],
-        total=found["Pss"],
+        own=own,
+        files=files,
+        total=total,
     )
+
+
+def _memory_of(mappings: str) -> tuple[int, int, int]:
+    """Own, of files and in all, see WorkerMemory, from a process's smaps.
+
+    Own memory is not that of Pss_Anon, a share of which belongs to every process that was forked from the same one: it
+    changes with how many of these are still there.
+    """
+    own = files = total = 0
+    of_file = False
+    for line in mappings.splitlines():
+        name, *rest = line.split()
+        if not name.endswith(":"):  # addresses, rights, offset, device, inode and what is mapped
+            of_file = len(rest) > 4 and rest[4].startswith("/")
+            continue
+        size = 1024 * int(rest[0]) if rest[0].isdigit() else 0
+        total += size * (name in ("Pss:", "SwapPss:"))
+        files += size * (name == "Pss:" and of_file)
+        own += size * (name in ("Private_Clean:", "Private_Dirty:", "Swap:") and not of_file)
+    return own, files, total
 
 
 def _endless(loader: DataLoader) -> Generator[FaceBatch, None, None]:

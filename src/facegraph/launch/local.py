@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,8 +26,6 @@ from facegraph.sweeps.status import DONE as JOB_DONE
 from facegraph.sweeps.status import LOCK_FILE, LOG_FILE, Failure, clear_failure, read_failure, state, write_failure
 
 _ERROR_LINE = "error: "
-_LINGERING_SECONDS = 1.0
-"""For which the loader processes of a job that was killed may hold its lock."""
 _TAIL_BYTES = 1 << 16
 
 
@@ -229,19 +226,20 @@ class _Keeper:
 def _who_has(task: Task) -> str | None:
     """Who else works on a job's folder, which another sweep may have too."""
     number = holder(task.folder / LOCK_FILE)
-    if number is None:
-        return None
-    return f"{f'process {number}' if number.isdigit() else 'another process'} works on it"
+    return None if number is None else _named(number)
 
 
 def _begun_elsewhere(task: Task, outcome: Outcome) -> Outcome:
     """The outcome of a job that found its folder taken: another sweep began it at the same moment."""
-    deadline = time.monotonic() + _LINGERING_SECONDS
-    while read_failure(task.folder) is None and (who := _who_has(task)) is not None:
-        if time.monotonic() > deadline:
-            return replace(outcome, elsewhere=True, error=who)
-        time.sleep(_LINGERING_SECONDS / 20)
-    return outcome
+    number = holder(task.folder / LOCK_FILE)
+    # loader processes that were killed with their job may hold its own lock for a while
+    if number is None or number == str(outcome.process) or read_failure(task.folder) is not None:
+        return outcome
+    return replace(outcome, elsewhere=True, error=_named(number))
+
+
+def _named(number: str) -> str:
+    return f"{f'process {number}' if number.isdigit() else 'another process'} works on it"
 
 
 def _failure(task: Task, outcome: Outcome) -> Failure:

@@ -42,7 +42,8 @@ class Outcome:
     """How a process ended.
 
     exit_code: negative: the signal that ended it; None: it could not be started. stopped: the pool ended it, asked to.
-    error: why it could not be started. elsewhere: another program has the task, and `error` says which.
+    error: why it could not be started. elsewhere: another program has the task, and `error` says which. process: the
+    number that it had.
     """
 
     exit_code: int | None
@@ -50,6 +51,7 @@ class Outcome:
     stopped: bool = False
     error: str = ""
     elsewhere: bool = False
+    process: int | None = None
 
 
 class Observer(Protocol):
@@ -75,10 +77,11 @@ class _Running:
 class Pool:
     """Runs tasks on slots; a slot has one at a time and a task that fails stops no other.
 
-    stopped_by: the signal that ended the last run before all tasks were through, else None. On SIGINT (Ctrl-C), SIGTERM
-    or SIGHUP nothing more is started and every task gets a SIGTERM; what has not ended after the grace, or when a
-    second signal comes, is killed. A task's further processes (of data loaders, of distributed training) are
-    in its process group and are killed when it has ended: a signal to them first would look like a failure to it.
+    stopped_by: the signal that asked the last run to stop, even one that came when all tasks were through; else None.
+    On SIGINT (Ctrl-C), SIGTERM or SIGHUP nothing more is started, whatever slots become free, and every task gets a
+    SIGTERM; what has not ended after the grace, or when a second signal comes, is killed. A task's further processes
+    (of data loaders, of distributed training) are in its process group and are killed when it has ended: a signal to
+    them first would look like a failure to it.
 
     grace: seconds from SIGTERM to SIGKILL. elsewhere: asked just before a task would start; what it says unless None,
     who has the task, keeps it from starting, and its log as it is.
@@ -106,13 +109,7 @@ class Pool:
         with _caught(self._signals), _pipe() as reading:
             try:
                 while running or (waiting and self.stopped_by is None):
-                    for slot in self.slots:
-                        if slot.index not in running and waiting and not self._signals:
-                            task = waiting.popleft()
-                            outcome = self._begin(task, slot, reading, running, observer)
-                            if outcome is not None:
-                                outcomes[task.key] = outcome
-                                observer.ended(task, outcome)
+                    self._fill_slots(waiting, reading, running, outcomes, observer)
                     time.sleep(_POLL_SECONDS)
                     self._stop_if_asked(running, observer)
                     for index, ended in [(i, r) for i, r in running.items() if _has_ended(r.process)]:
@@ -123,18 +120,37 @@ class Pool:
             finally:
                 for left in running.values():  # an error of the pool or its observer
                     self._finish(left)
+        if self.stopped_by is None and self._signals:  # since the last look: whoever called is to stop all the same
+            self.stopped_by = self._signals[0]
         return outcomes
 
-    def _begin(
-        self, task: Task, slot: Slot, reading: int, running: dict[int, _Running], observer: Observer
-    ) -> Outcome | None:
-        """What became of a task that does not run now."""
-        who = self._elsewhere(task)
-        if who is not None:
-            return Outcome(None, 0.0, error=who, elsewhere=True)
-        outcome = self._start(task, slot, reading, running)
-        observer.started(task, slot)
-        return outcome
+    @property
+    def _asked_to_stop(self) -> bool:
+        return self.stopped_by is not None or bool(self._signals)
+
+    def _fill_slots(
+        self,
+        waiting: deque[Task],
+        reading: int,
+        running: dict[int, _Running],
+        outcomes: dict[str, Outcome],
+        observer: Observer,
+    ) -> None:
+        for slot in self.slots:
+            if slot.index in running or not waiting or self._asked_to_stop:
+                continue
+            who = self._elsewhere(waiting[0])
+            if self._asked_to_stop:  # while it looked
+                return
+            task = waiting.popleft()
+            if who is None:
+                outcome = self._start(task, slot, reading, running)
+                observer.started(task, slot)
+            else:
+                outcome = Outcome(None, 0.0, error=who, elsewhere=True)
+            if outcome is not None:
+                outcomes[task.key] = outcome
+                observer.ended(task, outcome)
 
     def _start(self, task: Task, slot: Slot, reading: int, running: dict[int, _Running]) -> Outcome | None:
         environment = {
@@ -171,7 +187,8 @@ class Pool:
             self._deadline = time.monotonic() + self.grace
             observer.stopping(self.stopped_by)
             for job in running.values():
-                job.process.terminate()
+                # not terminate(), which takes the exit code of one that has ended and so gives its number away
+                os.kill(job.process.pid, signal.SIGTERM)
         elif self.stopped_by is not None and (self._signals or time.monotonic() > self._deadline):
             for job in running.values():
                 _kill_group(job.process)
@@ -180,7 +197,8 @@ class Pool:
         """Kill what is left of a task's group, take its exit code and close its log."""
         _kill_group(job.process)  # before wait: until then nobody else can get the number of the group
         code = job.process.wait()
-        outcome = Outcome(code, time.monotonic() - job.since, stopped=self.stopped_by is not None and code != 0)
+        stopped = self.stopped_by is not None and code != 0
+        outcome = Outcome(code, time.monotonic() - job.since, stopped, process=job.process.pid)
         with suppress(OSError), job.task.log.open("ab") as log:
             log.write(f"===== exit code {code} after {outcome.seconds:.0f} s =====\n".encode())
         return outcome

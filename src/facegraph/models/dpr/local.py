@@ -28,7 +28,7 @@ class LocalRegression(nn.Module):
         self.parts = tuple(parts)
         self.size, self.border, self.memory_format = size, border, memory_format
         for part in self.parts:
-            self.add_module(f"{part.name}_net", trunk())
+            self.add_module(f"{part.name}_net", trunk(size))
             self.add_module(f"{part.name}_loc", regressor(trunk_numbers(size), 64, 2 * len(part.indices)))
         initialise(self)
 

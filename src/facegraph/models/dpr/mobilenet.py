@@ -50,13 +50,17 @@ def _conv(width_in: int, width_out: int, kernel: int, stride: int = 1, groups: i
     return [conv, nn.BatchNorm2d(width_out)]
 
 
-def trunk() -> nn.Sequential:
-    """(B, 3, S, S) -> (B, 64, S / 128, S / 128), the side rounded up."""
+def trunk(size: int) -> nn.Sequential:
+    """(B, 3, S, S) -> (B, 64, S / 128, S / 128), the side rounded up, for frames of side S = size px."""
     layers: list[nn.Module] = [nn.Sequential(*_conv(3, STEM, 3, 2), nn.ReLU(inplace=True))]
-    width_in = STEM
-    for expansion, width, repetitions, stride in BLOCKS:
+    width_in, side = STEM, math.ceil(size / 2)
+    for expansion, width, repetitions, first in BLOCKS:
+        # a map of one pixel stays as it is at any stride, but oneDNN's bfloat16 gradient of a strided convolution by
+        # channel is made from memory that nothing was written to (torch 2.14, processors with AVX-512)
+        first = first if side > 1 else 1
+        side = math.ceil(side / first)
         for i in range(repetitions):
-            layers.append(InvertedResidual(width_in, width, stride if i == 0 else 1, expansion))
+            layers.append(InvertedResidual(width_in, width, first if i == 0 else 1, expansion))
             width_in = width
     layers.append(nn.Sequential(*_conv(width_in, LAST, 1), nn.ReLU(inplace=True)))
     return nn.Sequential(*layers)
@@ -95,7 +99,7 @@ class GlobalRegression(nn.Module):
 
     def __init__(self, num_landmarks: int, size: int, hidden: int = 256) -> None:
         super().__init__()
-        self.features = trunk()
+        self.features = trunk(size)
         self.pts_net = regressor(trunk_numbers(size), hidden, 2 * num_landmarks)
         initialise(self)
 

@@ -29,7 +29,9 @@ class MuSiCa(nn.Module):
 
     In evaluation mode with a quit_threshold, faces whose predicted error lies below it leave the batch after each
     iteration but the last, and what follows is not computed for them. Both thresholds may be set at any time:
-    `model.quit_threshold = 0.05`.
+    `model.quit_threshold = 0.05`. A face whose predicted error equals a threshold up to rounding may stop, or fail, at
+    one size of batch, thread count or processor and not at another, because each sums in an order of its own; its
+    landmarks are then those of the one iteration or of the next.
 
     Args:
         input_size: side S of the crop in px, a multiple of 2^max(levels). statistics: mean shape, where the cascade
