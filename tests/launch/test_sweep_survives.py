@@ -90,7 +90,7 @@ def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one(tmp_path: Path) 
     command = [sys.executable, ROOT / "train.py", "-m", *SMALL, *rows, f"sweep_dir={killed}"]
     for begun in (0, 1, 8, 16, 24):  # of 48, so that the fifth still finds it at work
         process = subprocess.Popen(list(map(str, command)), cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL)
-        assert wait_for(lambda least=begun: epochs_begun(killed) >= least or process.poll() is not None, 400)
+        assert wait_for(lambda least=begun, job=process: epochs_begun(killed) >= least or job.poll() is not None, 400)
         time.sleep(chance.uniform(0.0, 2.0))  # any moment will do
         assert process.poll() is None, "the sweep was through before it could be killed"
         os.kill(process.pid, signal.SIGKILL)

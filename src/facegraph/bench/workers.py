@@ -53,9 +53,9 @@ class WorkerMemory:
     """Memory of one loader process, bytes.
 
     faces: that it was given. crops: different pictures among them. pixels: bytes of these pictures. annotations: bytes
-    of the arrays and names that describe the faces. own: that no other process and no file has, swapped out or not: what
-    it takes beyond what it was started with. files: mapped from files, shared out evenly among the processes that do; the
-    operating system takes it back when it needs it. total: all of it, what is shared shared out evenly.
+    of the arrays and names that describe the faces. own: that no other process and no file has, swapped out or not:
+    what it takes beyond what it was started with. files: mapped from files, shared out evenly among the processes that
+    do; the operating system takes it back when it needs it. total: all of it, what is shared shared out evenly.
     """
 
     faces: int
