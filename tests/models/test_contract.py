@@ -175,6 +175,7 @@ def test_a_face_quits_alone_as_it_does_among_others() -> None:
     torch.testing.assert_close(together.landmarks, torch.cat([o.landmarks for o in alone]), rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.any_processor
 def test_costs_are_those_of_all_iterations() -> None:
     model, _ = quitting()
     model.quit_threshold = 1e9  # type: ignore[assignment]

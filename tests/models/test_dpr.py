@@ -74,6 +74,7 @@ def posed(scheme: LandmarkScheme, degrees: float, scale: float) -> Tensor:
     return map_points(torch.tensor([[[c, -s, 12.0], [s, c, -5.0]]]), statistics(scheme).mean_shape[None])
 
 
+@pytest.mark.any_processor
 @pytest.mark.parametrize(
     ("stages", "params", "macs"), [("gsr", 538_419, 53.8), ("glsr", 1_961_821, 101.3)], ids=["gsr", "glsr"]
 )

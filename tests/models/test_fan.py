@@ -42,6 +42,7 @@ def test_published_sizes(num_landmarks: int, switches: dict[str, Any], params: i
     assert len(model.state_dict()) == tensors + 2  # and the two statistics
 
 
+@pytest.mark.any_processor
 @pytest.mark.parametrize(
     ("num_landmarks", "input_size", "switches", "macs"),
     [
@@ -204,6 +205,7 @@ def test_settings_out_of_range(switches: dict[str, Any], named: list[str]) -> No
         assert part in str(caught.value)
 
 
+@pytest.mark.any_processor
 def test_every_size_that_is_suggested_fits() -> None:
     for size, norm in itertools.product(range(1, 200, 13), ("batch", "instance")):
         try:

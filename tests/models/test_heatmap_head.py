@@ -48,6 +48,7 @@ def test_deconvolution_of_simple_baselines() -> None:
     assert Deconvolution({4: 8}, [4], width=4, output_level=1)({4: torch.rand(1, 8, 2, 2)}).shape == (1, 4, 16, 16)
 
 
+@pytest.mark.any_processor
 def test_hrnet_for_faces_as_published() -> None:
     """9.3 M parameters and 4.3 G multiply-adds in the published table for 19 landmarks (AFLW) of 256 px.
 

@@ -35,6 +35,8 @@ from facegraph.data.images import read_image
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box, transform_points
 
+pytestmark = pytest.mark.any_processor
+
 FACES = 12
 
 

@@ -18,6 +18,8 @@ from facegraph.compose import build_model, compose
 from facegraph.errors import ConfigError
 from facegraph.structures import ShapeStatistics
 
+pytestmark = pytest.mark.any_processor
+
 PER_FACE = 0.004
 
 
@@ -61,7 +63,6 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, bool, int]]:
     return Busy.calls
 
 
-@pytest.mark.any_processor
 def test_every_row_composes_to_the_published_size() -> None:
     assert len({row.name for row in ROWS}) == len({row.label for row in ROWS}) == len(ROWS)
     built = {}
@@ -114,7 +115,6 @@ def test_what_cannot_be_measured_is_refused(settings: dict[str, Any], named: lis
     assert all(part in str(caught.value) for part in named)
 
 
-@pytest.mark.any_processor
 def test_the_command_counts_what_quitting_saves() -> None:
     """A third of the multiply-adds is left, by the spec's table, and the work is really not done."""
     arguments = ["bench", "models", "--only", "musica,musica_quit", "--batch", "1", "--seconds", "0.1"]
@@ -127,7 +127,6 @@ def test_the_command_counts_what_quitting_saves() -> None:
     assert found["threads"] == 1
 
 
-@pytest.mark.any_processor
 def test_only_a_row_that_quits_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever an override says, "all iterations" means all of them, counted and timed."""
     given = ("model.quit_threshold=1e9", "model.hidden=8", "model.channels=4")

@@ -104,6 +104,7 @@ def test_calibration_is_of_the_last_iteration() -> None:
     np.testing.assert_array_equal(found.own, own[:, 1], "drawn against what is predicted: both in one unit")
 
 
+@pytest.mark.any_processor
 def test_multiply_adds_by_iteration_are_those_of_the_spec() -> None:
     scheme = SCHEMES["wflw98"]
     model = MuSiCa(64, ShapeStatistics(torch.full((98, 2), 0.5), torch.eye(98), scheme))

@@ -10,6 +10,8 @@ from facegraph.complexity import count_macs, count_macs_thop, count_params, late
 from facegraph.compose import build_model, compose
 from tests.helpers.models import face_statistics, small_model
 
+pytestmark = pytest.mark.any_processor
+
 # Parameters and the thop counts agree with the published ones. All multiply-adds are fewer than an operation counter
 # finds in the released code (5.196 G): one product with the adjacency per layer serves where that has two.
 COSTS = [
