@@ -22,7 +22,15 @@ from facegraph.compose import build_data, build_task, check_trusted, make, train
 from facegraph.errors import ConfigError
 from facegraph.metrics.names import NME
 from facegraph.progress import ProgressFile
-from facegraph.recording import finish, given_overrides, protocol_card, provenance, quieten, train_seconds_of
+from facegraph.recording import (
+    finish,
+    given_overrides,
+    protocol_card,
+    provenance,
+    quieten,
+    settle_threads,
+    train_seconds_of,
+)
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.records.provenance import git_state
 from facegraph.results import frame_of, test_metrics
@@ -51,6 +59,7 @@ def train(cfg: DictConfig) -> RunResult:
     data.setup("test")
     going_on = _continue_from(folder, cfg)
     weights = _weights(cfg, folder, going_on)
+    settle_threads(cfg.trainer, data, None if weights is None or going_on is None else weights.threads)
     # those that weights at hand were trained with, so that mean shape and graph fit them
     statistics = None if weights is None else weights.statistics(data.dataset.scheme)
     statistics = statistics or training_statistics(data, cfg.graph.frame)

@@ -55,12 +55,14 @@ ALLOWED = {
     "compose": {"data", "task", "graph", "geometry", *BASE},
     "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
+    "threads": {"launch.slots"},
     "sweeps": {"locking", "metrics.names", "records", "errors"},
     "progress": {"sweeps", "task"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "data.boxes", "errors"},
     "recording": {
-        "callbacks", "complexity", "data", "graph", "records", "results", "task", "tracking", *BASE,
+        "callbacks", "checkpoint", "complexity", "data", "graph", "records", "results", "task", "threads", "tracking",
+        *BASE,
     },
     "conversion": {
         "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "geometry", "models.released", "records", "task",
@@ -89,8 +91,8 @@ ALLOWED = {
     },
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
-        "geometry", "graph", "inspection", "metrics", "models",
-        "prepare", "records", "reports", "sweeps", "tracking", "viz", "viz_pairs",
+        "geometry", "graph", "inspection", "launch.slots", "metrics", "models",
+        "prepare", "records", "reports", "sweeps", "threads", "tracking", "viz", "viz_pairs",
         *BASE,
     },
 }  # fmt: skip

@@ -25,6 +25,7 @@ from facegraph.cli.guard import guarded
 from facegraph.data.entries import UNREADABLE_IMAGE
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
+from facegraph.launch.slots import cores
 from facegraph.prepare.build import prepare as build
 from facegraph.prepare.datasets import NAMES, DatasetOptions, make_benchmark
 from facegraph.prepare.report import report, to_printable
@@ -109,7 +110,7 @@ def prepare(
         crop = CropPolicy(side, scale, _PLAIN.around, image_format.value, _quality(image_format, quality), _EXIF[exif])
         was_whole = (place / INFO_FILE).is_file()
         with ProgressBars() as bars:
-            info = build(benchmark, source, place, crop, workers or _cores(), strict, restart, keep_unpacked, bars.show)
+            info = build(benchmark, source, place, crop, workers or cores(), strict, restart, keep_unpacked, bars.show)
         _print(info, place, Path(f"{os.environ.get(_VARIABLE, 'data')}/{dataset}").expanduser(), was_whole)
 
     try:
@@ -141,10 +142,6 @@ def _print(info: StoreInfo, place: Path, usual: Path, was_whole: bool) -> None:
 def default_out(dataset: str) -> Path:
     """Where the configuration looks for a store; but an empty variable, which means / there, counts as none."""
     return Path(os.environ.get(_VARIABLE) or "data") / dataset
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ProgressBars:
