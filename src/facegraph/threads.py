@@ -18,14 +18,14 @@ from pathlib import Path
 from facegraph.launch.slots import cores
 
 _NUMBER = "OMP_NUM_THREADS"
-_NUMBERS = (_NUMBER, "MKL_NUM_THREADS")  # torch takes the first one that is set
+NUMBERS = (_NUMBER, "MKL_NUM_THREADS")  # torch takes the first one that is set
 _SPINS = "GOMP_SPINCOUNT"
 SPIN_COUNT = 30_000
 """Of libgomp, which torch's wheels for Linux bring: about a millisecond. Its own choice is 300,000."""
 _BLOCK_TIME = "KMP_BLOCKTIME"
 _BLOCK_MILLISECONDS = 1
 """Of LLVM's and Intel's OpenMP, which torch has from conda and on macOS; their own choice is 200."""
-_WAITING = (_SPINS, "OMP_WAIT_POLICY", _BLOCK_TIME, "KMP_LIBRARY")
+WAITING = (_SPINS, "OMP_WAIT_POLICY", _BLOCK_TIME, "KMP_LIBRARY")
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,12 @@ def before_torch() -> None:
     """To be called by a program that trains or scores, before it imports torch; without it `settle` does nothing."""
     global _entry
     limit_waiting(os.environ)
-    _entry = _Entry(Moment.now(), any(os.environ.get(name) for name in _NUMBERS))
+    _entry = _Entry(Moment.now(), any(os.environ.get(name) for name in NUMBERS))
 
 
 def limit_waiting(environment: MutableMapping[str, str]) -> None:
     """Let waiting threads sleep soon, unless it is said how they wait. OpenMP reads it when torch is imported."""
-    if not any(environment.get(name) for name in _WAITING):
+    if not any(environment.get(name) for name in WAITING):
         environment.update({_SPINS: str(SPIN_COUNT), _BLOCK_TIME: str(_BLOCK_MILLISECONDS)})
 
 

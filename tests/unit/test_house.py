@@ -87,7 +87,7 @@ ALLOWED = {
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {
         "checkpoint", "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models",
-        "records.files", "reports", "task", *BASE,
+        "launch.environment", "launch.slots", "records.files", "reports", "task", "threads", *BASE,
     },
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
