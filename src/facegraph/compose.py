@@ -142,7 +142,7 @@ def build_data(cfg: DictConfig) -> FaceDataModule:
 def training_statistics(data: FaceDataModule, frame: str) -> ShapeStatistics:
     """Mean shape and correlation of the training faces; the data module must be set up for fit or validate."""
     mean_shape = data.train_landmarks_in_crop().mean(axis=0)
-    correlation = landmark_correlation(data.train_table.landmarks, frame)
+    correlation = landmark_correlation(data.train_shapes, frame)
     return ShapeStatistics(
         torch.from_numpy(mean_shape).float(), torch.from_numpy(correlation).float(), data.dataset.scheme
     )
@@ -152,7 +152,7 @@ def training_landmarks(cfg: DictConfig) -> tuple[np.ndarray, LandmarkScheme]:
     """Landmarks (M, N, 2) in image px of a data set's training faces after the validation cut, and their scheme."""
     data = build_data(cfg)
     data.setup("validate")  # opens the training faces without asking for a full batch
-    return data.train_table.landmarks, data.dataset.scheme
+    return data.train_shapes, data.dataset.scheme
 
 
 def statistics_for(cfg: DictConfig) -> tuple[ShapeStatistics, str]:
@@ -215,6 +215,7 @@ def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistic
             "trained_on": data.dataset.name,
             "train_faces": len(data.train_table),
             "val_faces": len(data.val_table),
+            "validation": data.validation,
         },
         adversary=make(cfg.get("adversary")),
         **scoring_sizes(data),
@@ -223,8 +224,15 @@ def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistic
 
 
 def test_time(cfg: DictConfig, data: FaceDataModule) -> dict[str, Any]:
-    """How the test predicts: whether over the mirror image too, and the scheme's mirror list for it."""
-    return {"test_time_flip": bool(cfg.get("test_time_flip", False)), "flip": data.dataset.scheme.flip}
+    """How the test predicts: whether over the mirror image too, and the scheme's mirror list for it.
+
+    Raises:
+        DataError: a mirror list that is needed and does not fit the faces.
+    """
+    mirrors = bool(cfg.get("test_time_flip", False))
+    if mirrors:
+        data.check_mirror_list()
+    return {"test_time_flip": mirrors, "flip": data.dataset.scheme.flip}
 
 
 def scoring_sizes(data: FaceDataModule) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from omegaconf import DictConfig, ListConfig
 from facegraph.callbacks import TrainingClock
 from facegraph.checkpoint import is_first_process
 from facegraph.complexity import complete, count_macs, count_params, latency_ms
-from facegraph.data.datamodule import FaceDataModule
+from facegraph.data.datamodule import CUT_FROM_TRAIN, FaceDataModule
 from facegraph.data.source import fingerprint
+from facegraph.data.store.layout import EXIF_APPLIED
 from facegraph.graph.neighbours import graph_mask, top_k_neighbours
 from facegraph.records import ProtocolCard, Provenance, RunResult, collect_provenance
 from facegraph.records.provenance import GitState
@@ -30,7 +31,7 @@ from facegraph.threads import settle
 from facegraph.tracking.faces import sample_faces
 from facegraph.tracking.records import log_results
 
-CHECKPOINT_RULE = "last: after the final epoch; best: lowest NME on validation faces cut from train by photograph"
+CHECKPOINT_RULE = "last: after the final epoch; best: lowest NME on validation faces"
 DRAWN_NEIGHBOURS = 3
 
 
@@ -62,6 +63,7 @@ def protocol_card(
     cfg: DictConfig, data: FaceDataModule, trained: Mapping[str, Any], epochs: int, steps: int, faces: int
 ) -> ProtocolCard:
     dataset = data.dataset
+    validation = trained.get("validation", CUT_FROM_TRAIN)  # checkpoints of before it could be given have none
     return ProtocolCard(
         dataset=dataset.name,
         split=dataset.test_name,
@@ -70,6 +72,7 @@ def protocol_card(
         trained_on=trained["trained_on"],
         train_faces=trained["train_faces"],
         val_faces=trained["val_faces"],
+        validation=validation,
         test_faces=faces,
         test_hash=fingerprint(data.test_table),
         crop=data.box.crop_description,
@@ -77,15 +80,19 @@ def protocol_card(
         input_size=cfg.input_size,
         normaliser=dataset.normalisers[0],
         thresholds=thresholds_by_normaliser(dataset),
-        checkpoint_rule=CHECKPOINT_RULE,
+        checkpoint_rule=f"{CHECKPOINT_RULE} {validation}",
         epochs=epochs,
         optimiser_steps=steps,
         seed=cfg.seed,
         initial_weights=cfg.get("init_from"),
         test_time_flip=bool(cfg.get("test_time_flip", False)),  # a run of an earlier version has none
         corruption=data.corruption_description,
+        exif=EXIF_APPLIED if dataset.exif_applied else None,
         quit_threshold=cfg.model.get("quit_threshold"),
         fail_threshold=cfg.model.get("fail_threshold"),
+        padding=round(data.test_padding, 3) or None,
+        partly_labelled=data.partly_labelled(),
+        shared_photographs=dataset.shared_photographs,
     )
 
 

@@ -23,9 +23,11 @@ REFERENCE_SIZE = 256.0
 class FaceSample:
     """One annotated face as a source hands it out.
 
-    image: (H, W, 3) uint8 RGB. landmarks: (N, 2) float64 image px. box: (4,) float64 x0, y0, x1, y1 in image px, around
+    image: (H, W, 3) uint8 RGB. landmarks: (N, 2) float64 image px; NaN where the annotation has none, unless a stand-in
+    was put there, see data.faces.Faces. box: (4,) float64 x0, y0, x1, y1 in image px, around
     which the face is cut out. attributes: (K,) bool, in the order of the source's attribute names. id: unique within
     the source. image_to_stored: (3, 3) float64, image px -> px of `image`; the identity where that is the photograph.
+    labelled: (N,) bool, which landmarks the annotation has; None for all.
     """
 
     image: np.ndarray
@@ -34,19 +36,22 @@ class FaceSample:
     attributes: np.ndarray
     id: str
     image_to_stored: np.ndarray = field(default_factory=lambda: np.eye(3))
+    labelled: np.ndarray | None = None
 
 
 class FaceBatch(NamedTuple):
     """A batch of network inputs with all that is needed to score it. A single item has the same fields without B.
 
     image: (B, 3, S, S) float32, normalised; uint8 RGB, channels last in memory, until the batch is on its device.
-    landmarks: (B, N, 2) float32 crop px.
+    landmarks: (B, N, 2) float32 crop px, always finite. labelled: (B, N) bool, which of them the annotation has: the
+    others are stand-ins, and no loss and no score counts them.
     crop_to_image: (B, 2, 3) float32, maps crop px to image px. norm_distances: (B, M) float32 image px, one column per
     normaliser of the data set. attributes: (B, K) bool. index: (B,) int64, row of the face in its source.
     """
 
     image: Tensor
     landmarks: Tensor
+    labelled: Tensor
     crop_to_image: Tensor
     norm_distances: Tensor
     attributes: Tensor

@@ -104,7 +104,7 @@ class LandmarkTask(pl.LightningModule):
         return terms["loss"]
 
     def validation_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        prediction, truth = _in_image(self.model(batch.image).landmarks, batch)
+        prediction, truth = in_image(self.model(batch.image).landmarks, batch)
         self.val_nme.update(batch.index, nme(prediction, truth, batch.norm_distances[:, 0]))
 
     def on_validation_epoch_end(self) -> None:
@@ -116,7 +116,7 @@ class LandmarkTask(pl.LightningModule):
 
     def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
         output = self.predict(batch.image)
-        prediction, truth = _in_image(output.landmarks, batch)
+        prediction, truth = in_image(output.landmarks, batch)
         self.test_table.update(
             batch.index,
             prediction,
@@ -179,6 +179,7 @@ class LandmarkTask(pl.LightningModule):
         }
 
 
-def _in_image(landmarks: Tensor, batch: FaceBatch) -> tuple[Tensor, Tensor]:
-    """Prediction (landmarks in crop px) and truth (B, N, 2) in image px, float32."""
-    return map_points(batch.crop_to_image, landmarks), map_points(batch.crop_to_image, batch.landmarks)
+def in_image(landmarks: Tensor, batch: FaceBatch) -> tuple[Tensor, Tensor]:
+    """Prediction (landmarks in crop px) and truth (B, N, 2) in image px, float32; NaN where truth is not labelled."""
+    truth = map_points(batch.crop_to_image, batch.landmarks).masked_fill(~batch.labelled[..., None], torch.nan)
+    return map_points(batch.crop_to_image, landmarks), truth

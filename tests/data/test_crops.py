@@ -187,10 +187,10 @@ def test_missing_root_and_csv(tmp_path: Path, frame: pd.DataFrame) -> None:
     with pytest.raises(DataError, match="no rows below its header"):
         opened(tmp_path, annotations="faces.csv").train()
     (tmp_path / "faces.csv").write_text("")
-    with pytest.raises(DataError, match="no readable csv"):
+    with pytest.raises(DataError, match=r"line 1: the file is empty"):
         opened(tmp_path, annotations="faces.csv").train()
     (tmp_path / "faces.csv").write_text("image,split\na,b\na,b,c,d\n")
-    with pytest.raises(DataError, match=r"no readable csv.*line 3"):
+    with pytest.raises(DataError, match=r"faces\.csv, line 3: 4 cells, the header has 2"):
         opened(tmp_path, annotations="faces.csv").train()
 
 
@@ -203,8 +203,13 @@ def test_a_split_without_rows_lists_those_that_occur(tmp_path: Path, frame: pd.D
 def test_a_photograph_on_both_sides_is_reported(tmp_path: Path, frame: pd.DataFrame) -> None:
     frame["photo"] = ["a", "b", "c", "d", "d", "e"]
     write_faces(tmp_path, frame)
-    with pytest.warns(UserWarning, match=r"1 photograph.* first 'd'"):
+    told = r"1 photograph\(s\) .*\(train: 'face_003\.png', line 5 and test: 'face_004\.png', line 6\).*too good"
+    with pytest.raises(DataError, match=f"{told}.*dataset.allow_shared_photographs=true"):
         opened(tmp_path).train()
+    allowed = opened(tmp_path, allow_shared_photographs=True)
+    with pytest.warns(UserWarning, match=told):
+        allowed.train()
+    assert allowed.shared_photographs == 1
 
 
 def test_missing_images_are_counted(tmp_path: Path, frame: pd.DataFrame) -> None:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DistributedSampler
 
+from facegraph import compose
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.balancing import PoseBalancing
 from facegraph.data.boxes import LandmarkBox
@@ -260,6 +262,18 @@ def test_a_wrong_mirror_list_stops_a_training_that_mirrors(tmp_path: Path) -> No
     module(tmp_path, dataset=CropsDataset(tmp_path, wrong), augmentation=still).setup("fit")
     with pytest.raises(DataError, match="mirror list does not fit"):
         module(tmp_path, dataset=CropsDataset(tmp_path, wrong)).setup("fit")
+
+
+def test_a_wrong_mirror_list_stops_a_test_that_mirrors(tmp_path: Path) -> None:
+    """A training that mirrors nothing leaves the list unlooked at until the test asks for mirror images."""
+    write_faces(tmp_path, annotation_frame(30, tests=25))
+    wrong = LandmarkScheme("crossed", flip=(3, 2, 1, 0), normalisers=QUAD.normalisers)
+    for scheme, mirrors in ((QUAD, True), (wrong, False)):
+        data = module(tmp_path, dataset=CropsDataset(tmp_path, scheme))
+        data.setup("test")
+        assert compose.test_time(OmegaConf.create({"test_time_flip": mirrors}), data)["test_time_flip"] is mirrors
+    with pytest.raises(DataError, match="mirror list does not fit"):
+        compose.test_time(OmegaConf.create({"test_time_flip": True}), data)
 
 
 def test_a_test_set_alone_can_be_scored(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def batch_of(truth: Tensor) -> FaceBatch:
     return FaceBatch(
         image=torch.zeros(count, 3, CROP, CROP),
         landmarks=truth,
+        labelled=torch.ones(truth.shape[:2], dtype=torch.bool),
         crop_to_image=identity,
         norm_distances=torch.full((count, 1), 50.0),
         attributes=torch.zeros(count, 0, dtype=torch.bool),

@@ -105,6 +105,7 @@ def test_learns_one_batch(loss: str) -> None:
     batch = FaceBatch(
         faces(4),
         landmarks,
+        torch.ones(landmarks.shape[:2], dtype=torch.bool),
         torch.eye(2, 3).expand(4, 2, 3),
         torch.ones(4, 1),
         torch.zeros(4, 0, dtype=torch.bool),

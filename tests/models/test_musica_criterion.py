@@ -26,6 +26,7 @@ def batch(truth: Tensor = TRUTH) -> FaceBatch:
     return FaceBatch(
         image=torch.zeros(b, 3, 32, 32),
         landmarks=truth,
+        labelled=torch.ones(truth.shape[:2], dtype=torch.bool),
         crop_to_image=torch.eye(3)[:2].expand(b, 2, 3),
         norm_distances=torch.full((b, 2), 99.0),  # of the photograph and of other normalisers: not used
         attributes=torch.zeros(b, 0, dtype=torch.bool),

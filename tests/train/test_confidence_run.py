@@ -165,8 +165,8 @@ def test_an_adversary_adds_its_term(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task, "log_dict", lambda values, **_: logged.update({k: float(v) for k, v in values.items()}))
     b = 2
     batch = FaceBatch(
-        torch.zeros(b, 3, 8, 8), torch.zeros(b, 4, 2), torch.zeros(b, 2, 3), torch.ones(b, 1), torch.zeros(b, 0),
-        torch.arange(b),
+        torch.zeros(b, 3, 8, 8), torch.zeros(b, 4, 2), torch.ones(b, 4, dtype=torch.bool), torch.zeros(b, 2, 3),
+        torch.ones(b, 1), torch.zeros(b, 0), torch.arange(b),
     )  # fmt: skip
     loss = task.training_step(batch, 0)
     assert float(loss) == pytest.approx(3 + 0.5 * b * 8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from facegraph.compose import compose
@@ -46,7 +47,10 @@ def test_another_folder_of_crops_takes_the_runs_scheme(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_opens_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_crops(tmp_path / "root", "ibug68")
+    csv = write_crops(tmp_path / "root", "ibug68") / "annotations.csv"
+    frame = pd.read_csv(csv)
+    frame.loc[:3, "split"] = "val"
+    frame.to_csv(csv, index=False)
     monkeypatch.chdir(tmp_path)
     crops = ("dataset=crops", "dataset.root=root", "dataset.scheme.name_or_path=ibug68")
     small = ("input_size=64", "trainer=cpu", "trainer.max_epochs=1", "data.batch_size=4", "data.val_fraction=0.2")
@@ -55,3 +59,6 @@ def test_a_run_opens_from_another_folder(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = evaluate_run(tmp_path / "run")
     assert again.metrics["test"]["last"]["nme"] == pytest.approx(run.metrics["test"]["last"]["nme"], abs=1e-6)
+    for card in (run.protocol, again.protocol):
+        assert (card.validation, card.train_faces, card.val_faces) == ("given as split 'val'", 10, 4)
+        assert card.checkpoint_rule.endswith("lowest NME on validation faces given as split 'val'")

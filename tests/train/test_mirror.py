@@ -51,7 +51,8 @@ class Dots(nn.Module):
 def batch_of(image: Tensor, landmarks: Tensor) -> FaceBatch:
     b = len(image)
     matrix = torch.tensor([[2.0, 0, 1], [0, 2.0, 0]]).repeat(b, 1, 1)
-    return FaceBatch(image, landmarks, matrix, torch.ones(b, 1), torch.zeros(b, 0, dtype=torch.bool), torch.arange(b))
+    labelled, none = torch.ones(landmarks.shape[:2], dtype=torch.bool), torch.zeros(b, 0, dtype=torch.bool)
+    return FaceBatch(image, landmarks, labelled, matrix, torch.ones(b, 1), none, torch.arange(b))
 
 
 def task_of(model: nn.Module, **switches: object) -> LandmarkTask:

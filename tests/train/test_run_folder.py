@@ -45,6 +45,7 @@ def test_result_json_has_the_documented_keys(tiny_run: TinyRun) -> None:
     card, provenance = content["protocol"], content["provenance"]
     assert (card["train_faces"], card["val_faces"], card["test_faces"]) == (16, 4, 9)
     assert (card["epochs"], card["optimiser_steps"], card["input_size"]) == (2, 4, 64)
+    assert (card["validation"], card["shared_photographs"]) == ("cut from train by photograph", 0)
     assert provenance["params"] > 1e6
     assert provenance["macs"] > 1e6
     assert provenance["train_seconds"] > 0

@@ -51,8 +51,8 @@ class Distance(nn.Module):
 def batch_of(image: Tensor, landmarks: int = 2) -> FaceBatch:
     b = len(image)
     return FaceBatch(
-        image, torch.zeros(b, landmarks, 2), torch.eye(2, 3).expand(b, 2, 3), torch.ones(b, 1),
-        torch.zeros(b, 0, dtype=torch.bool), torch.arange(b),
+        image, torch.zeros(b, landmarks, 2), torch.ones(b, landmarks, dtype=torch.bool),
+        torch.eye(2, 3).expand(b, 2, 3), torch.ones(b, 1), torch.zeros(b, 0, dtype=torch.bool), torch.arange(b),
     )  # fmt: skip
 
 
@@ -117,7 +117,7 @@ class Weighted(nn.Module):
         self.weighting = InverseError(num_landmarks=2)
 
     def forward(self, output: LandmarkOutput, batch: FaceBatch) -> dict[str, Tensor]:
-        return {"loss": self.weighting((output.landmarks - batch.landmarks).norm(dim=-1))}
+        return {"loss": self.weighting((output.landmarks - batch.landmarks).norm(dim=-1), batch.labelled)}
 
 
 def test_the_criterion_counts_plain_images_alone() -> None:
@@ -125,7 +125,7 @@ def test_the_criterion_counts_plain_images_alone() -> None:
     model, criterion, batch = Normed(), Weighted(), batch_of(torch.rand(4, 3, 6, 6))
     criterion(model(batch.image), batch)
     before = copy.deepcopy(criterion.state_dict())
-    assert float(before["weighting.weight_sum"]) > 0
+    assert (before["weighting.weight_sum"] > 0).all()
     ProjectedGradient().loss(model, criterion, batch).backward()
     assert all(torch.equal(value, before[name]) for name, value in criterion.state_dict().items())
     assert all(module.training for module in criterion.modules())

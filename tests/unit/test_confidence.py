@@ -197,7 +197,10 @@ def batch_of(landmarks: torch.Tensor, norms: list[float]) -> FaceBatch:
     b = len(landmarks)
     double = torch.tensor([[2.0, 0, 5], [0, 2.0, 7]]).repeat(b, 1, 1)
     distances = torch.tensor(norms)[:, None]
-    return FaceBatch(torch.zeros(b, 3, 64, 64), landmarks, double, distances, torch.zeros(b, 0), torch.arange(b))
+    labelled = torch.ones(landmarks.shape[:2], dtype=torch.bool)
+    return FaceBatch(
+        torch.zeros(b, 3, 64, 64), landmarks, labelled, double, distances, torch.zeros(b, 0), torch.arange(b)
+    )
 
 
 def test_predicted_error_term() -> None:

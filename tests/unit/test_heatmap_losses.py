@@ -27,6 +27,7 @@ def faces(count: int = 3, num_landmarks: int = 5, scale: float = 2.0, angle: flo
     return FaceBatch(
         torch.zeros(count, 3, SIZE, SIZE),
         points,
+        torch.ones(points.shape[:2], dtype=torch.bool),
         matrix,
         torch.ones(count, 1),
         torch.zeros(count, 0, dtype=torch.bool),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from facegraph.errors import ConfigError
 from facegraph.losses import criteria, functional
-from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
+from facegraph.structures import LandmarkOutput, ShapeStatistics
+from tests.helpers.batches import batch_of
 from tests.helpers.models import scheme_of
 
 
@@ -88,18 +89,6 @@ def test_landmark_without_neighbours_adds_nothing():
     assert float(functional.relative_location(pred, target, [[], [0]], functional.l1)) == 0.0
 
 
-def _batch(size: int, target: torch.Tensor) -> FaceBatch:
-    b = len(target)
-    return FaceBatch(
-        torch.zeros(b, 3, size, size),
-        target,
-        torch.zeros(b, 2, 3),
-        torch.ones(b, 1),
-        torch.zeros(b, 0),
-        torch.arange(b),
-    )
-
-
 def _statistics(n: int) -> ShapeStatistics:
     torch.manual_seed(1)
     return ShapeStatistics(torch.rand(n, 2), torch.rand(n, n), scheme_of(n))
@@ -110,15 +99,15 @@ def _statistics(n: int) -> ShapeStatistics:
 def test_same_face_at_another_input_size_costs_the_same(name, relative_weight):
     criterion = getattr(criteria, name)(_statistics(8), relative_weight=relative_weight)
     pred, target = torch.rand(2, 3, 8, 2) * 256
-    large = criterion(LandmarkOutput(pred), _batch(256, target))["loss"]
-    small = criterion(LandmarkOutput(pred / 2), _batch(128, target / 2))["loss"]
+    large = criterion(LandmarkOutput(pred), batch_of(256, target))["loss"]
+    small = criterion(LandmarkOutput(pred / 2), batch_of(128, target / 2))["loss"]
     torch.testing.assert_close(large, small)
 
 
 def test_relative_weight_adds_the_relative_term():
     statistics = _statistics(8)
     pred, target = torch.rand(2, 3, 8, 2) * 256
-    terms = criteria.SoftWing(statistics, relative_weight=0.5)(LandmarkOutput(pred), _batch(256, target))
-    alone = criteria.SoftWing(statistics)(LandmarkOutput(pred), _batch(256, target))
+    terms = criteria.SoftWing(statistics, relative_weight=0.5)(LandmarkOutput(pred), batch_of(256, target))
+    alone = criteria.SoftWing(statistics)(LandmarkOutput(pred), batch_of(256, target))
     assert set(alone) == {"loss"}
     torch.testing.assert_close(terms["loss"], alone["loss"] + 0.5 * terms["relative"])

@@ -15,13 +15,13 @@ from facegraph.bench.stages import StageRecord, iterations_until
 from facegraph.complexity import count_macs
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.faces import loaded
-from facegraph.geometry.points import map_points
 from facegraph.metrics.functional import nme
 from facegraph.models.musica.criterion import CascadeLoss
 from facegraph.models.musica.model import MuSiCa
 from facegraph.models.musica.output import CascadeOutput
 from facegraph.reports.quitting import RealRun
 from facegraph.structures import FaceBatch
+from facegraph.task import in_image
 
 BATCHES = (1, 32)
 _TIMED_FACES = 96
@@ -44,7 +44,7 @@ def record(
             stages = output.stage_landmarks.unbind(dim=1)
             errors.append(torch.stack([_error(stage, batch) for stage in stages], dim=1))
             predicted.append(output.stage_errors)
-            own.append(criterion.errors(output.stage_landmarks, batch.landmarks))
+            own.append(criterion.errors(output.stage_landmarks, batch.landmarks, batch.labelled))
             if output.attention is not None:
                 attention.append(output.attention)
     first, second, third = (torch.cat(column).double().numpy() for column in (errors, predicted, own))
@@ -72,8 +72,7 @@ def _outputs(
 
 
 def _error(landmarks: Tensor, batch: FaceBatch) -> Tensor:
-    truth = map_points(batch.crop_to_image, batch.landmarks)
-    return nme(map_points(batch.crop_to_image, landmarks), truth, batch.norm_distances[:, 0])
+    return nme(*in_image(landmarks, batch), batch.norm_distances[:, 0])
 
 
 def macs_by_iterations(model: MuSiCa, input_size: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from facegraph.compose import build_data, compose, make, project_root
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError
 from facegraph.geometry.affine import transform_points
+from facegraph.geometry.completion import complete_shapes
 
 _BATCH_PIXELS = 2**25  # of maps at once, 128 MiB
 _DECODER = "codec.decoder."
@@ -158,7 +159,8 @@ def _choices(base: Sequence[str], decoders: Sequence[str]) -> dict[str, tuple[st
 def _truth(data: FaceDataModule) -> _Truth:
     table = data.test_table
     matrices = [data.box.square(box, data.input_size) for box in table.boxes]
-    points = [transform_points(matrix, face) for matrix, face in zip(matrices, table.landmarks, strict=True)]
+    shapes = complete_shapes(table.landmarks)
+    points = [transform_points(matrix, face) for matrix, face in zip(matrices, shapes, strict=True)]
     return _Truth(
         torch.from_numpy(np.stack(points)).float(),
         torch.from_numpy(np.linalg.inv(np.stack(matrices)[:, :2, :2])).float(),

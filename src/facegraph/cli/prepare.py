@@ -23,11 +23,12 @@ from rich.text import Text
 
 from facegraph.cli.guard import guarded
 from facegraph.data.entries import UNREADABLE_IMAGE
+from facegraph.data.missing import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
 from facegraph.launch.slots import cores
 from facegraph.prepare.build import prepare as build
-from facegraph.prepare.datasets import NAMES, DatasetOptions, make_benchmark
+from facegraph.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
 from facegraph.prepare.report import report, to_printable
 
 
@@ -41,6 +42,12 @@ class Exif(str, Enum):
     apply = "apply"
 
 
+class Missing(str, Enum):
+    leave_out = "leave-out"
+    mask = "mask"
+
+
+_MISSING = {Missing.leave_out: LEAVE_OUT, Missing.mask: MASK}
 _EXIF = {Exif.ignore: EXIF_IGNORED, Exif.apply: EXIF_APPLIED}
 _PLAIN = CropPolicy()
 _QUALITY = 95
@@ -61,10 +68,11 @@ Scale = Annotated[float, typer.Option(help="Side of the square over the longer s
 Strict = Annotated[bool, typer.Option("--strict", help="Any problem, or a count that is not official, is an error.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. [default: all cores]")]
 Rotation = Annotated[
-    Exif,
+    Exif | None,
     typer.Option(
         help="ignore: landmarks are px of the photographs as stored. apply: photographs are turned upright as their "
-        "EXIF says; landmarks stay as they are, for they were marked on the upright ones."
+        "EXIF says; landmarks stay as they are, for they were marked on the upright ones. [default: ignore for "
+        "published sets; for coco and crops what the sizes in the annotations say, and an error where they cannot]"
     ),
 ]
 Scheme = Annotated[str | None, typer.Option(help="Numbering of the landmarks, a name or a YAML file (coco, crops).")]
@@ -74,6 +82,25 @@ PhotoPattern = Annotated[
 ]
 Points = Annotated[str | None, typer.Option(help="Which landmarks: pts_2d, pts_3d or pt2d (300wlp).")]
 Flipped = Annotated[bool, typer.Option("--flipped", help="Take the *_Flip folders too (300wlp).")]
+Lacking = Annotated[
+    Missing,
+    typer.Option(
+        "--missing",
+        help="Faces with landmarks that are marked as missing (0,0, -1,-1, empty, v = 0): leave-out names and counts "
+        "them; mask keeps them, training and scores count the landmarks that are there.",
+    ),
+]
+Category = Annotated[str | None, typer.Option(help="Category of the faces, where several fit the scheme (coco).")]
+OtherSplits = Annotated[
+    list[str] | None, typer.Option(help="Split of the csv besides train, val and test; may be repeated (crops).")
+]
+TestFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="Cut a test set of this share of the train faces, by photograph, where there is none (coco, crops)."
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Of the cut of --test-fraction. [default: 0]")]
 Restart = Annotated[bool, typer.Option("--restart", help="Remove an unfinished store and begin anew.")]
 KeepUnpacked = Annotated[bool, typer.Option("--keep-unpacked", help="Leave <out>.unpacked in place.")]
 
@@ -88,29 +115,52 @@ def prepare(
     scale: Scale = _PLAIN.scale,
     strict: Strict = False,
     workers: Workers = None,
-    exif: Rotation = Exif.ignore,
+    exif: Rotation = None,
     scheme: Scheme = None,
     attributes: Attributes = None,
     photo_pattern: PhotoPattern = None,
     points: Points = None,
     flipped: Flipped = False,
+    category: Category = None,
+    other_splits: OtherSplits = None,
+    test_fraction: TestFraction = None,
+    seed: Seed = None,
     restart: Restart = False,
     keep_unpacked: KeepUnpacked = False,
+    missing: Lacking = Missing.leave_out,
 ) -> None:
     """Cut the faces of a benchmark out of its photographs and store them with their annotations.
 
     A run that was killed goes on where it stopped when the same command is given again. Photographs that cannot be read
     are named. A JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
     """
-    options = DatasetOptions(scheme, tuple(attributes) if attributes else None, photo_pattern, points, flipped or None)
+    flags, splits = tuple(attributes or ()) or None, tuple(other_splits or ()) or None
+    options = DatasetOptions(
+        scheme, flags, photo_pattern, points, flipped or None, category, splits, test_fraction, seed
+    )
     place = (default_out(dataset) if out is None else out).expanduser()
 
     def command() -> None:
         benchmark = make_benchmark(dataset, options)
-        crop = CropPolicy(side, scale, _PLAIN.around, image_format.value, _quality(image_format, quality), _EXIF[exif])
+        form = image_format.value, _quality(image_format, quality)
+        crop = CropPolicy(side, scale, _PLAIN.around, *form, _EXIF[exif or Exif.ignore])
+        decide = exif is None and dataset in OWN
+        processes = workers or cores()
         was_whole = (place / INFO_FILE).is_file()
         with ProgressBars() as bars:
-            info = build(benchmark, source, place, crop, workers or cores(), strict, restart, keep_unpacked, bars.show)
+            info = build(
+                benchmark,
+                source,
+                place,
+                crop,
+                processes,
+                strict,
+                restart,
+                keep_unpacked,
+                decide,
+                _MISSING[missing],
+                bars.show,
+            )
         _print(info, place, Path(f"{os.environ.get(_VARIABLE, 'data')}/{dataset}").expanduser(), was_whole)
 
     try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,23 +12,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
-from facegraph.data.formats.files import decode_line, shown, split_lines
+from facegraph.data.benchmarks.source_tree import name_below
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, CORNERS, check_reading, out_of_range, without_extent
+from facegraph.data.formats.csv_table import read_table
+from facegraph.data.formats.files import shown
 from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.missing import without_marked
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 
 BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
+_NO_NUMBER = ("", "nan", "na", "n/a", "none", "null", "-")
+"""What a cell says, in any case, of a coordinate that is not there; both of a landmark must."""
+SIZE_COLUMNS = ("width", "height")
 
 
 @dataclass(frozen=True)
 class Annotations:
     """The rows of an annotation file, M faces in the order of the file.
 
-    lines: (M,) int, line of the file, the header is line 1. ids, images, splits, photos: M strings; an id is the image,
-    with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px. boxes: (M, 4)
-    float64 image px, from the box columns if boxes_given, else tight. attributes: (M, K) bool.
+    lines: (M,) int, line of the file, whose first is 1. ids, images, splits, photos: M strings; an id is the image,
+    with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px, NaN where one is
+    marked as missing (data.missing). boxes: (M, 4) float64 image px, from the box columns if boxes_given, NaN in rows
+    that leave them empty, else tight. attributes: (M, K) bool. sizes: (M, 2) float64, width and height in px of the
+    image that was marked; NaN where they are not given.
     """
 
     path: Path
@@ -43,50 +49,112 @@ class Annotations:
     boxes: np.ndarray
     boxes_given: bool
     attributes: np.ndarray
+    sizes: np.ndarray
 
     def where(self, row: int | np.integer) -> str:
         return f"{self.path}, line {self.lines[row]}"
 
+    def keep(self, rows: np.ndarray) -> Annotations:
+        """These rows alone; rows: (K,) numbers or (M,) bool."""
+        arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes", "sizes")
+        return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
+
+    @property
+    def places(self) -> list[str]:
+        """(M,) file and line of each row, for messages."""
+        return [self.where(row) for row in range(len(self.lines))]
+
+    def tell_boxless(self) -> str | None:
+        """How many rows leave the box columns empty, in words; None if no row does."""
+        rows = np.flatnonzero(np.isnan(self.boxes).all(axis=1))
+        if not len(rows):
+            return None
+        lines = ", ".join(str(line) for line in self.lines[rows[:3]]) + (", ..." if len(rows) > 3 else "")
+        return (
+            f"{self.path}: {len(rows)} of {len(self.lines)} rows have no box (line {lines}). box=official refuses "
+            "these faces, box.fallback=true cuts them out around their landmarks."
+        )
+
+    def marked_size(self, row: int | np.integer) -> tuple[float, float] | None:
+        """(width, height) px of the image that was marked, None where it is not given."""
+        width, height = self.sizes[row].tolist()
+        return (width, height) if np.isfinite(width) else None
+
 
 def read_annotations(
-    path: Path, scheme: LandmarkScheme, attributes: Sequence[str] = (), photo_pattern: str | None = None
+    path: Path,
+    scheme: LandmarkScheme,
+    attributes: Sequence[str] = (),
+    photo_pattern: str | None = None,
+    root: Path | None = None,
 ) -> Annotations:
     """Read and check an annotation file; the columns are those of CropsDataset.
+
+    Args:
+        root: of the data set; None for the folder of the file. An absolute name of an image in it is told from it on.
 
     Raises:
         DataError: the file or one of its rows cannot be used.
         ConfigError: photo_pattern is no regular expression with a group.
     """
-    frame = _read_csv(path, path)
-    refused = _Refused(path, frame.index.to_numpy() + 2)
-    rows = _checked(path, frame, scheme, attributes, photo_pattern, refused)
+    table = read_table(path)
+    if table.unusable:
+        first, count = table.unusable[0], len(table.unusable)
+        raise DataError(f"{first.where}: {first.reason} ({count} line(s) are no rows)")
+    refused = _Refused(path, table.lines)
+    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
     if rows.boxes_given:
         columns = list(BOX_COLUMNS)
-        _refuse_numbers(refused, frame[columns], rows.boxes, columns)
+        cells = table.frame[columns]
+        empty = (cells == "").all(axis=1).to_numpy()
+        _refuse_numbers(refused, cells, np.where(empty[:, None], 0, rows.boxes), columns)
+        _check_boxes(rows)
         _refuse_flat(refused, rows.boxes, "box columns give")
     return rows
 
 
 def read_usable_annotations(
-    path: Path, scheme: LandmarkScheme, attributes: Sequence[str] = (), photo_pattern: str | None = None
+    path: Path,
+    scheme: LandmarkScheme,
+    attributes: Sequence[str] = (),
+    photo_pattern: str | None = None,
+    root: Path | None = None,
+    split: str | None = None,
 ) -> tuple[Annotations, tuple[Unusable, ...]]:
     """read_annotations, but a row that cannot be used is left out; these rows are the second value.
 
-    Boxes are as written, not checked; NaN where they are no numbers.
+    Boxes are as written; NaN where they are no numbers.
+
+    Args:
+        split: of all rows where the file has no column split; None refuses such a file.
 
     Raises:
-        DataError: the file cannot be used, or no row of it.
+        DataError: the file cannot be used, or no row of it; or its boxes are no corners.
         ConfigError: photo_pattern is no regular expression with a group.
     """
-    frame, damaged = _read_usable_csv(path)
-    refused = _Refused(path, frame.index.to_numpy() + 2, stop=False)
-    rows = _checked(path, frame, scheme, attributes, photo_pattern, refused)
-    unusable = (*damaged, *(refused.rows[row] for row in sorted(refused.rows)))
-    kept = np.setdiff1d(np.arange(len(frame)), list(refused.rows))
+    table = read_table(path)
+    if split is not None and "split" not in table.frame:
+        table.frame["split"] = split
+    refused = _Refused(path, table.lines, stop=False)
+    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
+    unusable = (*table.unusable, *(refused.rows[row] for row in sorted(refused.rows)))
+    kept = np.setdiff1d(np.arange(len(table.lines)), list(refused.rows))
     if not len(kept):
         raise DataError(all_unusable(unusable))
-    arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes")
-    return replace(rows, **{name: getattr(rows, name)[kept] for name in arrays}), unusable
+    rows = rows.keep(kept)
+    if rows.boxes_given:
+        _check_boxes(rows)
+    return rows, unusable
+
+
+def _check_boxes(rows: Annotations) -> None:
+    check_reading(
+        rows.boxes,
+        rows.landmarks,
+        CORNERS,
+        f"{rows.path}: boxes, columns {', '.join(BOX_COLUMNS)},",
+        "Write their corners (x1 = x0 + width, y1 = y0 + height), or delete these columns.",
+    )
 
 
 @dataclass
@@ -115,6 +183,7 @@ class _Refused:
 
 def _checked(
     path: Path,
+    root: Path | None,
     frame: pd.DataFrame,
     scheme: LandmarkScheme,
     attributes: Sequence[str],
@@ -125,11 +194,20 @@ def _checked(
     _check_columns(path, frame, scheme, attributes)
     points = [f"{axis}{i}" for i in range(scheme.num_landmarks) for axis in "xy"]
     numbers = _numbers(frame, points)
-    _refuse_numbers(refused, frame[points], numbers, points)
-    landmarks = numbers.reshape(len(frame), -1, 2)
+    empty = frame[points].apply(lambda column: column.str.lower().isin(_NO_NUMBER)).to_numpy()
+    unknown = empty.reshape(len(frame), -1, 2).all(axis=-1).repeat(2, axis=-1)
+    _refuse_numbers(refused, frame[points], np.where(unknown, 0.0, numbers), points)
+    landmarks = without_marked(np.where(unknown, np.nan, numbers).reshape(len(frame), -1, 2))
     boxes = landmark_box(landmarks)
     _refuse_flat(refused, boxes, "landmarks span")
     boxes_given = set(BOX_COLUMNS) <= set(frame.columns)
+    for column, advice in (("image", "Name the file"), ("split", "Write train, val or test")):
+        refused.refuse(
+            np.flatnonzero(frame[column] == ""),
+            lambda number, column=column: (f", column {column}", "the cell is empty"),  # type: ignore[misc]
+            f". {advice}, or delete the row.",
+        )
+    frame = frame.assign(image=[name_below(name, root or path.parent, path.parent) for name in frame["image"]])
     images = frame["image"].to_numpy(dtype=object)
     return Annotations(
         path=path,
@@ -142,6 +220,7 @@ def _checked(
         boxes=_numbers(frame, list(BOX_COLUMNS)) if boxes_given else boxes,
         boxes_given=boxes_given,
         attributes=_flags(frame, list(attributes), refused),
+        sizes=_sizes(frame, refused),
     )
 
 
@@ -152,65 +231,6 @@ def _ids(images: np.ndarray) -> np.ndarray:
         seen[image] += 1
         ids.append(image if total[image] == 1 else f"{image}#{seen[image]}")
     return np.array(ids, dtype=object)
-
-
-def _read_csv(path: Path, content: Path | io.BytesIO) -> pd.DataFrame:
-    """All cells as stripped text; the index counts lines below the header, blank lines are gone.
-
-    content: the file, or what is to be read in its place.
-    """
-    if not path.is_file():
-        beside = sorted(p.name for p in path.parent.glob("*.csv"))
-        raise DataError(f"annotation file {path} does not exist; csv files there: {beside}. Correct 'annotations'.")
-    try:
-        frame = pd.read_csv(content, dtype=str, keep_default_na=False, skip_blank_lines=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no readable csv file: {error}. Write it as UTF-8 with commas.") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}. Check its permissions and the disk.") from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise DataError(f"{path}, line 2: more fields than the header has columns. Give each column a name.")
-    frame = frame.fillna("").apply(lambda column: column.str.strip())
-    frame = frame[(frame != "").any(axis=1)]
-    if frame.empty:
-        raise DataError(f"{path} has no rows below its header. Write one row per face.")
-    return frame
-
-
-def _read_usable_csv(path: Path) -> tuple[pd.DataFrame, tuple[Unusable, ...]]:
-    """_read_csv, once more without the lines that cannot be parsed if there are some."""
-    try:
-        return _read_csv(path, path), ()
-    except DataError:
-        if not path.is_file():
-            raise
-        kept, unusable = _parsable(path)
-        if not unusable:
-            raise
-    return _read_csv(path, io.BytesIO(b"\n".join(kept))), unusable
-
-
-def _parsable(path: Path) -> tuple[list[bytes], tuple[Unusable, ...]]:
-    """All lines, each taken for itself and blank where it is no row; a bad header is for _read_csv to tell."""
-    try:
-        lines = split_lines(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}. Check its permissions and the disk.") from error
-    unusable = []
-    columns = 0
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}, line {number}"
-        try:
-            cells = len(next(csv.reader([decode_line(line, where)], strict=True), []))
-        except (DataError, csv.Error) as error:
-            reason = str(error).removeprefix(f"{where}: ")
-        else:
-            reason = f"{cells} cells, the header has {columns}." if cells > columns > 0 else ""
-            columns = columns or cells
-        if reason and number > 1:
-            unusable.append(Unusable(where, f"{reason} Correct or delete the row."))
-            lines[number - 1] = b""
-    return lines, tuple(unusable)
 
 
 def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attributes: Sequence[str]) -> None:
@@ -235,11 +255,13 @@ def _check_columns(path: Path, frame: pd.DataFrame, scheme: LandmarkScheme, attr
     if missing:
         others = [c for c in names if not re.fullmatch(r"[xy]\d+", c)]
         near = difflib.get_close_matches(missing[0], names, n=3)
+        cut = "Or cut a test set by photograph: facegraph prepare crops --source <folder> --test-fraction 0.1 --seed 0"
         raise DataError(
             f"{path} has no column {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}; it has "
             f"{', '.join(others)} and {count} points. "
             + (f"Did you mean {' or '.join(near)}? " if near else "")
             + "Rename or add the column in the header."
+            + (f" {cut}" if missing == ["split"] and not near else "")
         )
 
 
@@ -269,6 +291,20 @@ def _refuse_flat(refused: _Refused, boxes: np.ndarray, what: str) -> None:
         return "", f"the {what} {width:g} x {height:g} px"
 
     refused.refuse(rows, describe, "; width and height must be positive (x0 < x1, y0 < y1). Correct or delete the row.")
+
+
+def _sizes(frame: pd.DataFrame, refused: _Refused) -> np.ndarray:
+    if not set(SIZE_COLUMNS) <= set(frame.columns):
+        return np.full((len(frame), 2), np.nan)
+    cells, sizes = frame[list(SIZE_COLUMNS)], _numbers(frame, list(SIZE_COLUMNS))
+    given = (cells != "").to_numpy()
+    bad = np.flatnonzero((given & ~(np.isfinite(sizes) & (sizes > 0))).any(axis=1))
+    refused.refuse(
+        bad,
+        lambda number: ("", f"columns width and height are {' and '.join(map(repr, cells.iloc[bad[number]]))}"),
+        ". Write the size in px of the image that was marked, or nothing; rename columns that mean something else.",
+    )
+    return np.where(given.all(axis=1, keepdims=True), sizes, np.nan)
 
 
 def _photos(frame: pd.DataFrame, pattern: str | None, refused: _Refused) -> np.ndarray:

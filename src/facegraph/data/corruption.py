@@ -117,9 +117,9 @@ class Blur(Corruption):
             )
 
     def __call__(self, image: np.ndarray, face: str) -> np.ndarray:
-        if self.sigma == 0:
-            return image
         sigma = self.sigma * image.shape[0] / REFERENCE_SIZE
+        if sigma == 0:
+            return image
         return cv2.GaussianBlur(image, (0, 0), sigmaX=sigma, sigmaY=sigma, borderType=cv2.BORDER_REPLICATE)
 
     def describe(self, side: int) -> str:

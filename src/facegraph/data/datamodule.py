@@ -1,6 +1,8 @@
-"""The data of one experiment as Lightning wants it: train, validation cut from train, test."""
+"""The data of one experiment as Lightning wants it: train, validation that is given or cut from train, test."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,7 +16,9 @@ from facegraph.data.boxes import BoxPolicy
 from facegraph.data.corruption import NONE, Corruption
 from facegraph.data.faces import Faces, FaceSubset, loaded
 from facegraph.data.loader import ResumableLoader
+from facegraph.data.missing import lacking
 from facegraph.data.normalise import Normalise
+from facegraph.data.padding import check_room, padding_shares
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.sampler import EpochSampler, ShardSampler, rank_and_world
 from facegraph.data.scheme_file import check_flip
@@ -22,7 +26,10 @@ from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
 from facegraph.data.splits import split_by_photo
 from facegraph.errors import ConfigError
 from facegraph.geometry.affine import transform_points
+from facegraph.geometry.completion import complete_shapes
 from facegraph.structures import FaceBatch
+
+CUT_FROM_TRAIN = "cut from train by photograph"
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -41,7 +48,8 @@ class FaceDataModule(pl.LightningDataModule):
         batch_size: of training, per device.
         eval_batch_size: of validation and test, per device.
         num_workers: loader processes per device; 0 loads in the training process.
-        val_fraction: share of the training faces kept for validation, by photograph.
+        val_fraction: share of the training faces kept for validation, by photograph; of a data set that has a split for
+            validation, none are.
         seed: of the validation cut, the order and the augmentation.
         balancing: how often each training face is drawn per epoch; None for once.
         drop_last: leave the last, smaller batch of an epoch out.
@@ -88,24 +96,60 @@ class FaceDataModule(pl.LightningDataModule):
         self._train_pipeline = FacePipeline(dataset.scheme, input_size, box, augmentation)
         self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box)
         self._test_pipeline = FacePipeline(dataset.scheme, input_size, box, corruption=corruption)
-        self._sources: dict[str, FaceSource] = {}
+        self._sources: dict[str, FaceSubset] = {}
+        self._shapes: dict[str, np.ndarray] = {}
 
     def setup(self, stage: str) -> None:
         if stage in ("fit", "validate") and "train" not in self._sources:
             source = self.dataset.train()
-            train_rows, val_rows = split_by_photo(source.table.photos, self.val_fraction, self.seed)
+            given = self.dataset.val()
+            fraction = self.val_fraction if given is None else 0.0
+            train_rows, val_rows = split_by_photo(source.table.photos, fraction, self.seed)
+            if given is not None:
+                val_rows = np.arange(len(given.table))
             self._sources["train"] = FaceSubset(source, train_rows, self.box)
-            self._sources["val"] = FaceSubset(source, val_rows, self.box, scored=True)
+            self._sources["val"] = FaceSubset(given or source, val_rows, self.box, scored=True)
+            self._check_room(self._sources["train"])
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
         if stage == "fit":
             self._check_batch()
             if self._train_pipeline.mirrors:
-                check_flip(self.dataset.scheme, self.train_table.landmarks)
+                self.check_mirror_list()
         if stage in ("test", "predict") and "test" not in self._sources:
             faces = self.dataset.test()
             self._sources["test"] = FaceSubset(faces, np.arange(len(faces.table)), self.box, scored=True)
+            self._check_room(self._sources["test"])
             self.test_table = self._sources["test"].table
+
+    def check_mirror_list(self) -> None:
+        """For whoever mirrors faces: of training faces, or of test faces where nothing is trained.
+
+        Raises:
+            DataError: the scheme's mirror list does not fit the faces.
+        """
+        check_flip(self.dataset.scheme, self._complete("train" if "train" in self._sources else "test"))
+
+    def _check_room(self, faces: FaceSubset) -> None:
+        if faces.table.seen is not None:
+            check_room(self.box, faces.still_boxes, faces.table.seen, self.dataset.name, self.dataset.wider_pictures)
+
+    @property
+    def test_padding(self) -> float:
+        """Mean share of the test crops that lies beyond the pictures; 0 where it is not known."""
+        table = self.test_table
+        return 0.0 if table.seen is None else float(padding_shares(self.box, table.boxes, table.seen).mean())
+
+    def partly_labelled(self) -> dict[str, int]:
+        """Split -> number of its faces that lack landmarks, of the splits that are set up and have some."""
+        counts = {name: int(lacking(source.table.landmarks).sum()) for name, source in self._sources.items()}
+        return {name: count for name, count in counts.items() if count}
+
+    @property
+    def validation(self) -> str:
+        """Where the validation faces come from, as protocol cards print it."""
+        name = self.dataset.val_name
+        return CUT_FROM_TRAIN if name is None else f"given as split '{name}'"
 
     def _check_batch(self) -> None:
         draws = int(self.train_repeats().sum()) // rank_and_world()[1]
@@ -133,13 +177,22 @@ class FaceDataModule(pl.LightningDataModule):
         """(M,) int, draws of each row of train_table per epoch."""
         if self.balancing is None:
             return np.ones(len(self.train_table), dtype=np.int64)
-        return self.balancing.draws(self.train_table)
+        return self.balancing.draws(replace(self.train_table, landmarks=self.train_shapes))
+
+    @property
+    def train_shapes(self) -> np.ndarray:
+        """(M, N, 2) float64 image px, landmarks of train_table with stand-ins for those that are missing."""
+        return self._complete("train")
+
+    def _complete(self, split: str) -> np.ndarray:
+        if split not in self._shapes:
+            self._shapes[split] = complete_shapes(self._sources[split].table.landmarks)
+        return self._shapes[split]
 
     def train_landmarks_in_crop(self) -> np.ndarray:
-        """(M, N, 2) float64 landmarks of train_table in crop px over input_size, without augmentation."""
-        table = self.train_table
-        matrices = [self._eval_pipeline.image_to_crop(box) for box in table.boxes]
-        pairs = zip(matrices, table.landmarks, strict=True)
+        """train_shapes in crop px over input_size, without augmentation."""
+        matrices = [self._eval_pipeline.image_to_crop(box) for box in self.train_table.boxes]
+        pairs = zip(matrices, self.train_shapes, strict=True)
         return np.stack([transform_points(matrix, points) for matrix, points in pairs]) / self.input_size
 
     def train_dataloader(self) -> DataLoader:
@@ -179,7 +232,8 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _faces(self, split: str, pipeline: FacePipeline, seed: int | None) -> Faces:
         source = self._sources[split]
-        return Faces(source, pipeline, self.dataset.norm_distances(source.table.landmarks), seed)
+        distances = self.dataset.norm_distances(source.table.landmarks)
+        return Faces(source, pipeline, self._complete(split), distances, seed)
 
 
 def _one_thread(worker: int) -> None:

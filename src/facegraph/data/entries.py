@@ -13,8 +13,9 @@ from facegraph.data.images import read_image
 from facegraph.landmarks import LandmarkScheme
 
 MISSING_IMAGE, UNREADABLE_IMAGE, DOUBTFUL_IMAGE = "missing image", "unreadable image", "doubtful image"
-BAD_ANNOTATION, BAD_BOX = "bad annotation", "bad box"
+BAD_ANNOTATION, BAD_BOX, MISSING_LANDMARKS = "bad annotation", "bad box", "missing landmarks"
 MISSING_PART, UNREADABLE_FOLDER = "missing part", "unreadable folder"
+SHARED_PHOTOGRAPH, OTHER_CATEGORY, NOTE = "shared photograph", "other category", "note"
 
 
 def to_storable(text: str) -> str:
@@ -60,10 +61,12 @@ class FaceEntry:
 
     id: unique within the data set. image: the photograph. photo: its name; faces of one photo stay on one side of a
     split. split: as the publisher names it ("train", "test", ...). landmarks: (N, 2) float64 px of the photograph as
-    it was marked, which is as stored, or upright where a store applies EXIF; 0-based, integers at pixel centres.
+    it was marked, which is as stored, or upright where a store applies EXIF; 0-based, integers at pixel centres; NaN
+    where the annotation has none.
     where: file and line of the annotation. box: (4,) float64 x0, y0, x1, y1 in the same px as the publisher gives it,
     None where there is none. attributes: name -> flag. values: name -> number, such as the yaw in degrees. hidden:
-    (N,) bool, landmarks marked as occluded; None where that is not annotated.
+    (N,) bool, landmarks marked as occluded; None where that is not annotated. marked_size: width and height in px of
+    the photograph as it was marked, which prepare compares with the file; None where the publisher does not state it.
     """
 
     id: str
@@ -76,6 +79,7 @@ class FaceEntry:
     attributes: Mapping[str, bool] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     hidden: np.ndarray | None = None
+    marked_size: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         _make_storable(self, "id", "photo", "split", "where")
@@ -85,7 +89,8 @@ class FaceEntry:
 class Problem:
     """Something in the source that cannot be used; the rest of the set can.
 
-    kind: one of the kinds at the top of this module; a missing part is a whole list, folder or archive. split: that it
+    kind: one of the kinds at the top of this module; a missing part is a whole list, folder or archive, a note says how
+    something was read. split: that it
     belongs to, "" where unknown. name: file or image. message: what is wrong and what to do. optional: the benchmark is
     complete without it, so that --strict passes over it.
     """

@@ -16,6 +16,7 @@ from facegraph.data.boxes import BoxPolicy
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.sampler import Draw
 from facegraph.data.source import FaceSource, FaceTable, sample_at
+from facegraph.geometry.completion import labelled_points
 from facegraph.structures import FaceBatch
 
 
@@ -28,6 +29,8 @@ class FaceSubset:
         policy: their boxes; None keeps those of the source.
         scored: whether they are validated or tested on, where a policy may use another box than in training.
 
+    still_boxes: (M, 4) the boxes before a policy moved them for scoring.
+
     Raises:
         DataError: a face without the box that the policy needs.
     """
@@ -38,8 +41,10 @@ class FaceSubset:
         self._source = source
         self._rows = np.asarray(rows, dtype=np.int64)
         table = select_rows(source.table, self._rows)
+        self.still_boxes = table.boxes
         if policy is not None and len(table):
             boxes = policy.boxes(table.landmarks, table.boxes, table.ids)
+            self.still_boxes = boxes
             table = replace(table, boxes=policy.scored(boxes, table.ids) if scored else boxes)
         self._table = table
 
@@ -62,6 +67,7 @@ def select_rows(table: FaceTable, rows: np.ndarray) -> FaceTable:
         boxes=table.boxes[rows],
         attributes=table.attributes[rows],
         attribute_names=table.attribute_names,
+        seen=None if table.seen is None else table.seen[rows],
     )
 
 
@@ -71,16 +77,24 @@ class Faces(Dataset[FaceBatch]):
     Args:
         source: the faces.
         pipeline: from a sample to an item; with an augmentation for training.
+        landmarks: (len(source), N, 2) image px, those of the source with stand-ins for what is missing there.
         norm_distances: (len(source), M) image px.
         seed: the augmentation of a draw is a pure function of (seed, draw number, row): workers, ranks and a resume
             change nothing. None for evaluation, where the draw number is ignored.
     """
 
     def __init__(
-        self, source: FaceSource, pipeline: FacePipeline, norm_distances: np.ndarray, seed: int | None = None
+        self,
+        source: FaceSource,
+        pipeline: FacePipeline,
+        landmarks: np.ndarray,
+        norm_distances: np.ndarray,
+        seed: int | None = None,
     ) -> None:
         self.source = source
         self.pipeline = pipeline
+        self.landmarks = landmarks
+        self.labelled = labelled_points(source.table.landmarks)
         self.norm_distances = norm_distances.astype(np.float32)
         self.seed = seed
 
@@ -102,7 +116,8 @@ class Faces(Dataset[FaceBatch]):
     def _item(self, draw: Draw | int, out: np.ndarray | None) -> FaceBatch:
         index, number = draw if isinstance(draw, Draw) else Draw(draw, 0)
         rng = None if self.seed is None else np.random.default_rng([self.seed, number, index])
-        return self.pipeline.item(sample_at(self.source, index), index, self.norm_distances[index], rng, out)
+        sample = replace(sample_at(self.source, index), landmarks=self.landmarks[index], labelled=self.labelled[index])
+        return self.pipeline.item(sample, index, self.norm_distances[index], rng, out)
 
 
 def loaded(batch: Any) -> FaceBatch:

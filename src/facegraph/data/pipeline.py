@@ -18,23 +18,26 @@ from facegraph.structures import FaceBatch, FaceSample
 
 
 class FaceCrop(NamedTuple):
-    """image: (S, S, 3) uint8 RGB. landmarks: (N, 2) float64 crop px. image_to_crop: (3, 3) float64."""
+    """image: (S, S, 3) uint8 RGB. landmarks: (N, 2) float64 crop px. image_to_crop: (3, 3) float64. labelled: (N,)
+    bool, as of the sample; None for all."""
 
     image: np.ndarray
     landmarks: np.ndarray
     image_to_crop: np.ndarray
+    labelled: np.ndarray | None = None
 
 
 class Placement(NamedTuple):
     """Where a crop lies and what its landmarks are, without its pixels.
 
     image_to_crop: (3, 3) float64. landmarks: (N, 2) float64 crop px. painted: whether the draw of the augmentation
-    changes pixels, see augment.Change; None without one.
+    changes pixels, see augment.Change; None without one. flipped: whether the face is mirrored and renumbered.
     """
 
     image_to_crop: np.ndarray
     landmarks: np.ndarray
-    painted: bool | None
+    painted: bool | None = None
+    flipped: bool = False
 
 
 class FacePipeline:
@@ -82,12 +85,14 @@ class FacePipeline:
         """
         if self.augmentation is None or rng is None:
             image_to_crop = self.image_to_crop(box)
-            return Placement(image_to_crop, transform_points(image_to_crop, landmarks), None)
+            return Placement(image_to_crop, transform_points(image_to_crop, landmarks))
         image_to_crop = self.image_to_crop(self.box.jittered(box, rng))
         change = self.augmentation.sample(rng, self.input_size)
         image_to_crop = change.crop_to_augmented @ image_to_crop
         placed = transform_points(image_to_crop, landmarks)
-        return Placement(image_to_crop, placed[self._flip] if change.flipped else placed, change.painted)
+        return Placement(
+            image_to_crop, placed[self._flip] if change.flipped else placed, change.painted, change.flipped
+        )
 
     def crop(self, sample: FaceSample, rng: np.random.Generator | None = None) -> FaceCrop:
         """The crop, for the eye and for an item. rng is needed where there is an augmentation.
@@ -100,13 +105,14 @@ class FacePipeline:
                 f"face '{sample.id}': its box {sample.box.tolist()} has no size; x1 > x0 and y1 > y0 are needed. "
                 "Correct the box in the annotations."
             )
-        image_to_crop, landmarks, painted = self.place(sample.box, sample.landmarks, rng)
+        image_to_crop, landmarks, painted, flipped = self.place(sample.box, sample.landmarks, rng)
         image = warp(sample.image, image_to_crop @ np.linalg.inv(sample.image_to_stored), self.input_size)
         if self.augmentation is not None and rng is not None and painted is not None:
             image = self.augmentation.paint(image, rng, painted)
         if self.corruption is not None:
             image = self.corruption(image, sample.id)
-        return FaceCrop(image, landmarks, image_to_crop)
+        labelled = sample.labelled[self._flip] if flipped and sample.labelled is not None else sample.labelled
+        return FaceCrop(image, landmarks, image_to_crop, labelled)
 
     def item(
         self,
@@ -128,6 +134,7 @@ class FacePipeline:
         return FaceBatch(
             image=torch.from_numpy(out).permute(2, 0, 1),
             landmarks=torch.from_numpy(crop.landmarks.astype(np.float32)),
+            labelled=torch.from_numpy(np.ones(len(crop.landmarks), bool) if crop.labelled is None else crop.labelled),
             crop_to_image=torch.from_numpy(crop_to_image.astype(np.float32)),
             norm_distances=torch.from_numpy(norm_distances.astype(np.float32)),
             attributes=torch.from_numpy(sample.attributes.astype(bool)),

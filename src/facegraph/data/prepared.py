@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from facegraph.data.source import LandmarkDataset, Thresholds
-from facegraph.data.store.layout import INFO_FILE, read_info
+from facegraph.data.photographs import find_shared, tell_shared
+from facegraph.data.source import LandmarkDataset, Thresholds, measured
+from facegraph.data.splits import find_validation
+from facegraph.data.store.layout import EXIF_APPLIED, INFO_FILE, read_info
+from facegraph.data.store.photograph import ROTATED
 from facegraph.data.store.reader import FaceStore, StoreSource
 from facegraph.errors import DataError
 from facegraph.landmarks import BOX, LandmarkScheme
@@ -23,9 +27,12 @@ class PreparedDataset(LandmarkDataset):
         scheme: numbering of the landmarks, which the store's must agree with; None for the store's own.
         train_split: split to train on; None for a data set that is only scored.
         test_split: split to score.
+        val_split: split that validates; None for val, where the store has it, else validation is cut from train.
         test_subset: attribute; only the faces of the test split that have it are scored. None for all.
         attributes: subsets to report, none if empty; None for all that some scored face belongs to.
         normalisers: see LandmarkDataset; None for all of the scheme, then the box. thresholds: see LandmarkDataset.
+        allow_shared_photographs: of a set of one's own, which has no official counts: warn of photographs that more
+            than one of these splits shows, instead of refusing to train. Official sets are trained on as they are.
 
     Raises (when a split is opened, or at once where name or scheme are the store's own):
         DataError: no store there, or without that split or attribute, or of another scheme.
@@ -38,10 +45,12 @@ class PreparedDataset(LandmarkDataset):
         scheme: LandmarkScheme | None = None,
         train_split: str | None = "train",
         test_split: str = "test",
+        val_split: str | None = None,
         test_subset: str | None = None,
         attributes: Sequence[str] | None = None,
         normalisers: Sequence[str] | None = None,
         thresholds: Thresholds = (0.08, 0.10),
+        allow_shared_photographs: bool = False,
     ) -> None:
         self.root = Path(root).expanduser()
         if name is None or scheme is None:
@@ -51,6 +60,8 @@ class PreparedDataset(LandmarkDataset):
         self.scheme = scheme
         self.train_split = train_split
         self.test_split = test_split
+        self.val_split = val_split
+        self.allow_shared_photographs = allow_shared_photographs
         self.test_subset = test_subset
         self.attributes = None if attributes is None else tuple(attributes)
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
@@ -84,20 +95,57 @@ class PreparedDataset(LandmarkDataset):
             )
         return store
 
+    @property
+    def exif_applied(self) -> bool:
+        info = self.store.info
+        return info.crop.exif == EXIF_APPLIED and bool(info.photographs.get(ROTATED))
+
     def train(self) -> StoreSource:
         if self.train_split is None:
             raise DataError(
                 f"data set '{self.name}' has no faces to train on; it scores runs of others: "
                 "python eval.py run=<run> dataset=" + self.name
             )
+        self._tell_shared(self.allow_shared_photographs)
         return self._open(self.train_split, None)
 
+    def val(self) -> StoreSource | None:
+        return None if self.val_name is None else self._open(self.val_name, None)
+
+    @property
+    def val_name(self) -> str | None:
+        present = set(self.store.frame["split"])
+        return find_validation(self.val_split, present, self.train_split, self.test_split, str(self.root))
+
+    @property
+    def shared_photographs(self) -> int:
+        return len(self._shared)
+
+    def _tell_shared(self, allowed: bool) -> None:
+        names = self.store.frame["image"].to_numpy(dtype=object)
+        tell_shared(self._shared, str(self.root), lambda row: f"'{names[row]}'", allowed)
+
+    @cached_property
+    def _shared(self) -> list[dict[str, int]]:
+        if self.store.info.official_counts or self.train_split is None:
+            return []
+        photos, splits = (self.store.frame[name].to_numpy(dtype=object) for name in ("photo", "split"))
+        return find_shared(photos, splits, [s for s in (self.train_split, self.val_name, self.test_split) if s])
+
     def test(self) -> StoreSource:
+        self._tell_shared(allowed=True)
         return self._open(self.test_split, self.test_subset)
+
+    def wider_pictures(self, factor: float) -> str:
+        """See LandmarkDataset."""
+        scale = math.ceil(10 * self.store.info.crop.scale * factor - 0.01) / 10
+        return f", or prepare the set again with --scale {scale:g}"
 
     def _open(self, split: str, subset: str | None) -> StoreSource:
         attributes = self._occurring if self.attributes is None else self.attributes
-        return self.store.source(self.store.rows(split, subset), attributes)
+        rows = self.store.rows(split, subset)
+        rows = rows[measured(self, self.store.landmarks[rows], self.store.frame["id"].iloc[rows].tolist())]
+        return self.store.source(rows, attributes)
 
     @cached_property
     def _occurring(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
+from facegraph.errors import DataError
+from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import BOX, INTER_OCULAR, LandmarkScheme
 from facegraph.structures import FaceSample
+
+_MISSING = -(10.0**9)  # no coordinate that a face may have
 
 
 @dataclass(frozen=True)
@@ -19,9 +24,10 @@ class FaceTable:
     """All annotations of one split, without the images.
 
     ids: M unique names. photos: M names of the photograph each face was cut from; faces of one photograph never fall on
-    both sides of a split. landmarks: (M, N, 2) float64 image px. boxes: (M, 4) float64 x0, y0, x1, y1 image px: as
-    annotated, NaN where there is none, until a box policy (see data.boxes) puts the box to cut around in their place.
-    attributes: (M, K) bool, columns named by attribute_names.
+    both sides of a split. landmarks: (M, N, 2) float64 image px, NaN where the annotation has none. boxes: (M, 4)
+    float64 x0, y0, x1, y1 image px: as annotated, NaN where there is none, until a box policy (see data.boxes) puts the
+    box to cut around in their place. attributes: (M, K) bool, columns named by attribute_names. seen: (M, 4) float64
+    x0, y0, x1, y1 image px, the part of the plane that the image of each face shows; None where it is not known.
     """
 
     ids: tuple[str, ...]
@@ -30,6 +36,7 @@ class FaceTable:
     boxes: np.ndarray
     attributes: np.ndarray
     attribute_names: tuple[str, ...] = ()
+    seen: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,7 +72,7 @@ def sample_at(source: FaceSource, index: int) -> FaceSample:
 def fingerprint(table: FaceTable) -> str:
     """12 hex digits that tell which faces a table holds, from ids and landmarks (to 1/1000 px), not from the images."""
     digest = hashlib.sha256("\n".join(table.ids).encode())
-    digest.update(np.rint(1000 * table.landmarks).astype("<i8").tobytes())
+    digest.update(np.rint(1000 * np.nan_to_num(table.landmarks, nan=_MISSING)).astype("<i8").tobytes())
     return digest.hexdigest()[:12]
 
 
@@ -77,7 +84,8 @@ class LandmarkDataset(ABC):
 
     name: as results print it. normalisers: names of the distances that errors are divided by, the first one is the
     data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser: a list for all of them, or
-    normaliser -> list. test_name: of the split that is scored.
+    normaliser -> list. test_name: of the split that is scored. val_name: of the split that validates, None where
+    validation is cut from train. shared_photographs: how many photographs of one's own more than one of these shows.
     """
 
     name: str
@@ -86,13 +94,34 @@ class LandmarkDataset(ABC):
     thresholds: Thresholds = (0.08, 0.10)
     test_name: str = "test"
 
+    @property
+    def exif_applied(self) -> bool:
+        """Whether some picture was turned upright as its EXIF orientation says; otherwise all are as stored."""
+        return False
+
     @abstractmethod
     def train(self) -> FaceSource:
-        """Faces to train on; validation is cut from these."""
+        """Faces to train on; validation is cut from these where val gives none."""
+
+    def val(self) -> FaceSource | None:
+        """Faces that choose a checkpoint, where the data set has a split for that; None where it has not."""
+        return None
+
+    @property
+    def val_name(self) -> str | None:
+        return None
+
+    @property
+    def shared_photographs(self) -> int:
+        return 0
 
     @abstractmethod
     def test(self) -> FaceSource:
         """Faces that are only ever scored."""
+
+    def wider_pictures(self, factor: float) -> str:
+        """How to get pictures that show so many times as much, for the end of a message that names another way."""
+        return ""
 
     def thresholds_of(self, normaliser: str) -> tuple[float, ...]:
         """Thresholds of FR and AUC by one normaliser; none where only others were given some."""
@@ -103,8 +132,8 @@ class LandmarkDataset(ABC):
     def norm_distances(self, landmarks: np.ndarray) -> np.ndarray:
         """(..., M) distances, one per normaliser, of landmarks (..., N, 2), in their unit.
 
-        'box' is sqrt(w * h) of the tight box around the true landmarks (the FAN protocol); every other name is a pair
-        of the scheme.
+        'box' is sqrt(w * h) of the tight box around the true landmarks (the FAN protocol), those that the annotation
+        has; every other name is a pair of the scheme, NaN where one of its landmarks is missing.
         """
         columns = [
             box_size(landmarks) if name == BOX else self.scheme.distance(name, landmarks) for name in self.normalisers
@@ -112,7 +141,30 @@ class LandmarkDataset(ABC):
         return np.stack(columns, axis=-1)
 
 
+def measured(dataset: LandmarkDataset, landmarks: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+    """(M,) bool, the faces (M, N, 2) whose errors can be divided by every normaliser of a data set.
+
+    Of a face with missing landmarks a normaliser may be unknown; such faces are told in a warning that names some.
+
+    Raises:
+        DataError: none can.
+    """
+    known = np.isfinite(dataset.norm_distances(landmarks)).all(axis=-1)
+    if known.all():
+        return known
+    without = np.flatnonzero(~known)
+    what = (
+        f"{len(without)} of {len(known)} faces of '{dataset.name}' lack a landmark of a normaliser "
+        f"({', '.join(dataset.normalisers)}), first '{ids[without[0]]}'"
+    )
+    advice = f"dataset.normalisers=[{BOX}] is known of every face"
+    if not known.any():
+        raise DataError(f"{what}; none is left. {advice}.")
+    warnings.warn(f"{what}; they are left out. {advice}.", stacklevel=3)
+    return known
+
+
 def box_size(landmarks: np.ndarray) -> np.ndarray:
     """sqrt(w * h) (...,) of the tight box around landmarks (..., N, 2)."""
-    extent = landmarks.max(axis=-2) - landmarks.min(axis=-2)
-    return np.sqrt(extent[..., 0] * extent[..., 1])
+    box = landmark_box(landmarks)
+    return np.sqrt((box[..., 2:] - box[..., :2]).prod(axis=-1))

@@ -17,6 +17,7 @@ CHECKS: tuple[Callable[[Examination], list[Finding]], ...] = (
     checks_pictures.identical,
     checks_pictures.similar,
     checks_points.outside,
+    checks_points.missing,
     checks_points.eyes,
     checks_points.annotated_twice,
     checks_points.sizes,

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from facegraph.data.missing import without_marked
 from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import ERROR, INFO, WARNING, Finding, Level
 
 OUTSIDE_PHOTO, OUTSIDE_BOX, OUTSIDE_CROP = "outside photograph", "outside box", "outside crop"
+MISSING = "missing landmarks"
 EYES, TWICE, SMALL, UPSAMPLED, BOXES = "eyes", "annotated twice", "small faces", "upsampled", "boxes"
 BOX_MARGIN = 0.25
 """Share of the official box's side by which a landmark may leave it."""
@@ -70,6 +72,32 @@ def _outside(
     message = f"{int(leaves.sum()):,} landmarks ({share:.2%}) on {len(rows):,} of {len(leaves):,} faces lie "
     values = {"landmarks": int(leaves.sum()), "share": round(float(share), 6), "faces": len(rows)}
     return [_of_faces(examination, level, check, message + advice, rows, per_face[rows], values)]
+
+
+def missing(examination: Examination) -> list[Finding]:
+    """Faces that lack landmarks, and those that hold the marks of missing ones as if they were px; measured: how many.
+
+    A store has such marks if it was written by hand, or before they were known.
+    """
+    landmarks = examination.store.landmarks
+    nowhere = np.isnan(landmarks).all(axis=-1)
+    kinds: tuple[tuple[Level, np.ndarray, str], ...] = (
+        (INFO, nowhere, "lack landmarks; training and scores count the others of these faces (--missing mask)"),
+        (
+            ERROR,
+            ~nowhere & np.isnan(without_marked(landmarks)).all(axis=-1),
+            "have landmarks at (0, 0) or (-1, -1), which mark missing ones, as if they were px. Prepare the set again",
+        ),
+    )
+    findings = []
+    for level, points, what in kinds:
+        per_face = points.sum(axis=-1)
+        rows = np.flatnonzero(per_face)
+        if len(rows):
+            message = f"{len(rows):,} of {len(landmarks):,} faces {what}."
+            values = {"landmarks": int(per_face.sum())}
+            findings.append(_of_faces(examination, level, MISSING, message, rows, per_face[rows], values))
+    return findings
 
 
 def eyes(examination: Examination) -> list[Finding]:

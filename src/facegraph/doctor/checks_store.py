@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from facegraph.data.store.layout import ALL
+from facegraph.data.missing import MASK
+from facegraph.data.store.layout import ALL, EXIF_APPLIED
 from facegraph.data.store.photograph import ROTATED
 from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import ERROR, INFO, WARNING, Finding, Level, some
@@ -113,9 +114,12 @@ def _damaged(examination: Examination) -> list[Finding]:
 def _not_finite(examination: Examination) -> list[Finding]:
     landmarks, frame = examination.store.landmarks, examination.frame
     sizes = frame[["width", "height", "scale", "shift_x", "shift_y"]].to_numpy(dtype=np.float64)
+    there = np.isfinite(landmarks).all(axis=2)
+    if examination.store.info.missing == MASK:
+        there |= np.isnan(landmarks).all(axis=2)
     findings = []
     for what, finite in (
-        ("landmarks that are not finite", np.isfinite(landmarks).all(axis=(1, 2))),
+        ("landmarks that are not finite", there.all(axis=1)),
         ("a size, scale or shift that is not finite", np.isfinite(sizes).all(axis=1)),
     ):
         ids = tuple(str(name) for name in examination.ids[~finite])
@@ -167,6 +171,7 @@ def problems(examination: Examination) -> list[Finding]:
     traits = {name: int(n) for name, n in info.photographs.items() if n}
     if traits:
         listed = ", ".join(f"{name} {n:,}" for name, n in traits.items())
-        exif = f"; the rotation was {info.crop.exif}" if traits.get(ROTATED) else ""
+        told = "turned upright" if info.crop.exif == EXIF_APPLIED else "as stored"
+        exif = f"; landmarks are taken as px of the photographs {told}" if traits.get(ROTATED) else ""
         findings.append(Finding(INFO, PROBLEMS, f"photographs: {listed}{exif}", values=traits))
     return findings

@@ -116,7 +116,7 @@ def face_picture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
     Where the square leaves the image it is cut off; landmarks that name no square give the whole image.
     """
-    box = landmark_box(np.nan_to_num(landmarks, posinf=0, neginf=0).clip(-1e6, 1e6))
+    box = np.nan_to_num(landmark_box(np.where(np.isfinite(landmarks), landmarks, np.nan).clip(-1e6, 1e6)))
     centre, half = (box[:2] + box[2:]) / 2, _MARGIN * (box[2:] - box[:2]).max() / 2
     left, top = np.maximum(np.rint(centre - half), 0).astype(int)
     right, bottom = np.rint(centre + half).astype(int) + 1

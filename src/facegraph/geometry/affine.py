@@ -60,5 +60,5 @@ def transform_points(source_to_target: np.ndarray, points: np.ndarray) -> np.nda
 
 
 def landmark_box(landmarks: np.ndarray) -> np.ndarray:
-    """Tight box (..., 4) x0, y0, x1, y1 around landmarks (..., N, 2)."""
-    return np.concatenate([landmarks.min(axis=-2), landmarks.max(axis=-2)], axis=-1)
+    """Tight box (..., 4) x0, y0, x1, y1 around landmarks (..., N, 2); a point that is NaN is none."""
+    return np.concatenate([np.fmin.reduce(landmarks, axis=-2), np.fmax.reduce(landmarks, axis=-2)], axis=-1)

@@ -11,6 +11,7 @@ from facegraph.errors import ConfigError
 from facegraph.graph.neighbours import top_k_neighbours
 from facegraph.losses import functional
 from facegraph.losses.face_errors import predicted_error_term
+from facegraph.losses.labelled import over_labelled
 from facegraph.structures import REFERENCE_SIZE, FaceBatch, LandmarkOutput, ShapeStatistics
 
 ERROR_WEIGHT = 0.05
@@ -26,6 +27,8 @@ class PointCriterion(nn.Module, ABC):
         error_weight: of the term |predicted error - error made|, there only where the model predicts its error. The
         term is a fraction of the normaliser, the others are px; as it moves nothing but the error head, the weight
         matters to optimisers only that are not invariant to the scale of a gradient.
+
+    Landmarks that are not labelled count nothing, and no relative location does that one of them is part of.
 
     Raises:
         ConfigError: a negative weight, or relative_neighbours out of range.
@@ -58,16 +61,23 @@ class PointCriterion(nn.Module, ABC):
         scale = REFERENCE_SIZE / batch.image.shape[-1]
         with torch.autocast(output.landmarks.device.type, enabled=False):
             pred, target = output.landmarks.float() * scale, batch.landmarks * scale
-            loss = point = self.point_loss(pred, target)
+            loss = point = over_labelled(self.point_loss, pred, target, batch.labelled)
             terms: dict[str, Tensor] = {}
             if self.relative_weight > 0:
-                terms["relative"] = self.point_loss(self.laplacian @ pred, self.laplacian @ target)
+                terms["relative"] = over_labelled(
+                    self.point_loss, self.laplacian @ pred, self.laplacian @ target, self._placed(batch.labelled)
+                )
                 loss = loss + self.relative_weight * terms["relative"]
         error = predicted_error_term(output, batch)
         if error is not None:
             terms["predicted_error"] = error
             loss = loss + self.error_weight * error
         return {"loss": loss, "point": point, **terms} if terms else {"loss": loss}
+
+    def _placed(self, labelled: Tensor) -> Tensor:
+        """(B, N) which relative locations are made of labelled (B, N) landmarks alone."""
+        missing = (~labelled).to(self.laplacian.dtype) @ (self.laplacian != 0).to(self.laplacian.dtype).T
+        return missing == 0
 
 
 class L1(PointCriterion):

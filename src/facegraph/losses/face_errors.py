@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from facegraph.geometry.points import scale_of
+from facegraph.losses.labelled import mean_of_labelled
 from facegraph.structures import FaceBatch, LandmarkOutput
 
 
@@ -15,12 +16,12 @@ def crop_norms(batch: FaceBatch) -> Tensor:
 
 
 def face_errors(landmarks: Tensor, batch: FaceBatch) -> Tensor:
-    """(B,) mean distance of landmarks (B, N, 2) crop px from the truth, as a fraction of the first normaliser.
+    """(B,) mean distance of labelled landmarks (B, N, 2) crop px from the truth, as a fraction of the first normaliser.
 
     Exact where the crop is not stretched; otherwise distances are taken in the stretched crop.
     """
     distances = (landmarks.float() - batch.landmarks).norm(dim=-1)
-    return distances.mean(dim=-1) / crop_norms(batch)
+    return mean_of_labelled(distances, batch.labelled) / crop_norms(batch)
 
 
 def predicted_error_term(output: LandmarkOutput, batch: FaceBatch) -> Tensor | None:

@@ -12,6 +12,7 @@ from facegraph.codecs.heatmap import HeatmapCodec
 from facegraph.errors import ConfigError
 from facegraph.geometry.points import map_points, scale_of
 from facegraph.losses.face_errors import predicted_error_term
+from facegraph.losses.labelled import mean_of_labelled, over_labelled
 from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
 
 _SMALLEST_BOX = 1.0  # px
@@ -75,14 +76,15 @@ class HeatmapCriterion(nn.Module):
     """Heatmaps against Gaussians around the truth, plus the distance of the decoded landmarks, over all stages.
 
     loss = (heatmap_weight * H + distance_weight * D) / (heatmap_weight + distance_weight). H: heatmap_loss, averaged
-    over stages. D: mean over faces, stages and landmarks of the distance as a fraction of sqrt(w * h), where w and h
-    are sides of the box around the true landmarks in image px, upright there. Exact unless the crop is stretched.
+    over stages. D: mean over faces, stages and labelled landmarks of the distance as a fraction of sqrt(w * h), where w
+    and h are sides of the box around the true landmarks in image px, upright there. Exact unless the crop is stretched.
     Source: ibug's FAN, whose weights are 1 and 0.01. H as the mean over pixels is about a thousand times smaller than
     D at the start, so the two weigh alike; an optimiser other than Adam or RMSprop needs a larger learning rate.
 
     Args:
         statistics: not used, every criterion gets it. codec: what a truth's maps are, and how maps are read where a
-        model does not hand out stage landmarks. heatmap_loss: (pred, target), each (B, N, h, w) -> scalar.
+        model does not hand out stage landmarks. heatmap_loss: (pred, target), each (B, N, h, w) -> scalar, a mean over
+        pixels that is 0 between equal maps; the maps of a landmark that is not labelled count nothing.
         heatmap_weight, distance_weight: at least 0, not both 0. At distance_weight 0 nothing is decoded.
         error_weight: of |predicted error - error|, for models that predict their error; outside the average.
 
@@ -134,7 +136,9 @@ class HeatmapCriterion(nn.Module):
             stages = heatmaps.float()
             truth = self.codec.encode(batch.landmarks, input_size, (stages.shape[-2], stages.shape[-1]))
             # stage by stage: the truth of all stages at once would be as large as all maps together
-            heatmap = torch.stack([self.heatmap_loss(stage, truth) for stage in stages.unbind(dim=1)]).mean()
+            heatmap = torch.stack(
+                [over_labelled(self.heatmap_loss, stage, truth, batch.labelled) for stage in stages.unbind(dim=1)]
+            ).mean()
             if self.distance_weight == 0:
                 return {"loss": heatmap, "heatmap": heatmap.detach()}
             points = output.stage_landmarks
@@ -147,11 +151,13 @@ class HeatmapCriterion(nn.Module):
 
 
 def box_distance(stages: Tensor, batch: FaceBatch) -> Tensor:
-    """(B, T) mean distance of landmarks (B, T, N, 2) crop px from the truth, as a fraction of sqrt(w * h).
+    """(B, T) mean distance of labelled landmarks (B, T, N, 2) crop px from the truth, as a fraction of sqrt(w * h).
 
-    w, h: sides of the upright box around the true landmarks in image px; one without area counts as one px.
+    w, h: sides of the upright box around the true, labelled landmarks in image px; one without area counts as one px.
     """
-    truth = map_points(batch.crop_to_image, batch.landmarks)
-    sides = truth.amax(dim=1) - truth.amin(dim=1)
+    truth, known = map_points(batch.crop_to_image, batch.landmarks), batch.labelled[..., None]
+    high, low = truth.masked_fill(~known, -math.inf).amax(dim=1), truth.masked_fill(~known, math.inf).amin(dim=1)
+    sides = high - low
     root = sides.prod(dim=-1).clamp(min=_SMALLEST_BOX**2).sqrt() / scale_of(batch.crop_to_image)
-    return (stages - batch.landmarks[:, None]).norm(dim=-1).mean(dim=-1) / root[:, None]
+    distances = (stages - batch.landmarks[:, None]).norm(dim=-1)
+    return mean_of_labelled(distances, batch.labelled[:, None]) / root[:, None]

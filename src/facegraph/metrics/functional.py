@@ -2,7 +2,8 @@
 
 Convention: every value is a fraction, never a percentage: an NME of 0.04 is 4 % of the normalising distance. All
 measures of a set of faces are functions of its per-face errors. A face whose error is NaN (no usable prediction) is
-a failure at every threshold, so FR, AUC and CED always agree; the mean error of such a set is NaN.
+a failure at every threshold, so FR, AUC and CED always agree; the mean error of such a set is NaN. A true landmark
+that is NaN is one that the annotation lacks: it counts nowhere.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def point_errors(pred: Array, target: Array, norm: Array) -> Array:
         norm: (B,) positive normalising distance of each face in the same unit.
 
     Returns:
-        (B, N) fractions ||pred - target||_2 / norm.
+        (B, N) fractions ||pred - target||_2 / norm; NaN where target has no point.
 
     Raises:
         DataError: shapes that do not fit, an empty batch, or a normaliser that is not above zero.
@@ -38,7 +39,7 @@ def point_errors(pred: Array, target: Array, norm: Array) -> Array:
 
 
 def nme(pred: Array, target: Array, norm: Array) -> Array:
-    """Normalised mean error of each face: the mean over landmarks of `point_errors`.
+    """Normalised mean error of each face: the mean of `point_errors` over the landmarks that target has.
 
     Args:
         pred, target: (B, N, 2) points in one unit, image px in this suite.
@@ -50,7 +51,21 @@ def nme(pred: Array, target: Array, norm: Array) -> Array:
     Raises:
         DataError: as `point_errors`.
     """
-    return point_errors(pred, target, norm).mean(-1)
+    return mean_where_true(point_errors(pred, target, norm), target, -1)
+
+
+def mean_where_true(errors: Array, target: Array, axis: int) -> Array:
+    """Mean along an axis of errors (B, N), of one landmark of a face each, over those that target (B, N, 2) has.
+
+    NaN where target has none of them, and where one of them has no usable prediction.
+    """
+    there = (target == target).all(-1)  # False where NaN, in numpy and torch alike
+    counted = errors + 0
+    counted[~there] = 0
+    count = there.sum(axis)
+    mean = counted.sum(axis) / (count + (count == 0))
+    mean[count == 0] = float("nan")
+    return mean
 
 
 def mean_error(errors: Array) -> Array:

@@ -9,6 +9,7 @@ from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.benchmarks.lp300w import Lp300wBenchmark
+from facegraph.data.benchmarks.own_splits import HeldOut
 from facegraph.data.entries import Benchmark
 from facegraph.data.scheme_file import load_scheme
 from facegraph.errors import ConfigError
@@ -20,7 +21,9 @@ class DatasetOptions:
     """What only some data sets ask for; None where it was not given.
 
     scheme: name or YAML file. attributes: 0/1 columns of the csv. photo_pattern: regular expression whose group 1 names
-    the photograph. points: which landmarks of 300W-LP. flipped: whether to take its mirrored half.
+    the photograph. points: which landmarks of 300W-LP. flipped: whether to take its mirrored half. category: of the
+    faces in COCO files. other_splits: splits of the csv besides train, val and test. test_fraction, seed: of a test set
+    that is cut by photograph.
     """
 
     scheme: str | None = None
@@ -28,6 +31,20 @@ class DatasetOptions:
     photo_pattern: str | None = None
     points: str | None = None
     flipped: bool | None = None
+    category: str | None = None
+    other_splits: tuple[str, ...] | None = None
+    test_fraction: float | None = None
+    seed: int | None = None
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        if self.test_fraction is None:
+            if self.seed is not None:
+                raise ConfigError(
+                    f"--seed {self.seed} is of a test set that is cut: add --test-fraction, or leave it out."
+                )
+            return None
+        return HeldOut(self.test_fraction, self.seed or 0)
 
     @property
     def given(self) -> set[str]:
@@ -35,11 +52,18 @@ class DatasetOptions:
 
 
 def _coco(options: DatasetOptions) -> Benchmark:
-    return CocoBenchmark(load_scheme(_scheme_of(options)))
+    scheme = load_scheme(_scheme_of(options))
+    return CocoBenchmark(scheme, category=options.category, held_out=options.held_out)
 
 
 def _crops(options: DatasetOptions) -> Benchmark:
-    return FolderBenchmark(load_scheme(_scheme_of(options)), options.attributes or (), options.photo_pattern)
+    return FolderBenchmark(
+        load_scheme(_scheme_of(options)),
+        options.attributes or (),
+        options.photo_pattern,
+        other_splits=options.other_splits or (),
+        held_out=options.held_out,
+    )
 
 
 def _scheme_of(options: DatasetOptions) -> str:
@@ -58,11 +82,16 @@ def _lp300w(options: DatasetOptions) -> Benchmark:
 
 MAKERS: dict[str, tuple[frozenset[str], Callable[[DatasetOptions], Benchmark]]] = {
     "300wlp": (frozenset({"points", "flipped"}), _lp300w),
-    "coco": (frozenset({"scheme"}), _coco),
-    "crops": (frozenset({"scheme", "attributes", "photo_pattern"}), _crops),
+    "coco": (frozenset({"scheme", "category", "test_fraction", "seed"}), _coco),
+    "crops": (
+        frozenset({"scheme", "attributes", "photo_pattern", "other_splits", "test_fraction", "seed"}),
+        _crops,
+    ),
 }
 """Data sets with options of their own -> those options and what makes them."""
 
+OWN = ("coco", "crops")
+"""Sets of one's own: whether their landmarks are px of the photographs as stored or upright is nowhere published."""
 NAMES = (*(name for name in BENCHMARKS if name not in MAKERS), *MAKERS)
 
 

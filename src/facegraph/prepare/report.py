@@ -108,10 +108,11 @@ def _photographs(info: StoreInfo) -> str:
     found = [f"{info.photographs[trait]:,} {trait}" for trait in TRAITS if info.photographs.get(trait)]
     text = f"{info.photographs.get('read', 0):,} photographs read: {', '.join(found) or 'none out of the ordinary'}."
     if info.photographs.get(ROTATED):
-        other = "ignore" if info.crop.exif == EXIF_APPLIED else "apply"
+        applied = info.crop.exif == EXIF_APPLIED
+        told, other = ("turned upright", "ignore") if applied else ("as stored", "apply")
         text += (
-            f"\nRotations were {info.crop.exif}. If landmarks lie beside the faces there (facegraph inspect shows it), "
-            f"prepare again with --exif {other}."
+            f"\nRotations were {info.crop.exif}: landmarks are px of the photographs {told}. If they lie beside the "
+            f"faces there (facegraph inspect shows it), prepare again with --exif {other}."
         )
     return text
 

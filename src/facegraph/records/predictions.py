@@ -11,7 +11,7 @@ import pandas as pd
 
 from facegraph.errors import ConfigError, DataError, RunError
 from facegraph.metrics.confidence import failure_auroc, rank_correlation, retention_areas
-from facegraph.metrics.functional import auc, failure_rate, mean_error, nme, point_errors
+from facegraph.metrics.functional import auc, failure_rate, mean_error, mean_where_true, nme, point_errors
 from facegraph.metrics.names import (
     MEAN_ITERATIONS,
     NME,
@@ -35,7 +35,8 @@ SAID = (CONFIDENCE, "predicted_error", "iterations", "failed")
 class Predictions(NamedTuple):
     """Faces of a prediction frame as arrays.
 
-    ids: M names. row: (M,) int64, row in the source (column `index`). prediction, truth: (M, N, 2) float32 image px.
+    ids: M names. row: (M,) int64, row in the source (column `index`). prediction, truth: (M, N, 2) float32 image px,
+    truth NaN where the annotation has no landmark.
     norm_distances, attributes: name -> (M,) float64 image px, name -> (M,) bool. checkpoint: which weights predicted.
     confidence: (M,) float32, higher is surer. predicted_error: (M,) float32, in the model's own unit. iterations: (M,)
     float32, how many were run. failed: (M,) bool, reported as failed by the model. None for a model without.
@@ -205,7 +206,7 @@ def summarise(
         **by_normaliser[normalisers[0]],
         "normalisers": by_normaliser,
         "subsets": subsets,
-        "per_landmark": [_number(e) for e in errors.mean(axis=0)],
+        "per_landmark": [_number(e) for e in mean_where_true(errors, faces.truth, 0)],
     }
     said = _said(faces, primary, thresholds.get(normalisers[0], ()))
     return {**summary, CONFIDENCE: said} if said else summary

@@ -26,11 +26,15 @@ class ProtocolCard:
     crop: policy in words ("landmark box"), crop_margin: side of the crop over the side of that box.
     dataset and split: where the model was tested; test_hash: fingerprint of the faces scored (ids and landmarks);
     trained_on: the data set it was trained on. normaliser: the primary one. thresholds: normaliser -> fractions, of
-    failure rate and AUC. checkpoint_rule: how "last" and "best" were chosen, in words. corruption: how test
-    faces were made harder, in words; results of before it existed are of faces as they are.
+    failure rate and AUC. validation: where the validation faces came from, in words; checkpoint_rule: how "last" and
+    "best" were chosen. corruption: how test faces were made harder; results of before it existed are of faces as they
+    are. exif: "applied" where some picture was turned upright as its EXIF orientation says, None where all are as
+    stored.
     initial_weights: folder that training started from, None for random weights. quit_threshold, fail_threshold:
     predicted errors, in the model's own unit, below which a face got no further iterations and above which it was
-    reported as failed; None where there was no such threshold.
+    reported as failed; None where there was no such threshold. shared_photographs: how many photographs of one's own
+    data set more than one of train, validation and test shows. padding: mean share of the test crops beyond their
+    pictures, None for none. partly_labelled: split -> faces that lack landmarks; the others of these count.
     """
 
     dataset: str
@@ -53,9 +57,14 @@ class ProtocolCard:
     seed: int
     test_time_flip: bool = False
     corruption: str = "none"
+    exif: str | None = None
     initial_weights: str | None = None
     quit_threshold: float | None = None
     fail_threshold: float | None = None
+    padding: float | None = None
+    partly_labelled: dict[str, int] = field(default_factory=dict)
+    validation: str = "cut from train by photograph"
+    shared_photographs: int = 0
 
     def differences(self, other: ProtocolCard) -> dict[str, tuple[Any, Any]]:
         """Field -> (mine, other's) for each field that differs."""

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from facegraph.errors import DataError, RunError
+from facegraph.geometry.completion import labelled_points
 from facegraph.metrics.bootstrap import paired_test
-from facegraph.metrics.functional import point_errors
+from facegraph.metrics.functional import mean_where_true, point_errors
 from facegraph.records import SAID, Predictions, RunResult, predictions_of, read_predictions
 from facegraph.reports.normalisers import distances, spelled
 
@@ -40,7 +41,12 @@ class Scores:
     @property
     def errors(self) -> np.ndarray:
         """(M,) error of each face."""
-        return self.point_errors.mean(axis=1)
+        return mean_where_true(self.point_errors, self.faces.truth, 1)
+
+    @property
+    def landmark_errors(self) -> np.ndarray:
+        """(N,) mean error of each landmark; NaN for one that no face has."""
+        return mean_where_true(self.point_errors, self.faces.truth, 0)
 
 
 @dataclass(frozen=True)
@@ -184,15 +190,17 @@ def face_table(comparison: Comparison) -> pd.DataFrame:
 
 def landmark_table(comparison: Comparison) -> pd.DataFrame:
     """A row per landmark: landmark, error_a, error_b, difference (mean fractions), standard_error of the difference."""
-    a, b = comparison.a.point_errors, comparison.b.point_errors
-    spread = (b - a).std(axis=0, ddof=1) / np.sqrt(len(a)) if len(a) > 1 else np.full(a.shape[1], np.nan)
+    a, b, truth = comparison.a, comparison.b, comparison.a.faces.truth
+    change = b.point_errors - a.point_errors
+    mean, count = mean_where_true(change, truth, 0), labelled_points(truth).sum(axis=0)
+    deviation = np.sqrt(mean_where_true((change - mean) ** 2, truth, 0) / np.where(count > 1, count - 1, np.nan))
     return pd.DataFrame(
         {
-            "landmark": np.arange(a.shape[1]),
-            "error_a": a.mean(axis=0),
-            "error_b": b.mean(axis=0),
-            "difference": (b - a).mean(axis=0),
-            "standard_error": spread,
+            "landmark": np.arange(len(mean)),
+            "error_a": a.landmark_errors,
+            "error_b": b.landmark_errors,
+            "difference": mean,
+            "standard_error": deviation,
         }
     )
 

@@ -158,7 +158,7 @@ def _figures(comparison: Comparison, folder: Path) -> dict[str, Picture]:
     a, b = comparison.a, comparison.b
     names = (f"A: {a.label}", f"B: {b.label}")
     limit = max(_SHORTEST_AXIS, *a.result.protocol.thresholds.get(a.normaliser, (0.10,)))
-    by_landmark = {name: scores.point_errors.mean(axis=0) for name, scores in zip(names, (a, b), strict=True)}
+    by_landmark = {name: scores.landmark_errors for name, scores in zip(names, (a, b), strict=True)}
     face = mean_face(a.faces.truth)
     scheme = scheme_of(comparison)
     written = {
@@ -201,7 +201,7 @@ def _sections(comparison: Comparison, figures: dict[str, Picture], sheet: Pictur
 
 def _parts(comparison: Comparison) -> HtmlTable:
     """Mean errors over the landmarks of each line of the face."""
-    a, b = (100 * s.point_errors.mean(axis=0) for s in (comparison.a, comparison.b))
+    a, b = (100 * s.landmark_errors for s in (comparison.a, comparison.b))
     rows: list[list[Cell]] = []
     for contour in scheme_of(comparison).contours:
         x, y = (float(errors[list(contour.indices)].mean()) for errors in (a, b))

@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from facegraph.geometry.completion import complete_shapes
+from facegraph.geometry.procrustes import procrustes
 from facegraph.landmarks import LandmarkScheme
 from facegraph.records.files import write_atomically
 
@@ -117,24 +119,15 @@ def of_normaliser(name: str) -> str:
 
 
 def mean_face(landmarks: np.ndarray) -> np.ndarray:
-    """Mean shape of faces after each was moved, scaled and turned onto it (two rounds of Procrustes alignment).
+    """Mean shape of faces after each was moved, scaled and turned onto it (Procrustes alignment).
 
     Args:
-        landmarks: (M, N, 2) any unit, y downwards.
+        landmarks: (M, N, 2) any unit, y downwards; NaN where a face has no landmark.
 
     Returns:
         (N, 2) centred at zero, root of the summed squares 1; upright as the average face is.
     """
-    # as complex numbers a similarity is one multiplication
-    shapes = landmarks[..., 0].astype(np.float64) + 1j * landmarks[..., 1].astype(np.float64)
-    shapes = shapes - shapes.mean(axis=1, keepdims=True)
-    shapes = shapes / np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-12)
-    mean = shapes.mean(axis=0)
-    for _ in range(2):
-        turn = (shapes.conj() * mean).sum(axis=1, keepdims=True)
-        mean = (shapes * turn / np.maximum(np.abs(turn), 1e-12)).mean(axis=0)
-    mean = mean / max(float(np.linalg.norm(mean)), 1e-12)
-    return np.stack([mean.real, mean.imag], axis=-1)
+    return procrustes(complete_shapes(np.asarray(landmarks, dtype=np.float64)))[1]
 
 
 def draw_face(axes: Axes, shape: np.ndarray, scheme: LandmarkScheme | None) -> None:

@@ -18,17 +18,20 @@ MOVED_BY = {
     "trained_on": ("dataset", "experiment"),
     "train_faces": ("dataset", "data", "experiment"),
     "val_faces": ("dataset", "data", "experiment"),
+    "validation": ("dataset", "data", "experiment"),
     "thresholds": ("dataset", "experiment"),
     "crop": ("box", "dataset", "experiment"),
     "crop_margin": ("box", "dataset", "experiment"),
     "input_size": ("input_size", "experiment"),
     "epochs": ("trainer", "experiment", "debug"),
     "optimiser_steps": ("trainer", "data", "dataset", "experiment", "debug"),
-    "checkpoint_rule": ("callbacks", "experiment"),
+    "checkpoint_rule": ("callbacks", "dataset", "experiment"),
     "test_time_flip": ("test_time_flip", "experiment"),
     "initial_weights": ("init_from", "experiment"),
     "quit_threshold": ("model", "experiment"),
     "fail_threshold": ("model", "experiment"),
+    "padding": ("box", "dataset", "experiment"),
+    "partly_labelled": ("dataset", "experiment"),
 }
 _SPLIT_TOLERANCE = 0.01
 

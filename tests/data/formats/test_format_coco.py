@@ -56,8 +56,15 @@ def test_boxes_sizes_and_categories_may_be_absent(tmp_path: Path) -> None:
     assert [face.box for face in found.faces] == [None] * 3
 
 
+def test_a_point_without_label_is_missing_wherever_it_is_written(tmp_path: Path) -> None:
+    content = copy.deepcopy(WHOLE)
+    content["annotations"][1]["keypoints"] = [7, 3, 0, *[1, 2, 2] * 4]
+    found = read_coco(written(tmp_path, content))
+    assert found.unusable == ()
+    assert np.isnan(found.faces[1].landmarks).tolist() == [[True] * 2, *[[False] * 2] * 4]
+
+
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
-    "a point without label": ({"keypoints": [0, 0, 0, *[1, 2, 2] * 4]}, r"1 of 5 points are not annotated \(v = 0\)"),
     "no points": ({"keypoints": []}, "'keypoints' is 0 numbers; a list of 15"),
     "another count": ({"keypoints": [1, 2, 2] * 6}, "'keypoints' is 18 numbers"),
     "text": ({"keypoints": ["1"] * 15}, "numbers are needed"),
@@ -119,11 +126,9 @@ def test_an_image_that_is_none_costs_its_own_faces(tmp_path: Path) -> None:
 
 
 def test_the_count_can_be_asked_for(tmp_path: Path) -> None:
-    found = read_coco(written(tmp_path, WHOLE), num_landmarks=68)
-    assert found.faces == ()
-    assert [reason for _, reason in found.unusable] == [
-        "'keypoints' is 15 numbers; a list of 204 numbers is needed."
-    ] * 3
+    assert len(read_coco(written(tmp_path, WHOLE), num_landmarks=5).faces) == 3
+    with pytest.raises(DataError, match=r"68 points are wanted, and no category fits; there are 'face' \(5 names"):
+        read_coco(written(tmp_path, WHOLE), num_landmarks=68)
 
 
 BROKEN: dict[str, tuple[object, str]] = {

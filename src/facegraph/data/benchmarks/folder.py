@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from facegraph.data.annotations import Annotations, read_usable_annotations
 from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.source_tree import SourceTree, relative_name
-from facegraph.data.entries import FaceEntry, FaceIndex, FileImage
+from facegraph.data.benchmarks.own_splits import HeldOut, check_no_test, finish_own
+from facegraph.data.benchmarks.source_tree import SourceTree, leads_out, relative_name
+from facegraph.data.entries import BAD_BOX, FaceEntry, FaceIndex, FileImage
+from facegraph.data.splits import TRAIN, USUAL, check_splits
 from facegraph.landmarks import LandmarkScheme
 
 _CSV = "annotations.csv"
@@ -23,9 +27,10 @@ class FolderBenchmark:
         photo_pattern: regular expression whose group 1 on the image name names the photograph; None for the column
             photo, or each image for itself.
         name: as results print it.
+        other_splits: values of the column split besides train, val and test; any other value is an error.
+        held_out: test set to cut from the train rows, which are all rows of a csv without a column split.
     """
 
-    version = "own"
     official_counts: Mapping[str, int] = {}
     optional_splits: frozenset[str] = frozenset()
     layout = (
@@ -39,40 +44,55 @@ class FolderBenchmark:
         attributes: Sequence[str] = (),
         photo_pattern: str | None = None,
         name: str = "crops",
+        other_splits: Sequence[str] = (),
+        held_out: HeldOut | None = None,
     ) -> None:
         self.scheme = scheme
         self.attributes = tuple(attributes)
         self.photo_pattern = photo_pattern
         self.name = name
+        self.other_splits = tuple(other_splits)
+        self.held_out = held_out
+        self.version = "own" if held_out is None else f"own, {held_out.description}"
 
     def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
         """See entries.Benchmark; ids are image names, with #1, #2, ... where several rows share an image.
 
         Raises:
-            DataError: no csv, one that cannot be read or has no usable row, or no image is there.
-            ConfigError: photo_pattern is no regular expression with a group.
+            DataError: no csv, one that cannot be read or has no usable row or an unknown split, or no image is there.
+            ConfigError: photo_pattern is no regular expression with a group, or a test set is to be held out, but there
+                is one.
         """
         tree = SourceTree(source)
         path = tree.child(tree.root, _CSV)
         if path is None:
             raise nothing_found(tree, (_CSV,), self.layout)
         found = Gathering(tree, self.layout)
-        rows, unusable = read_usable_annotations(path, self.scheme, self.attributes, self.photo_pattern)
+        split = None if self.held_out is None else TRAIN
+        rows, unusable = read_usable_annotations(
+            path, self.scheme, self.attributes, self.photo_pattern, tree.root, split
+        )
         found.unusable("", path, unusable)
+        advice = "If it is meant, name it: --other-splits {name}"
+        check_splits(rows.splits, (*USUAL, *self.other_splits), rows.places, advice)
+        if self.held_out is not None:
+            check_no_test(set(rows.splits), str(path))
+        if rows.boxes_given and (boxless := rows.tell_boxless()) is not None:
+            found.problem(BAD_BOX, "", f"{path.name}, rows without a box", boxless, optional=True)
         for row, face_id in enumerate(rows.ids):
             self._add(rows, row, face_id, found)
         if progress is not None:
             progress(len(rows.images), len(rows.images))
-        return found.index()
+        return finish_own(found.index(), self.held_out)
 
     def _add(self, rows: Annotations, row: int, face_id: str, found: Gathering) -> None:
         image, split, where = str(rows.images[row]), str(rows.splits[row]), rows.where(row)
         name = relative_name(image)
-        if name is None or not split:
-            wrong = f"image '{image}' leads out of the folder" if split else "split is empty"
-            found.bad_annotation(split, image, f"{where}: {wrong}. Correct or delete the row.")
-            return
         tree = found.tree
+        if name is None:
+            wrong = leads_out(image, tree.root, rows.path.parent)
+            found.bad_annotation(split, image, f"{where}: {wrong}. Copy it into the folder, or delete the row.")
+            return
         path = tree.inside(tree.root, f"images/{name}") or tree.inside(tree.root, name)
         if path is None:
             found.missing_image(split, name, where)
@@ -84,7 +104,8 @@ class FolderBenchmark:
             split=split,
             landmarks=rows.landmarks[row],
             where=where,
-            box=rows.boxes[row] if rows.boxes_given else None,
+            box=None if not rows.boxes_given or np.isnan(rows.boxes[row]).all() else rows.boxes[row],
             attributes={a: bool(flag) for a, flag in zip(self.attributes, rows.attributes[row], strict=True)},
+            marked_size=rows.marked_size(row),
         )
         found.faces.append(entry)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from facegraph.data.formats.files import shown
 from facegraph.errors import DataError
 
 SEARCH_DEPTH = 4
@@ -174,3 +175,29 @@ def relative_name(name: str) -> str | None:
     if not name or "\0" in name or parts[0] == "" or ":" in parts[0] or ".." in parts:
         return None
     return "/".join(part for part in parts if part not in ("", ".")) or None
+
+
+def name_below(name: str, root: Path, folder: Path) -> str:
+    """An image name as its annotations write it, as a path from root on if it is absolute or has '..', and leads there.
+
+    Any other name, and one that leads out, is given back as it is.
+
+    Args:
+        root: of the data set. folder: of the annotations, from which '..' is counted.
+    """
+    written = name.replace("\\", "/")
+    if "\0" in written or not (written.startswith("/") or ".." in written.split("/")):
+        return name
+    place = os.path.normpath(folder.absolute() / written)
+    for base in (root.absolute(), Path(os.path.realpath(root))):
+        for path in (Path(place), Path(os.path.realpath(place))):
+            if path.is_relative_to(base) and path != base:
+                return path.relative_to(base).as_posix()
+    return name
+
+
+def leads_out(name: str, root: Path, folder: Path) -> str:
+    """What is wrong with a name that relative_name refuses, in words. See name_below."""
+    written = name.replace("\\", "/")
+    place = written if ":" in written.split("/")[0] else os.path.normpath(folder.absolute() / written)
+    return f"image {shown(name)} leads to {shown(place, 200)}, out of {root}"

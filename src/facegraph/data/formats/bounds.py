@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
 from facegraph.errors import DataError
+from facegraph.geometry.affine import landmark_box
 
 COORDINATE_LIMIT = 1e6
 """px; no photograph is a tenth as large. A larger number is damage, and would overflow what is computed from it."""
@@ -49,3 +52,50 @@ def check_coordinates(values: np.ndarray, where: str, what: str) -> np.ndarray:
             f"finite and within {COORDINATE_LIMIT:g} px. Copy the file again from its source, or correct it."
         )
     return values
+
+
+CORNERS, SIZE = "x0, y0, x1, y1", "x, y, width, height"
+_READINGS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    CORNERS: lambda values: values,
+    SIZE: boxes_of_corners,
+    "centre x, centre y, width, height": lambda values: boxes_of_corners(
+        np.concatenate([values[:, :2] - values[:, 2:] / 2, values[:, 2:]], axis=1)
+    ),
+    "y0, x0, y1, x1": lambda values: values[:, [1, 0, 3, 2]],
+}
+"""What four numbers may say -> (M, 4) corners of (M, 4) of them."""
+_FEWEST_BOXES, _WELL, _CLEARLY, _NEARLY_ALL = 3, 0.4, 0.1, 0.9
+
+
+def check_reading(values: np.ndarray, landmarks: np.ndarray, stated: str, what: str, advice: str) -> None:
+    """Raise if boxes say something else than they should: nearly all fit their landmarks so, and clearly better.
+
+    How well a box fits is its intersection over union with the tight box of the landmarks.
+
+    Args:
+        values: (M, 4) as written. landmarks: (M, N, 2) in the same px. Faces without numbers in both are passed over.
+        stated: what they should say, CORNERS or SIZE. what: file and boxes, advice: what to do, for the message.
+
+    Raises:
+        DataError: names the other reading.
+    """
+    known = np.isfinite(values).all(axis=1) & np.isfinite(landmarks).all(axis=(1, 2))
+    values, tight = values[known], landmark_box(landmarks[known])
+    if len(values) < _FEWEST_BOXES:
+        return
+    fit = {name: _overlap(read(values), tight) for name, read in _READINGS.items()}
+    better = {name: int(((fit[name] > fit[stated] + _CLEARLY) & (fit[name] > _WELL)).sum()) for name in _READINGS}
+    likely = max(better, key=lambda name: better[name])
+    if better[likely] >= _NEARLY_ALL * len(values):
+        raise DataError(
+            f"{what} should be {stated}, but {better[likely]} of {len(values)} fit the landmarks as {likely}. {advice}"
+        )
+
+
+def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(M,) intersection over union of boxes (M, 4); 0 where one has no size."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = np.minimum(first[:, 2:], second[:, 2:]) - np.maximum(first[:, :2], second[:, :2])
+        common = sides.clip(0).prod(axis=1)
+        union = sum((box[:, 2:] - box[:, :2]).clip(0).prod(axis=1) for box in (first, second)) - common
+        return np.where(union > 0, common / np.where(union > 0, union, 1), 0.0)

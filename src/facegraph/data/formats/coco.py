@@ -1,20 +1,23 @@
 """Face landmarks in COCO's keypoint json: images, annotations with keypoints [x, y, v, ...], categories.
 
-v is 0 for a point that was not annotated, 1 for one that is hidden and 2 for one that can be seen. Coordinates are px
-of the image, 0-based, integers at pixel centres. Boxes are x, y, w, h.
+v is 0 for a point that was not annotated, which is NaN here, 1 for one that is hidden and 2 for one that can be seen.
+Coordinates are px of the image, 0-based, integers at pixel centres. Boxes are x, y, w, h. What a category says about
+its keypoints holds: annotations of another category are no faces, and points are known by name where names are given.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from facegraph.data.formats.bounds import boxes_of_corners, check_coordinates
+from facegraph.data.formats.bounds import SIZE, boxes_of_corners, check_coordinates, check_reading
+from facegraph.data.formats.coco_categories import Categories, Category, read_categories
 from facegraph.data.formats.files import read_bytes, shown
 from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import DataError
@@ -30,7 +33,8 @@ class CocoFace:
     id: of the annotation. image: file name as written. landmarks: (N, 2) float64 px, 0-based. hidden: (N,) bool, None
     where the file marks no point as visible, since v then says nothing about occlusion. box: (4,) float64 x0, y0, x1,
     y1 in the same px as written, not checked; NaN where it is not four numbers, None where there is none. where: file
-    and annotation, for messages.
+    and annotation, for messages. image_size: width and height in px of the image as the file states them, None where it
+    does not.
     """
 
     id: int | str
@@ -39,41 +43,97 @@ class CocoFace:
     hidden: np.ndarray | None
     box: np.ndarray | None
     where: str
+    image_size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """All faces of a file. unusable: entries of images and annotations that were left out."""
+    """All faces of a file.
+
+    unusable: entries of images and annotations that were left out. category: of the faces, None where the file has
+    none. points: names of the N landmarks, in their order; None where the category gives none. others: name of another
+    category -> its annotations, which are left out.
+    """
 
     faces: tuple[CocoFace, ...]
     unusable: tuple[Unusable, ...]
+    category: str | None = None
+    points: tuple[str, ...] | None = None
+    others: Mapping[str, int] = field(default_factory=dict)
+
+    def in_order(self, points: tuple[str, ...]) -> CocoFile:
+        """The same faces with their landmarks in the order of other names, which must be the same ones."""
+        assert self.points is not None
+        order = [self.points.index(name) for name in points]
+        faces = (
+            replace(f, landmarks=f.landmarks[order], hidden=None if f.hidden is None else f.hidden[order])
+            for f in self.faces
+        )
+        return replace(self, faces=tuple(faces), points=points)
 
 
-def read_coco(path: Path, num_landmarks: int | None = None) -> CocoFile:
+def read_coco(path: Path, num_landmarks: int | None = None, category: str | None = None) -> CocoFile:
     """Faces with all landmarks annotated; the others are named with the reason.
 
     Args:
         path: the json file.
         num_landmarks: how many points a face must have; None takes what the first annotation has.
+        category: name of the category of the faces; None for the only one that has as many points.
 
     Raises:
-        DataError: not there or not readable, no json, or json without usable images and annotations.
+        DataError: not there or not readable, no json, or json without usable images and annotations, without one
+            category that fits, or whose boxes are corners.
     """
     content = _load(path)
     unusable: list[Unusable] = []
     images = _images(path, content, unusable)
     annotations = _list(path, content, "annotations")
     count = num_landmarks or _first_count(path, annotations)
+    categories = read_categories(path, content, annotations)
+    chosen = categories.choose(count, category)
     faces: list[CocoFace] = []
+    others = Counter[str]()
     for number, annotation in enumerate(annotations, start=1):
         where = f"{path}, annotation {number}"
         try:
+            other = _other_category(where, annotation, chosen, categories)
+            if other is not None:
+                others[other] += 1
+                continue
             faces.append(_face(where, annotation, images, count))
         except DataError as error:
             unusable.append(Unusable(where, str(error).removeprefix(f"{where}: ")))
     if all(face.hidden is None or face.hidden.all() for face in faces):
         faces = [replace(face, hidden=None) for face in faces]
-    return CocoFile(tuple(faces), tuple(unusable))
+    _check_boxes(path, faces)
+    if chosen is None:
+        return CocoFile(tuple(faces), tuple(unusable))
+    return CocoFile(tuple(faces), tuple(unusable), chosen.name, chosen.points, others)
+
+
+def _other_category(where: str, annotation: Any, chosen: Category | None, categories: Categories) -> str | None:
+    """Name of the category of an annotation that is not of the chosen one; None if it is.
+
+    Raises:
+        DataError: no such category.
+    """
+    if chosen is None or not isinstance(annotation, dict):
+        return None
+    category_id = annotation.get("category_id")
+    found = categories.entries.get(category_id) if isinstance(category_id, int | str) else None
+    if found is None:
+        raise DataError(f"{where}: category_id is {shown(repr(category_id))}; no entry of 'categories' has that id.")
+    return None if found == chosen else found.name
+
+
+def _check_boxes(path: Path, faces: list[CocoFace]) -> None:
+    boxed = [(face.box, face.landmarks) for face in faces if face.box is not None]
+    if boxed:
+        boxes, landmarks = (np.stack(arrays) for arrays in zip(*boxed, strict=True))
+        with np.errstate(over="ignore", invalid="ignore"):
+            written = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        advice = "Write 'bbox' as COCO does, or take it out."
+        check_reading(written, landmarks, SIZE, f"{path}: 'bbox' of the faces", advice)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -152,18 +212,24 @@ def _face(where: str, annotation: Any, images: _Images, count: int) -> CocoFace:
     check_coordinates(points, where, "keypoint")
     if not np.isin(points[:, 2], (0, 1, 2)).all():
         raise DataError(f"{where}: v is one of {np.unique(points[:, 2])[:5].tolist()}; 0, 1 and 2 are known.")
-    labelled = points[:, 2] > 0
-    if not labelled.all():
-        raise DataError(f"{where}: {int((~labelled).sum())} of {count} points are not annotated (v = 0).")
     face_id = annotation.get("id")
     return CocoFace(
         id=face_id if isinstance(face_id, int | str) else where.rpartition(" ")[2],
         image=name,
-        landmarks=points[:, :2].copy(),
+        landmarks=np.where(points[:, 2:] > 0, points[:, :2], np.nan),
         hidden=points[:, 2] == 1,
         box=_box(where, annotation),
         where=where,
+        image_size=_image_size(image),
     )
+
+
+def _image_size(image: Mapping[str, Any]) -> tuple[float, float] | None:
+    """None where it is not two positive numbers: exporters that do not know it write 0, null or nothing."""
+    width, height = image.get("width"), image.get("height")
+    if isinstance(width, int | float) and isinstance(height, int | float) and width > 0 and height > 0:
+        return (width, height)
+    return None
 
 
 def _box(where: str, annotation: Mapping[str, Any]) -> np.ndarray | None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from facegraph.data.entries import FaceEntry
 from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
 from facegraph.data.store.layout import CropPolicy
 from facegraph.geometry.affine import landmark_box, square_crop
-from facegraph.landmarks import LandmarkScheme
 
 
 def crop_box(landmarks: np.ndarray, box: np.ndarray | None) -> np.ndarray:
@@ -37,27 +35,10 @@ def box_fault(box: np.ndarray | None) -> str | None:
     return None
 
 
-def landmark_fault(face: FaceEntry, scheme: LandmarkScheme) -> str | None:
-    """Why the landmarks of a face cannot be trained on or scored, in words; None if they can."""
-    landmarks = face.landmarks
-    if landmarks.shape != (scheme.num_landmarks, 2):
-        return f"it has landmarks of shape {landmarks.shape}; scheme '{scheme.name}' has ({scheme.num_landmarks}, 2)"
-    bad = np.flatnonzero(~np.isfinite(landmarks).all(axis=1))
-    if len(bad):
-        return f"landmark {bad[0]} is {landmarks[bad[0]].tolist()}; finite numbers are needed"
-    width, height = np.ptp(landmarks, axis=0)
-    if not (width > 0 and height > 0 and np.isfinite(width * height)):
-        return f"its landmarks span {width:g} x {height:g} px; width and height must be positive"
-    for name in scheme.normalisers:
-        if not scheme.distance(name, landmarks) > 0:
-            return f"the distance '{name}' of landmarks {scheme.normalisers[name]} is 0, no error can be divided by it"
-    return None
-
-
 def place_fault(matrix: np.ndarray, crop: CropPolicy, width: int, height: int) -> str | None:
     """Why nothing would be seen of a face under photograph_to_stored (3, 3), in words; None if something is."""
     scale, shift = matrix[0, 0], matrix[:2, 2]
     first, last = scale * np.array([-0.5, -0.5]) + shift, scale * np.array([width - 0.5, height - 0.5]) + shift
     if (last > -0.5).all() and (first < crop.side - 0.5).all():
         return None
-    return f"its crop lies entirely outside the photograph of {width} x {height} px"
+    return f"its crop lies entirely outside the photograph of {width} x {height} px."

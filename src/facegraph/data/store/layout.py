@@ -11,11 +11,12 @@ complete.
 
 Columns of annotations.parquet:
     id, photo, image, split, source: texts; image is the photograph's name, source the file and line of the annotation.
-    x0, y0, x1, y1, ...: landmarks, float64 px of the photograph, 0-based, integers at pixel centres.
+    x0, y0, x1, y1, ...: landmarks, float64 px of the photograph, 0-based, integers at pixel centres; NaN where the
+        annotation has none.
     box_x0, box_y0, box_x1, box_y1: the publisher's box, float64 px of the photograph; NaN where there is none.
     attr_<name>: bool. value_<name>: float64, NaN where unknown. hidden: list of N bool, or null.
     norm_<name>: float64 px of the photograph, the distance an error is divided by; one per normaliser of the scheme,
-        and norm_box, sqrt(w h) of the landmark box.
+        and norm_box, sqrt(w h) of the landmark box; NaN where one of its landmarks is missing.
     width, height: of the photograph, px.
     scale, shift_x, shift_y: px of the stored crop = scale * px of the photograph + shift.
     shard, offset, length: int64, where the crop's bytes lie.
@@ -30,6 +31,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facegraph.data.missing import LEAVE_OUT
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import Contour, LandmarkScheme
 
@@ -66,8 +68,8 @@ class CropPolicy:
 
     side: of the stored crop, px. scale: side of the square over the longer side of the box it is centred on.
     around: that box, in words. image_format: "raw" or "jpeg". quality: of the JPEG, 1 to 100; 0 for raw.
-    exif: "ignored", or "applied": photographs are turned upright before anything else, and landmarks and boxes are
-        px of the upright photograph.
+    exif: "ignored", where landmarks and boxes are px of photographs as stored; or "applied": photographs are turned
+        upright before anything else, and landmarks and boxes are px of the upright ones.
 
     Raises:
         ConfigError: a number or word out of range.
@@ -101,7 +103,8 @@ class StoreInfo:
         counted where the publisher names no other number. problems: dicts of entries.Problem.
     content_hash: sha256 over annotations and images. source: folder that was read, as given.
     facegraph: version that wrote it. photographs: how many were read, under "read", and how many of them have each
-    trait (photograph.TRAITS), such as a rotation in EXIF.
+    trait (photograph.TRAITS), such as a rotation in EXIF. missing: what became of faces that lack landmarks, see
+    data.missing.
     """
 
     dataset: str
@@ -116,6 +119,7 @@ class StoreInfo:
     facegraph: str
     problems: tuple[Mapping[str, Any], ...] = field(default=())
     photographs: Mapping[str, int] = field(default_factory=dict)
+    missing: str = LEAVE_OUT
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:

@@ -21,13 +21,15 @@ from facegraph.landmarks import LandmarkScheme
 Plan = dict[str, str]
 """What was asked for, each part as a short text; annotations and photographs as hashes."""
 
+EXIF = "crop.exif"
+"""The part that tells whether photographs were turned upright."""
 ORIGIN = "archives"
 """The part that tells the archives that a store was unpacked from. The same faces may come from others, so that it is
 never a difference."""
 
 
 def plan_settings(
-    dataset: str, version: str, scheme: LandmarkScheme, attributes: Sequence[str], crop: CropPolicy
+    dataset: str, version: str, scheme: LandmarkScheme, attributes: Sequence[str], crop: CropPolicy, missing: str
 ) -> Plan:
     """The part of a plan that is known before the source is read."""
     policy = {f"crop.{name}": str(value) for name, value in asdict(crop).items()}
@@ -37,6 +39,7 @@ def plan_settings(
         "version": version,
         "scheme": f"{scheme.name} {_short(json.dumps(asdict(scheme), sort_keys=True).encode())}",
         "attributes": ", ".join(attributes),
+        "faces without some landmarks": missing,
         **policy,
     }
 
@@ -69,10 +72,11 @@ def _annotation(face: FaceEntry) -> tuple[bytes, ...]:
     """Everything of a face but the place of its files on this machine."""
     box = face.box if face.box is not None else np.full(4, np.nan)
     facts = [face.id, face.image.name, face.photo, face.split, sorted(face.attributes.items())]
+    size = [] if face.marked_size is None else [[float(side) for side in face.marked_size]]  # no fact, no new hash
     values = [(name, float(value)) for name, value in sorted(face.values.items())]
     hidden = b"" if face.hidden is None else np.asarray(face.hidden, dtype=np.uint8).tobytes()
     return (
-        json.dumps([*facts, values]).encode(),
+        json.dumps([*facts, *size, values]).encode(),
         np.asarray(face.landmarks, dtype="<f8").tobytes(),
         np.asarray(box, dtype="<f8").tobytes(),
         hidden,

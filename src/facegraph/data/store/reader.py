@@ -115,10 +115,17 @@ class FaceStore:
             boxes=self.boxes[rows],
             attributes=self.attributes[rows][:, [self.info.attributes.index(name) for name in names]],
             attribute_names=names,
+            seen=self._seen(rows),
         )
         places = frame[_PLACE].to_numpy(dtype=np.int64)[rows]
         transforms = frame[_TRANSFORM].to_numpy(dtype=np.float64)[rows]
         return StoreSource(self.path, self.info, table, places, transforms)
+
+    def _seen(self, rows: np.ndarray) -> np.ndarray:
+        """(K, 4) px of the photograph, what the stored crops of some rows show."""
+        scale, x, y = self.frame[_TRANSFORM].to_numpy(dtype=np.float64)[rows].T
+        low, high = -0.5, self.info.crop.side - 0.5
+        return np.stack([(edge - shift) / scale for edge in (low, high) for shift in (x, y)], axis=1)
 
 
 class StoreSource:

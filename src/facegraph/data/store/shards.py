@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 
 from facegraph.data.entries import BAD_ANNOTATION, DOUBTFUL_IMAGE, UNREADABLE_IMAGE, FaceEntry, Problem
+from facegraph.data.exif import SIZE_ADVICE, size_fault
+from facegraph.data.faults import picture_fault
 from facegraph.data.store.crop import photograph_to_stored, place_fault
 from facegraph.data.store.layout import EXIF_APPLIED, JPEG, CropPolicy, shard_name
 from facegraph.data.store.photograph import FLAT_END, Photograph, read_photograph
@@ -41,12 +43,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Faces that go into one shard, by photograph. folder: of the store. faces: (index among all entries, entry)."""
+    """Faces that go into one shard, by photograph. folder: of the store. faces: (index among all entries, entry).
+    most_outside: share of a face's landmarks that may lie outside its photograph."""
 
     number: int
     folder: Path
     faces: tuple[tuple[int, FaceEntry], ...]
     crop: CropPolicy
+    most_outside: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,12 @@ class ShardRecord:
         return ShardRecord(**{**fields, "rows": rows, "problems": problems})
 
 
-def plan_shards(faces: Sequence[FaceEntry], folder: Path, crop: CropPolicy) -> list[ShardTask]:
+def plan_shards(
+    faces: Sequence[FaceEntry], folder: Path, crop: CropPolicy, most_outside: float = 1.0
+) -> list[ShardTask]:
     """Faces in shards of at most FACES_PER_SHARD, all of one photograph together unless they are more than that.
 
-    Photographs keep the order in which they first occur.
+    Photographs keep the order in which they first occur. most_outside: see ShardTask.
     """
     photographs: dict[str, list[tuple[int, FaceEntry]]] = {}
     for item in enumerate(faces):
@@ -85,7 +91,7 @@ def plan_shards(faces: Sequence[FaceEntry], folder: Path, crop: CropPolicy) -> l
             if len(shards[-1]) + len(part) > FACES_PER_SHARD:
                 shards.append([])
             shards[-1] += part
-    return [ShardTask(number, folder, tuple(shard), crop) for number, shard in enumerate(shards)]
+    return [ShardTask(number, folder, tuple(shard), crop, most_outside) for number, shard in enumerate(shards)]
 
 
 def find_record(task: ShardTask) -> ShardRecord | None:
@@ -116,7 +122,7 @@ def write_shard(task: ShardTask) -> ShardRecord:
     try:
         with beside.open("wb") as stream:
             for _, group in groupby(task.faces, key=lambda item: item[1].image.name):
-                for row, crop in _cut_photograph(list(group), task.crop, record):
+                for row, crop in _cut_photograph(list(group), task.crop, task.most_outside, record):
                     raw = crop.reshape(-1).data
                     rows.append(row._replace(offset=stream.tell(), length=raw.nbytes))
                     stream.write(raw)
@@ -135,7 +141,7 @@ def _record_path(task: ShardTask) -> Path:
 
 
 def _cut_photograph(
-    faces: list[tuple[int, FaceEntry]], crop: CropPolicy, record: ShardRecord
+    faces: list[tuple[int, FaceEntry]], crop: CropPolicy, most_outside: float, record: ShardRecord
 ) -> Iterator[tuple[Row, np.ndarray]]:
     """The crops of the faces of one photograph, contiguous uint8; what is wrong goes into the record."""
     first = faces[0][1]
@@ -152,19 +158,29 @@ def _cut_photograph(
         message = f"{first.where}: image {first.image.name} ends in plain grey, as damaged JPEGs do. Look at it."
         record.problems.append(Problem(DOUBTFUL_IMAGE, first.split, first.image.name, message))
     for index, face in faces:
-        found = _cut_face(index, face, photograph, crop, record)
+        found = _cut_face(index, face, photograph, crop, most_outside, record)
         if found is not None:
             yield found
 
 
 def _cut_face(
-    index: int, face: FaceEntry, photograph: Photograph, crop: CropPolicy, record: ShardRecord
+    index: int,
+    face: FaceEntry,
+    photograph: Photograph,
+    crop: CropPolicy,
+    most_outside: float,
+    record: ShardRecord,
 ) -> tuple[Row, np.ndarray] | None:
     height, width = photograph.image.shape[:2]
-    matrix = photograph_to_stored(face.landmarks, face.box, crop)
-    fault = place_fault(matrix, crop, width, height)
+    fault = size_fault(face.marked_size, (width, height))
     if fault is not None:
-        message = f"{face.where}: face '{face.id}' is left out: {fault}. Correct its landmarks and box."
+        message = f"{face.where}: face '{face.id}' is left out: of image {face.image.name}, {fault}. {SIZE_ADVICE}"
+        record.problems.append(Problem(DOUBTFUL_IMAGE, face.split, face.id, message))
+        return None
+    matrix = photograph_to_stored(face.landmarks, face.box, crop)
+    fault = place_fault(matrix, crop, width, height) or picture_fault(face.landmarks, width, height, most_outside)
+    if fault is not None:
+        message = f"{face.where}: face '{face.id}' is left out: {fault} Correct its landmarks and box."
         record.problems.append(Problem(BAD_ANNOTATION, face.split, face.id, message))
         return None
     image = warp(photograph.image, matrix, crop.side)

@@ -12,8 +12,18 @@ from pathlib import Path
 import pandas as pd
 
 import facegraph
-from facegraph.data.entries import BAD_ANNOTATION, BAD_BOX, UNREADABLE_IMAGE, FaceEntry, Problem, to_storable
-from facegraph.data.store.crop import box_fault, landmark_fault
+from facegraph.data.entries import (
+    BAD_ANNOTATION,
+    BAD_BOX,
+    MISSING_LANDMARKS,
+    UNREADABLE_IMAGE,
+    FaceEntry,
+    Problem,
+    to_storable,
+)
+from facegraph.data.faults import OWN_OUTSIDE, SMALLEST_SHARE, landmark_fault
+from facegraph.data.missing import LEAVE_OUT, lacking, missing_text, without_marked
+from facegraph.data.store.crop import box_fault
 from facegraph.data.store.hashing import content_hash
 from facegraph.data.store.layout import (
     INFO_FILE,
@@ -48,7 +58,7 @@ class StoreContent:
     order. problems: found before. official_counts: as published, per "split" and "split/attribute". optional_splits:
     those without which the data set is complete. source: folder that was read, as given. root: folder that all files
     lie below, the source or where it was unpacked; problems are told from it on. origin: state of the archives, see
-    plan.ORIGIN.
+    plan.ORIGIN. missing: what becomes of faces that lack landmarks, missing.LEAVE_OUT or MASK.
     """
 
     dataset: str
@@ -62,9 +72,15 @@ class StoreContent:
     source: str = ""
     root: str = ""
     origin: str = ""
+    missing: str = LEAVE_OUT
 
     def settings(self, crop: CropPolicy) -> Plan:
-        return plan_settings(self.dataset, self.version, self.scheme, self.attributes, crop)
+        return plan_settings(self.dataset, self.version, self.scheme, self.attributes, crop, self.missing)
+
+    @property
+    def own(self) -> bool:
+        """Whether it is somebody's own data set: a publisher's faces are his to choose, whatever they look like."""
+        return not self.official_counts
 
     def counts(self, faces: Sequence[FaceEntry]) -> dict[str, int]:
         return count_faces(faces, self.attributes, self.official_counts)
@@ -177,11 +193,21 @@ def _checked(content: StoreContent) -> StoreContent:
             f"{content.dataset}: {len(twice)} ids occur more than once, first '{twice[0]}'. Make them unique."
         )
     faces, problems = [], [_from_root(problem, content) for problem in content.problems]
-    for face in content.faces:
-        fault = landmark_fault(face, content.scheme)
+    for described in content.faces:
+        face = replace(described, landmarks=without_marked(described.landmarks))
+        fault = landmark_fault(
+            face.landmarks, content.scheme, tuple(content.scheme.normalisers), SMALLEST_SHARE if content.own else 0.0
+        )
         if fault is not None:
             message = f"{face.where}: face '{face.id}' is left out: {fault}. Correct the annotation."
             problems.append(Problem(BAD_ANNOTATION, face.split, face.id, message))
+            continue
+        if content.missing == LEAVE_OUT and lacking(face.landmarks):
+            message = (
+                f"{face.where}: face '{face.id}' is left out: {missing_text(face.landmarks)}. --missing mask keeps it "
+                "and counts the others."
+            )
+            problems.append(Problem(MISSING_LANDMARKS, face.split, face.id, message))
             continue
         fault = box_fault(face.box)
         if fault is not None:
@@ -215,7 +241,7 @@ def _cut(
     content: StoreContent, folder: Path, crop: CropPolicy, workers: int, progress: Progress | None
 ) -> list[ShardRecord]:
     """Records of all shards, in order."""
-    tasks = plan_shards(content.faces, folder, crop)
+    tasks = plan_shards(content.faces, folder, crop, OWN_OUTSIDE if content.own else 1.0)
     records = {task.number: record for task in tasks if (record := find_record(task)) is not None}
     missing = [task for task in tasks if task.number not in records]
     total, sizes = len(content.faces), {task.number: len(task.faces) for task in tasks}
@@ -265,6 +291,7 @@ def _write_annotations(
         counts=counts,
         official_counts=dict(content.official_counts),
         content_hash=content_hash(frame, [record.sha256 for record in records]),
+        missing=content.missing,
         source=to_storable(content.source),
         facegraph=facegraph.__version__,
         problems=tuple(asdict(p) for p in problems),

@@ -61,8 +61,9 @@ class DPRCriterion(nn.Module):
     local: the points of the parts, weighted by a weighting of their own.
     error: of a predicted error, where the model has one.
 
-    Points of a face, or of a part, whose frame is smaller than `SMALLEST_SCALE` count nothing in global and local: such
-    a frame, which start_at_mean=false starts from, has to be opened by the transform terms first.
+    The transforms are asked of all landmarks, with stand-ins for those that are not labelled; point errors count the
+    labelled ones. Points of a face, or of a part, whose frame is smaller than `SMALLEST_SCALE` count nothing in global
+    and local: such a frame, which start_at_mean=false starts from, has to be opened by the transform terms first.
 
     Where landmarks are weighted, the largest weight of each stage (1: all alike) is given beside the terms, to be
     logged.
@@ -127,13 +128,14 @@ class DPRCriterion(nn.Module):
             ideal = compose(resize(upright, output.coarse_size, output.global_size), crop_to_coarse)
             terms = {
                 "reinit": self.transform_error(output.reinit, upright, in_coarse),
-                "global": self.global_weighting(self._global_errors(output, truth, ideal)),
+                "global": self.global_weighting(self._global_errors(output, truth, ideal), batch.labelled),
             }
             loss = self.reinit_weight * terms["reinit"] + terms["global"]
             if output.part_transforms is None or self.local_weighting is None:
                 loss = loss + self._idle(loss)
             else:
-                terms["local"] = self.local_weighting(self._local_errors(output, truth, ideal))
+                inner = batch.labelled[:, [i for part in self.parts for i in part]]
+                terms["local"] = self.local_weighting(self._local_errors(output, truth, ideal), inner)
                 loss = loss + terms["local"]
                 if output.taught_transforms is not None:
                     terms["local_reinit"] = self._local_reinit(output.taught_transforms, output)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from facegraph.errors import ConfigError
 from facegraph.landmarks import INTER_OCULAR
+from facegraph.losses.labelled import mean_of_labelled
 from facegraph.models.musica.output import CascadeOutput
 from facegraph.structures import FaceBatch, LandmarkOutput, ShapeStatistics
 
@@ -21,7 +22,7 @@ class CascadeLoss(nn.Module):
     """Sum over iterations of (1 - w) * mean(e) + w * mean |e - E|, over the faces.
 
     e is the error of the landmarks after the iteration as a fraction of the inter-ocular distance, E what the model
-    predicted for it. Source: the released code. form `l1`: e = mean over landmarks of |dx| + |dy|, where a landmark
+    predicted for it. Source: the released code. form `l1`: e = mean over labelled landmarks of |dx| + |dy|, where one
     within 0.01 crop px counts as zero, over |dx| + |dy| between the eye corners. form `l2`: mean of
     sqrt(0.001 + dx^2 + dy^2) over the distance of the corners. Deviation: a distance of the corners below 1 px counts
     as 1 px.
@@ -70,7 +71,7 @@ class CascadeLoss(nn.Module):
                 "loss such as loss=l1."
             )
         with torch.autocast(output.landmarks.device.type, enabled=False):
-            errors = self.errors(output.stage_landmarks.float(), batch.landmarks)
+            errors = self.errors(output.stage_landmarks.float(), batch.landmarks, batch.labelled)
             judged = errors.detach() if self.detach_error else errors
             missed = (judged - output.stage_errors.float()).abs().mean(dim=0)
             errors = errors.mean(dim=0)
@@ -79,12 +80,15 @@ class CascadeLoss(nn.Module):
         terms |= {f"prediction_{k}": p for k, p in enumerate(missed.detach(), 1)}
         return {"loss": loss, **terms}
 
-    def errors(self, stage_landmarks: Tensor, truth: Tensor) -> Tensor:
-        """(B, T) errors e of landmarks (B, T, N, 2) against (B, N, 2), both crop px, as fractions."""
+    def errors(self, stage_landmarks: Tensor, truth: Tensor, labelled: Tensor) -> Tensor:
+        """(B, T) errors e of landmarks (B, T, N, 2) against (B, N, 2), both crop px, as fractions.
+
+        labelled: (B, N) bool, the landmarks that count; a corner of the eyes that does not is where truth has it.
+        """
         left, right = (truth[:, list(group)].mean(dim=1) for group in self.corners)
         per_landmark, distance = FORMS[self.form]
         norm = distance(right - left).clamp(min=_SMALLEST_DISTANCE)
-        return per_landmark(stage_landmarks - truth[:, None]).mean(dim=-1) / norm[:, None]
+        return mean_of_labelled(per_landmark(stage_landmarks - truth[:, None]), labelled[:, None]) / norm[:, None]
 
 
 def _l1(difference: Tensor) -> Tensor:
