@@ -7,8 +7,10 @@ from pathlib import Path
 os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 
 from facegraph.launch.orphan import end_with_parent
+from facegraph.threads import before_torch
 
 end_with_parent()  # before the imports that take seconds: the launcher of this job may be gone by then
+before_torch()
 
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402

@@ -28,7 +28,7 @@ from facegraph.records import RESULT_FILE
 from facegraph.records.faces import SplitFaces, write_faces
 from facegraph.records.files import write_atomically
 from facegraph.structures import ShapeStatistics
-from facegraph.task import CHECKPOINT_KEY
+from facegraph.task import CHECKPOINT_KEY, THREADS_KEY
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FOLDER = "checkpoints"
@@ -205,13 +205,15 @@ class InitialWeights:
     """The last weights of a run: of another one, trained or converted, to start from (`init_from=<folder>`), or of this
     one to go on with.
 
-    state: the model's weights and buffers. scheme, num_landmarks: what its landmarks are.
+    state: the model's weights and buffers. scheme, num_landmarks: what its landmarks are. threads: it was trained with;
+    None: not known.
     """
 
     folder: Path
     state: dict[str, Tensor]
     scheme: str
     num_landmarks: int
+    threads: int | None
 
     @classmethod
     def read(cls, folder: Path) -> InitialWeights:
@@ -221,7 +223,8 @@ class InitialWeights:
             raise RunError(f"init_from={folder}: there is no {path}. Give the folder of a run that has a checkpoint.")
         checkpoint = load_checkpoint(path)
         made_for = checkpoint[CHECKPOINT_KEY]
-        return cls(folder, model_state(checkpoint), made_for["scheme"], made_for["num_landmarks"])
+        threads = made_for.get(THREADS_KEY)
+        return cls(folder, model_state(checkpoint), made_for["scheme"], made_for["num_landmarks"], threads)
 
     def statistics(self, scheme: LandmarkScheme) -> ShapeStatistics | None:
         """Mean shape and correlation that these weights were trained with; None for another number of landmarks."""

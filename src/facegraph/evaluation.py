@@ -16,7 +16,7 @@ from facegraph import checkpoint as folders
 from facegraph.compose import build_data, build_model, check_trusted, make, scoring_sizes, test_time
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError, RunError
-from facegraph.recording import finish, protocol_card, provenance, quieten
+from facegraph.recording import finish, protocol_card, provenance, quieten, settle_threads
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.records.provenance import git_state
 from facegraph.results import frame_of, test_metrics
@@ -79,6 +79,7 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
     quieten()
     run = open_run(cfg)
     data, trained = run.data, run.checkpoint
+    settle_threads(cfg.trainer, data)
     task = LandmarkTask(
         run.model, None, None, None, None, description={}, **scoring_sizes(data), **test_time(run.cfg, data)
     )

@@ -13,9 +13,10 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from facegraph.callbacks import TrainingClock
+from facegraph.checkpoint import is_first_process
 from facegraph.complexity import complete, count_macs, count_params, latency_ms
 from facegraph.data.datamodule import CUT_FROM_TRAIN, FaceDataModule
 from facegraph.data.source import fingerprint
@@ -27,6 +28,7 @@ from facegraph.records.provenance import GitState
 from facegraph.results import print_results, thresholds_by_normaliser, write_results
 from facegraph.structures import ShapeStatistics
 from facegraph.task import LandmarkTask
+from facegraph.threads import settle
 from facegraph.tracking.faces import sample_faces
 from facegraph.tracking.records import log_results
 
@@ -44,6 +46,18 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     # on a machine with Slurm, whose jobs facegraph starts itself
     warnings.filterwarnings("ignore", message=".*`srun` command is available")
+
+
+def settle_threads(trainer: DictConfig, data: FaceDataModule, before: int | None = None) -> None:
+    """Choose the threads of a run and say so; trainer: its configuration. before: as `facegraph.threads.settle`."""
+    gpus = 0 if trainer.get("accelerator") == "cpu" else torch.cuda.device_count()
+    devices = trainer.get("devices", 1)
+    if isinstance(devices, ListConfig):
+        devices = len(devices)
+    processes = int(devices) if str(devices).isdigit() else gpus  # auto, -1: all
+    line = settle(data.num_workers, max(1, processes), gpus == 0, None if gpus else before)
+    if line is not None and is_first_process():
+        print(line, flush=True)
 
 
 def protocol_card(

@@ -25,7 +25,16 @@ from facegraph.errors import ConfigError
 from facegraph.landmarks import SCHEMES
 from facegraph.metrics.names import NME
 from facegraph.progress import ProgressFile
-from facegraph.recording import faces_of, finish, given_overrides, protocol_card, provenance, quieten, train_seconds_of
+from facegraph.recording import (
+    faces_of,
+    finish,
+    given_overrides,
+    protocol_card,
+    provenance,
+    quieten,
+    settle_threads,
+    train_seconds_of,
+)
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.records.faces import SplitFaces, check_faces, write_faces
 from facegraph.records.provenance import GitState, git_state
@@ -58,6 +67,7 @@ def train(cfg: DictConfig) -> RunResult:
         _check_faces(folder, faces)
     going_on = _continue_from(folder, cfg)
     weights = _weights(cfg, folder, going_on)
+    settle_threads(cfg.trainer, data, None if weights is None or going_on is None else weights.threads)
     # those that weights at hand were trained with, so that mean shape and graph fit them
     statistics = None if weights is None else weights.statistics(data.dataset.scheme)
     statistics = statistics or training_statistics(data, cfg.graph.frame)

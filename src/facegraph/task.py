@@ -23,6 +23,7 @@ from facegraph.structures import FaceBatch, LandmarkOutput
 TRAIN_LOSS = "train/loss"
 VAL_NME = "val/nme"
 CHECKPOINT_KEY = "facegraph"
+THREADS_KEY = "threads"
 SCORE_KEY = "val_nme"
 
 
@@ -171,7 +172,11 @@ class LandmarkTask(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         step, score = self._validated
         known = step == self.trainer.global_step  # validation may have skipped this epoch
-        checkpoint[CHECKPOINT_KEY] = {**self.description, SCORE_KEY: score if known else None}
+        checkpoint[CHECKPOINT_KEY] = {
+            **self.description,
+            SCORE_KEY: score if known else None,
+            THREADS_KEY: torch.get_num_threads(),
+        }
 
 
 def in_image(landmarks: Tensor, batch: FaceBatch) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import pytest
 
 from facegraph.compose import compose
 from facegraph.errors import ConfigError, RunError
-from facegraph.launch import slurm, slurm_queue
+from facegraph.launch import slurm, slurm_job, slurm_queue
 from facegraph.launch.slurm import Shape, SlurmLauncher
 from facegraph.launch.slurm_job import SlurmJob
 from facegraph.launch.slurm_queue import Note, Queue
@@ -102,6 +102,13 @@ def a_job(tmp_path: Path, program: str, processes: int = 1) -> SlurmJob:
     entry = tmp_path / "program.py"
     entry.write_text(program)
     return SlurmJob(("a=1",), entry, tmp_path / "job", processes, on_cpu=True)
+
+
+def test_a_job_beside_a_gpu_leaves_cores_to_its_loaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
+    monkeypatch.setattr(slurm_job, "visible_gpus", lambda: ["0"])
+    for on_cpu, loaders, threads in ((False, 3, 5), (False, 8, 1), (True, 3, 1)):
+        assert SlurmJob((), tmp_path, tmp_path, 1, on_cpu, loaders)._slot().threads == threads
 
 
 PRINT_SLURM = "import os; print(sorted(k for k in os.environ if k.startswith('SLURM_')))"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def test_first_jobs_go_to_different_gpus() -> None:
     # 4 jobs of 2 processes share 16 cores
     assert {slot.threads for slot in made} == {2}
     assert made[1].environment()["CUDA_VISIBLE_DEVICES"] == "2,3"
+
+
+@pytest.mark.usefixtures("four_gpus")
+@pytest.mark.parametrize(("loaders", "threads"), [(0, 4), (1, 3), (9, 1)])
+def test_jobs_beside_gpus_leave_cores_to_their_loaders(loaders: int, threads: int) -> None:
+    assert {slot.threads for slot in make_slots(loaders=loaders)} == {threads}
+    assert {slot.threads for slot in make_slots(threads=2, loaders=loaders)} == {2}, "as the user says"
 
 
 @given(gpus=st.integers(1, 16), per_job=st.integers(1, 4), sharing=st.integers(1, 3))
@@ -117,8 +125,16 @@ def test_numbers_below_one_are_refused(wrong: dict[str, int]) -> None:
         make_slots(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("text", "quota"), [("250000 100000\n", 2.5), ("max 100000\n", None), ("", None)])
-def test_the_quota_of_a_container_counts(tmp_path: Path, text: str, quota: float | None) -> None:
+@pytest.mark.parametrize(("text", "quota"), [("250000 100000\n", 2.5), ("max 100000\n", math.inf), ("", math.inf)])
+def test_the_quota_of_a_container_counts(tmp_path: Path, text: str, quota: float) -> None:
     (tmp_path / "cpu.max").write_text(text)
-    assert slots._quota(tmp_path / "cpu.max") == quota
-    assert slots._quota(tmp_path / "missing") is None
+    assert slots._quota(tmp_path) == quota
+    assert slots._quota(tmp_path / "missing") == math.inf
+
+
+@pytest.mark.parametrize(("allowed", "quota"), [("150000", 1.5), ("-1", math.inf)])
+def test_the_quota_of_the_first_version_of_control_groups_counts(tmp_path: Path, allowed: str, quota: float) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{allowed}\n")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert slots._quota(tmp_path) == quota

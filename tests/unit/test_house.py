@@ -58,13 +58,15 @@ ALLOWED = {
     "compose": {"data", "overrides", "settings", "task", "graph", "geometry", *BASE},
     "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
+    "threads": {"launch.slots"},
     "sweeps": {"locking", "metrics.names", "records", "errors"},
     "progress": {"sweeps", "task"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "data.boxes", "overrides", "sweeps.failures", "errors"},
     "preflight": {"callbacks", "data", "stage_training", "task", "errors"},
     "recording": {
-        "callbacks", "complexity", "data", "graph", "records", "results", "task", "tracking", *BASE,
+        "callbacks", "checkpoint", "complexity", "data", "graph", "records", "results", "task", "threads", "tracking",
+        *BASE,
     },
     "conversion": {
         "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "geometry", "models.released", "records", "task",
@@ -89,12 +91,12 @@ ALLOWED = {
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {
         "checkpoint", "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models",
-        "records.files", "reports", "task", *BASE,
+        "launch.environment", "launch.slots", "records.files", "reports", "task", "threads", *BASE,
     },
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
-        "geometry", "graph", "inspection", "metrics", "models", "overrides",
-        "prepare", "records", "reports", "sweeps", "tracking", "viz", "viz_pairs",
+        "geometry", "graph", "inspection", "launch.slots", "metrics", "models", "overrides",
+        "prepare", "records", "reports", "sweeps", "threads", "tracking", "viz", "viz_pairs",
         *BASE,
     },
 }  # fmt: skip

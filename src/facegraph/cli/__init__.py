@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from facegraph.threads import limit_waiting
 
 COMMANDS = {
     "prepare": (
@@ -56,7 +59,8 @@ class CommandsOnDemand(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """A command, from the module that defines it."""
+    """A command, from the module that defines it, which may import torch."""
+    limit_waiting(os.environ)
     found = getattr(import_module(f"facegraph.cli.{COMMANDS[name][0]}"), name)
     if isinstance(found, typer.Typer):
         return typer.main.get_command(found)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 import typer
@@ -13,7 +15,8 @@ from facegraph.bench.data import DataBench, bench_data
 from facegraph.bench.models import ROWS, ModelBench, bench_models
 from facegraph.bench.quit import PRECISION, QuitBench, bench_quit
 from facegraph.bench.synthetic import bench_synthetic
-from facegraph.bench.targets import FLOOR
+from facegraph.bench.targets import FLOOR, Target
+from facegraph.bench.threads import ThreadBench, bench_threads
 from facegraph.cli.codec import codec
 from facegraph.cli.guard import guarded
 from facegraph.cli.output import show
@@ -93,6 +96,26 @@ def models(
     guarded(command)
 
 
+@bench.command()
+def threads(
+    rounds: Annotated[int, typer.Option(help="Trainings alone, with each choice of threads.")] = 3,
+    seconds: Annotated[float, typer.Option(help="Time for which steps are counted in each training, s.")] = 8.0,
+    limit: Annotated[float, typer.Option(help="Longest time for a training, with its start, s.")] = 90.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json only.")] = False,
+) -> None:
+    """What a step of the quick start takes alone, beside as many busy processes as cores, and in two trainings at once.
+
+    In turns with the threads and the waiting that facegraph chooses, and as OpenMP has them by itself. For a machine on
+    which nothing else runs; about five minutes.
+    """
+
+    def command() -> None:
+        found = bench_threads(rounds, seconds, limit, say=Console(stderr=True).print)
+        show(as_json, found.to_dict, lambda console: _print_threads(found, console))
+
+    guarded(command)
+
+
 @bench.command("quit")
 def quit_(
     run: Annotated[Path, typer.Argument(help="Output folder of a finished training of model=musica.")],
@@ -161,10 +184,25 @@ def _print(found: DataBench, console: Console) -> None:
     console.print(loaders)
     if found.memory:
         _print_memory(found, console)
-    targets = Table("target", "wanted", "found", "", title="targets", title_justify="left")
-    for target in found.targets:
-        targets.add_row(target.name, target.wanted, target.found, _VERDICTS[target.met])
-    console.print(targets)
+    _print_targets(found.targets, console)
+
+
+def _print_targets(targets: Sequence[Target], console: Console) -> None:
+    table = Table("target", "wanted", "found", "", title="targets", title_justify="left")
+    for target in targets:
+        table.add_row(target.name, target.wanted, target.found, _VERDICTS[target.met])
+    console.print(table)
+
+
+def _print_threads(found: ThreadBench, console: Console) -> None:
+    table = Table("quick start", "threads and waiting", title=f"ms a step, {found.cores} cores", title_justify="left")
+    for column in ("least", "median", "trainings"):
+        table.add_column(column, justify="right")
+    for (situation, choice), values in found.seconds.items():
+        times = (f"{1000 * value:.0f}" for value in (min(values), median(values)))
+        table.add_row(situation, choice, *times, str(len(values)))
+    console.print(table)
+    _print_targets(found.targets(), console)
 
 
 def _print_memory(found: DataBench, console: Console) -> None:

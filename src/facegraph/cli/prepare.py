@@ -26,6 +26,7 @@ from facegraph.data.entries import UNREADABLE_IMAGE
 from facegraph.data.missing import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
+from facegraph.launch.slots import cores
 from facegraph.prepare.build import prepare as build
 from facegraph.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
 from facegraph.prepare.report import report, to_printable
@@ -144,7 +145,7 @@ def prepare(
         form = image_format.value, _quality(image_format, quality)
         crop = CropPolicy(side, scale, _PLAIN.around, *form, _EXIF[exif or Exif.ignore])
         decide = exif is None and dataset in OWN
-        cores = workers or _cores()
+        processes = workers or cores()
         was_whole = (place / INFO_FILE).is_file()
         with ProgressBars() as bars:
             info = build(
@@ -152,7 +153,7 @@ def prepare(
                 source,
                 place,
                 crop,
-                cores,
+                processes,
                 strict,
                 restart,
                 keep_unpacked,
@@ -191,10 +192,6 @@ def _print(info: StoreInfo, place: Path, usual: Path, was_whole: bool) -> None:
 def default_out(dataset: str) -> Path:
     """Where the configuration looks for a store; but an empty variable, which means / there, counts as none."""
     return Path(os.environ.get(_VARIABLE) or "data") / dataset
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class ProgressBars:

@@ -31,12 +31,16 @@ _TAIL_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class LocalJob:
-    """A job and what it needs. processes: of its trainer. on_cpu: it wants no GPU. conditions: those it scores."""
+    """A job and what it needs. processes: of its trainer. loaders: processes of each of these.
+
+    on_cpu: it wants no GPU. conditions: those it scores.
+    """
 
     overrides: tuple[str, ...]
     config: DictConfig
     folder: Path
     processes: int
+    loaders: int
     on_cpu: bool
 
     @property
@@ -46,6 +50,11 @@ class LocalJob:
     @property
     def key(self) -> str:
         return str(self.folder)
+
+    @property
+    def kind(self) -> tuple[int, int, bool]:
+        """Jobs of one kind run in the same slots."""
+        return self.processes, self.loaders, self.on_cpu
 
 
 class LocalLauncher:
@@ -89,7 +98,7 @@ class LocalLauncher:
         self._check_settings()
         jobs = [self._job(overrides) for overrides in job_overrides]
         # every kind of job in turn, so that one wanting two GPUs never waits for two slots to be free at once
-        kinds = {(job.processes, job.on_cpu): self._slots(job.processes, job.on_cpu) for job in jobs}
+        kinds = {job.kind: self._slots(job) for job in jobs}
         watched = _watched(jobs)
         self.stopped_by = None
         for slots in kinds.values():
@@ -97,7 +106,7 @@ class LocalLauncher:
         with watching(watched, max((len(slots) for slots in kinds.values()), default=1), self.console) as board:
             for kind, slots in kinds.items():
                 if self.stopped_by is None:
-                    chosen = [job for job in jobs if (job.processes, job.on_cpu) == kind]
+                    chosen = [job for job in jobs if job.kind == kind]
                     pool = Pool(slots, self.grace_seconds, _who_has)
                     pool.run([self._task(job) for job in chosen], _Keeper(board, chosen, self.console))
                     self.stopped_by = pool.stopped_by
@@ -132,6 +141,7 @@ class LocalLauncher:
             config=cfg,
             folder=Path(cfg.output_dir),
             processes=self._processes(cfg.trainer.get("devices", AUTO)),
+            loaders=int(cfg.data.num_workers),
             on_cpu=cfg.trainer.get("accelerator", AUTO) == "cpu",
         )
 
@@ -155,9 +165,15 @@ class LocalLauncher:
             )
         return int(devices)
 
-    def _slots(self, processes: int, on_cpu: bool) -> list[Slot]:
+    def _slots(self, job: LocalJob) -> list[Slot]:
         return make_slots(
-            self.devices, processes, self.jobs_per_device, self.cpu_jobs, self.threads_per_job, on_cpu=on_cpu
+            self.devices,
+            job.processes,
+            self.jobs_per_device,
+            self.cpu_jobs,
+            self.threads_per_job,
+            job.on_cpu,
+            job.loaders,
         )
 
     def _task(self, job: LocalJob) -> Task:

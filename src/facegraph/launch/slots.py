@@ -14,7 +14,7 @@ AUTO = "auto"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # one thread per CPU process, because the number of threads changes the last bits of sums
 CPU_THREADS = 1
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def make_slots(
     cpu_jobs: str | int = AUTO,
     threads: int | None = None,
     on_cpu: bool = False,
+    loaders: int = 0,
 ) -> list[Slot]:
     """Slots of this machine. The first ones lie on different GPUs.
 
@@ -53,8 +54,9 @@ def make_slots(
         devices_per_job: GPUs of each job; on the CPU its processes.
         jobs_per_device: jobs that share a GPU.
         cpu_jobs: jobs at once without GPUs; auto: as many as cores suffice for, at least one.
-        threads: of each process; None: one on the CPU, an equal share of the cores beside a GPU.
+        threads: of each process; None: one on the CPU, beside a GPU an equal share of the cores less its loaders.
         on_cpu: the jobs want no GPU, even where there are some.
+        loaders: loader processes of each process.
 
     Raises:
         ConfigError: unknown devices, more devices per job than there are, numbers that are not whole or below 1.
@@ -81,7 +83,7 @@ def make_slots(
             f"a job wants {devices_per_job} GPUs, but there are {len(found)}: {', '.join(found)}. Lower "
             "trainer.devices, or give the launcher more with hydra.launcher.devices."
         )
-    each = threads or max(1, cores() // (len(groups) * jobs_per_device * devices_per_job))
+    each = threads or max(1, cores() // (len(groups) * jobs_per_device * devices_per_job) - loaders)
     return [Slot(index, group, each) for index, group in enumerate(groups * jobs_per_device)]
 
 
@@ -108,17 +110,19 @@ def visible_gpus(environment: Mapping[str, str] = os.environ) -> list[str]:
 def cores() -> int:
     """CPU cores that this process may use, by affinity and by the quota of its control group; at least 1."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(Path("/sys/fs/cgroup/cpu.max"))
-    return max(1, count if quota is None else min(count, math.ceil(quota)))
+    return max(1, math.ceil(min(count, _quota(Path("/sys/fs/cgroup")))))
 
 
-def _quota(path: Path) -> float | None:
-    """Cores that a control group grants on average; None: no limit, or another system."""
-    try:
-        allowed, period = path.read_text(encoding="ascii").split()
-        return int(allowed) / int(period)
-    except (OSError, ValueError):  # "max" is no number
-        return None
+def _quota(groups: Path) -> float:
+    """Cores that this process's control group grants on average; infinite: no limit, or another system."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
+        try:
+            allowed, period = " ".join((groups / name).read_text(encoding="ascii") for name in names).split()
+            if allowed not in ("max", "-1"):
+                return int(allowed) / int(period)
+        except (OSError, ValueError):
+            continue
+    return math.inf
 
 
 def _chosen(devices: str | Sequence[int | str], found: Sequence[str]) -> list[str]:

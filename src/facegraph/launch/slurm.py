@@ -140,7 +140,10 @@ class SlurmLauncher:
         folder = self.sweep / str(self.settings.get("submitit_folder", "slurm/%j"))
         entry = project_root() / "train.py"
         tasks = shape.nodes * shape.tasks
-        pickled = [SlurmJob(tuple(o), entry, Path(cfg.output_dir), tasks, shape.on_cpu) for cfg, o in jobs]
+        pickled = [
+            SlurmJob(tuple(o), entry, Path(cfg.output_dir), tasks, shape.on_cpu, int(cfg.data.num_workers))
+            for cfg, o in jobs
+        ]
         executor = submitit.AutoExecutor(
             folder=folder, cluster="slurm", slurm_max_num_timeout=int(self.settings.get("max_num_timeout", 0))
         )

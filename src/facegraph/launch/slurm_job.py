@@ -32,13 +32,17 @@ _PATIENCE_SECONDS = 600.0  # from SIGTERM to Slurm's SIGKILL: KillWait or GraceT
 
 @dataclass(frozen=True)
 class SlurmJob:
-    """One job. entry: train.py. processes: in all, on all nodes. on_cpu: it wants no GPU."""
+    """One job.
+
+    entry: train.py. processes: in all, on all nodes. on_cpu: it wants no GPU. loaders: processes of each process.
+    """
 
     overrides: tuple[str, ...]
     entry: Path
     folder: Path
     processes: int
     on_cpu: bool
+    loaders: int = 0
 
     def __call__(self) -> None:
         """Train in this task.
@@ -72,8 +76,9 @@ class SlurmJob:
 
     def _slot(self) -> Slot:
         gpus = () if self.on_cpu else tuple(visible_gpus())
-        threads = int(os.environ.get("SLURM_CPUS_PER_TASK", cores())) if gpus else CPU_THREADS
-        return Slot(0, gpus or None, threads)
+        if not gpus:
+            return Slot(0, None, CPU_THREADS)
+        return Slot(0, gpus, max(1, int(os.environ.get("SLURM_CPUS_PER_TASK", cores())) - self.loaders))
 
     def _environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """A single process is to know nothing of Slurm; several find each other by its variables."""
