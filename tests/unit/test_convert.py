@@ -24,6 +24,7 @@ from facegraph.compose import compose
 from facegraph.conversion import convert
 from facegraph.entry import offer_data_of_run
 from facegraph.errors import RunError
+from facegraph.entry import offer_data_of_run
 from facegraph.evaluation import evaluate, open_run
 from facegraph.geometry.points import map_points
 from facegraph.landmarks import IBUG68, WFLW98
@@ -108,6 +109,7 @@ def test_folders_of_any_name(name: str, fan_file: Path, tmp_path: Path, monkeypa
     command = shlex.split(done.stdout.split("Next:")[1])
     assert command[:2] == ["python", "eval.py"]
     run, root = command[2:]
+    offer_data_of_run([run])  # as eval.py does
     assert compose([run], config_name="eval").run == str(tmp_path / name)
     assert root == f"dataset.root={tmp_path}/data/300w"
 
