@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -65,7 +65,7 @@ def refuse_mistyped(arguments: list[str], config_name: str) -> None:
         if "=" in argument and not argument.startswith("-"):
             try:
                 OverridesParser.create().parse_override(argument)
-            except OverrideParseException:
+            except HydraException:
                 sys.exit(f"error: {why_unreadable(argument)}")
     if any(argument.startswith(("-", "sweeps=")) for argument in arguments):
         return  # --help and the like, or a sweep, whose values are lists and whose jobs are composed one by one

@@ -207,7 +207,7 @@ def test_settings_out_of_range(root: Path, changes: dict, message: str) -> None:
 
 def test_a_batch_larger_than_the_training_set(root: Path) -> None:
     data = module(root, batch_size=64)
-    with pytest.raises(ConfigError, match=r"batch_size is 64 but .*has 2\d training faces.*Set batch_size to 2\d"):
+    with pytest.raises(ConfigError, match=r"batch_size is 64 but .*has 2\d training faces.*Set data.batch_size to 2\d"):
         data.setup("fit")
     small = module(root, batch_size=64, drop_last=False)
     small.setup("fit")

@@ -77,3 +77,21 @@ def test_a_scheme_s_name_is_one_whatever_the_working_folder_holds(
     cfg.dataset.scheme.name_or_path = "mine.yaml"
     make_absolute(cfg)
     assert cfg.dataset.scheme.name_or_path == str(tmp_path / "mine.yaml")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "quoted"),
+    [
+        ("train.py", ["dataset=crops", "dataset.root=/a=b"], """'dataset.root="/a=b"'"""),
+        ("train.py", ["sweeps=scc/table7_topk", "dataset.root=/ü"], """'dataset.root="/ü"'"""),
+        ("eval.py", ["run=/a=b"], """'run="/a=b"'"""),
+    ],
+)
+def test_an_override_that_needs_quotes_is_named_with_them(
+    script: str, arguments: list[str], quoted: str, tmp_path: Path
+) -> None:
+    done = python(ROOT / script, *arguments, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: the override {arguments[-1]} cannot be read")
+    assert quoted in done.stderr
+    assert "Traceback" not in done.stderr

@@ -109,7 +109,7 @@ def test_folders_of_any_name(name: str, fan_file: Path, tmp_path: Path, monkeypa
     command = shlex.split(done.stdout.split("Next:")[1])
     assert command[:2] == ["python", "eval.py"]
     run, root = command[2:]
-    offer_data_of_run([run])
+    offer_data_of_run([run])  # as eval.py does
     assert compose([run], config_name="eval").run == str(tmp_path / name)
     assert root == f"dataset.root={tmp_path}/data/300w"
 
