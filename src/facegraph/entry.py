@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
@@ -99,7 +99,9 @@ def _value(argument: str) -> str:
         override = OverridesParser.create().parse_override(argument)
     except HydraException:
         return ""  # Hydra says what is wrong with it
-    return "" if override.is_sweep_override() or override.value() is None else str(override.value())
+    if override.is_sweep_override() or override.value() is None:
+        return ""
+    return str(OmegaConf.create({"value": override.value()}).value)  # escaped interpolations as plain text
 
 
 def moved_box(box: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from facegraph.compose import compose
 from facegraph.conversion import convert
 from facegraph.entry import offer_data_of_run
 from facegraph.errors import RunError
-from facegraph.entry import offer_data_of_run
 from facegraph.evaluation import evaluate, open_run
 from facegraph.geometry.points import map_points
 from facegraph.landmarks import IBUG68, WFLW98
