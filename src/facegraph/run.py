@@ -195,8 +195,8 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
 
 def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:
     """What the overrides of this command would change in a run, in words; only what they themselves name."""
-    given = [o for o in given_overrides() if not is_volatile(o)]
-    if not given:
+    given, job = [o for o in given_overrides() if not is_volatile(o)], cfg.sweep.identity is not None
+    if not given and not job:
         return []
     asked, known = (lasting(OmegaConf.to_container(c, resolve=True)) for c in (cfg, saved))  # type: ignore[arg-type]
     found: list[str] = []
@@ -211,8 +211,8 @@ def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:
             known_as = f", which is {was}" if there and not isinstance(was, dict) else ""
             found.append(f"{override} would change {key}{known_as}")
     differing = sorted(key for key in known if asked.get(key) != known[key])
-    if recipes and differing and not found:
-        found.append(f"{' '.join(recipes)} would change {', '.join(differing)}")
+    if (recipes or job) and differing and not found:
+        found.append(f"{' '.join(recipes) or 'the job as it is composed now'} would change {', '.join(differing)}")
     return found
 
 
