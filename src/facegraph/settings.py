@@ -81,7 +81,7 @@ RULES: dict[str, Rule] = {
     "trainer.val_check_interval": _PART,
     "trainer.limit_train_batches": _PART,
     "trainer.limit_test_batches": _PART,
-    "optimizer.lr": Rule(above_zero, "a number above 0"),
+    "optimizer.lr": Rule(lambda value: value is not None and at_least_zero(value), "a number, 0 or more"),
     "optimizer.weight_decay": Rule(at_least_zero, "a number, 0 or more"),
     "optimizer.momentum": Rule(at_least_zero, "a number, 0 or more"),
 }

@@ -222,7 +222,7 @@ def test_jobs_of_one_and_of_two_processes_run_after_each_other(
         ({}, "trainer.devices=[1,2]", r"trainer\.devices=2, and hydra\.launcher\.devices=\[1, 2\]"),
         ({}, "+trainer.num_nodes=2", "hydra/launcher=slurm"),
         ({}, "sweep.identity=null", "hydra/sweeper=table"),
-        ({}, "trainer.devices=some", r"trainer\.devices=some must be a number"),
+        ({}, "trainer.devices=some", r"trainer\.devices=some cannot be used; it must be a number of devices"),
         ({"devices_per_job": 0}, "seed=1", r"devices_per_job=0 must be at least 1"),
         ({"grace_seconds": -1}, "seed=1", r"grace_seconds=-1 must be a number of seconds"),
         ({"grace_seconds": "long"}, "seed=1", r"grace_seconds=long must be a number of seconds"),
