@@ -109,7 +109,7 @@ def bench_threads(
     found: dict[tuple[str, str], list[float]] = {}
     for situation in (ALONE,) * rounds + (BUSY, TWICE):
         for choice in (OPENMP, CHOSEN):
-            with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:  # the folder outlives its processes
                 for _ in range(cores() if situation == BUSY else 0):
                     stack.enter_context(_process([sys.executable, "-c", _BUSY_PROGRAM]))
                 trainings = [
