@@ -20,8 +20,8 @@ from facegraph.launch.slots import cores
 _NUMBER = "OMP_NUM_THREADS"
 NUMBERS = (_NUMBER, "MKL_NUM_THREADS")  # torch takes the first one that is set
 _SPINS = "GOMP_SPINCOUNT"
-SPIN_COUNT = 30_000
-"""Of libgomp, which torch's wheels for Linux bring: about a millisecond. Its own choice is 300,000."""
+SPIN_COUNT = 100_000
+"""Of libgomp, which torch's wheels for Linux bring: a few milliseconds. Its own choice is 300,000."""
 _BLOCK_TIME = "KMP_BLOCKTIME"
 _BLOCK_MILLISECONDS = 1
 """Of LLVM's and Intel's OpenMP, which torch has from conda and on macOS; their own choice is 200."""
