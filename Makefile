@@ -29,7 +29,7 @@ train: install
 test: dev
 	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm"
 
-# kinds of processor, random orders, a busy machine: about 40 minutes on two cores; MACHINES=--short: about three
+# kinds of processor, random orders, a busy machine: about an hour on two cores; MACHINES=--short: minutes
 test-machines: dev
 	$(BIN)/python tests/machines.py $(MACHINES)
 
