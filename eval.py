@@ -13,7 +13,7 @@ before_torch()
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from facegraph.entry import guarded, offer_data_of_run, refuse_mistyped  # noqa: E402
+from facegraph.entry import guarded, offer_data_of_named_run, refuse_mistyped  # noqa: E402
 from facegraph.evaluation import evaluate  # noqa: E402
 
 
@@ -23,6 +23,6 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    offer_data_of_run(sys.argv[1:])
+    offer_data_of_named_run(sys.argv[1:])
     refuse_mistyped(sys.argv[1:], "eval")
     main()

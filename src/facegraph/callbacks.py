@@ -4,6 +4,7 @@ of the weights."""
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -108,21 +109,20 @@ class WeightAverage(WeightAveraging):
 
 
 class RunCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that continues wherever its run's folder lies by then.
+    """A ModelCheckpoint of one file that continues wherever its run's folder lies by then.
 
     Lightning forgets the best score so far when the path differs, be it only by the way it is written, and would put
-    a worse checkpoint in its place.
+    a worse checkpoint in its place. It also deletes what the state calls its files, which in a checkpoint from somebody
+    else can be any: of the paths in it nothing is taken but that there was one.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        before, now = str(state_dict["dirpath"]), str(self.dirpath)
-
-        def here(value: Any) -> Any:
-            return now + value[len(before) :] if isinstance(value, str) and value.startswith(before) else value
-
-        moved = {key: here(value) for key, value in state_dict.items()}
-        moved["best_k_models"] = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict(moved)
+        own = str(Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}")
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        here = {key: own if state_dict.get(key) else "" for key in paths}
+        scores = list(state_dict.get("best_k_models", {}).values())[:1]
+        best = {own: score for score in scores}
+        super().load_state_dict({**state_dict, **here, "best_k_models": best, "dirpath": self.dirpath})
 
 
 class LastCheckpoint(RunCheckpoint):

@@ -17,18 +17,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
+from facegraph import plain_yaml
 from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import is_damaged
+from facegraph.compose import project_root
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
+from facegraph.overrides import literal
 from facegraph.records import RESULT_FILE
 from facegraph.records.faces import SplitFaces, write_faces
 from facegraph.records.files import write_atomically
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY, THREADS_KEY
+from facegraph.trust import check_trusted
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FOLDER = "checkpoints"
@@ -76,7 +83,17 @@ def claim(folder: Path, config: DictConfig, faces: Mapping[str, SplitFaces] | No
     make_writable(folder)
     if faces is not None:
         write_faces(folder, faces)
-    write_atomically(folder / CONFIG_FILE, OmegaConf.to_yaml(config, resolve=True).encode())
+    values = _literals(OmegaConf.to_container(config, resolve=True))
+    write_atomically(folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(values)).encode())
+
+
+def _literals(node: Any) -> Any:
+    """Plain values of which no text is an interpolation when it is read again, such as a path with ${ in it."""
+    if isinstance(node, dict):
+        return {key: _literals(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_literals(value) for value in node]
+    return literal(node) if isinstance(node, str) else node
 
 
 def make_writable(folder: Path, setting: str = "output_dir") -> None:
@@ -94,20 +111,27 @@ def make_writable(folder: Path, setting: str = "output_dir") -> None:
         raise RunError(f"cannot write to {folder}: {error.strerror}. Choose another {setting}.") from None
 
 
-def read_config(folder: Path) -> DictConfig:
-    """Configuration of a run.
+def read_config(folder: Path, at_hand: Iterable[str] = ()) -> DictConfig:
+    """Configuration of a run, checked before anything is built of it or shown to Hydra.
+
+    at_hand: names of classes that the user's own command builds, which the configuration may build as well.
 
     Raises:
-        RunError: no run lies there.
+        RunError: no run lies there, or its configuration is none. ConfigError: as facegraph.trust.check_trusted.
     """
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise RunError(
             f"{folder} holds no run: {CONFIG_FILE} is missing. Give the output folder that train.py printed at its end."
         )
-    config = OmegaConf.load(path)
+    try:
+        config = OmegaConf.create(plain_yaml.read(path))
+    except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise RunError(f"cannot read {path}: {error}. Restore it from a backup.") from error
     if not isinstance(config, DictConfig):
         raise RunError(f"{path} is no configuration of a run; restore it from a backup.")
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    check_trusted(plain, path, project_root(), get_object, at_hand)
     return config
 
 

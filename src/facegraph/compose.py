@@ -30,9 +30,6 @@ from facegraph.overrides import why_ambiguous, why_unreadable
 from facegraph.structures import ShapeStatistics
 from facegraph.task import LandmarkTask
 
-# what a saved configuration may build when a run folder is opened again: it may come from somebody else
-_TRUSTED = ("facegraph.", "albumentations.", "torch.optim.", "pytorch_lightning.")
-
 
 def project_root() -> Path:
     """Folder that holds conf/: $FACEGRAPH_ROOT, which train.py sets, or the checkout that this package belongs to."""
@@ -120,35 +117,6 @@ def _readable(error: Exception) -> ConfigError:
         return ConfigError(f"the setting '{key}' has no value; give it on the command line: {key}=...")
     place = re.search(r"full_key: (\S+)", str(error))  # the exception itself does not say
     return ConfigError(f"{place.group(1) if place else 'a setting'} cannot be built: {error.__cause__ or error}")
-
-
-def check_trusted(config: DictConfig) -> None:
-    """Raises ConfigError if a configuration names anything to build outside facegraph and its frameworks."""
-    plain = OmegaConf.to_container(config, resolve=False)
-    pending: list[Any] = [plain]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            target = node.get("_target_")
-            if target is not None and not _is_trusted(str(target)):
-                raise ConfigError(
-                    f"the saved configuration wants to build '{target}'; only targets of {', '.join(_TRUSTED)} are "
-                    "built from a run folder. Remove it from config.yaml if you trust the folder's source."
-                )
-            pending.extend(node.values())
-        elif isinstance(node, list):
-            pending.extend(node)
-
-
-def _is_trusted(target: str) -> bool:
-    """Both the name and the place it was defined at: a trusted module also holds what it imports, such as torch."""
-    if not target.startswith(_TRUSTED):
-        return False
-    try:
-        found = get_object(target)
-    except (ImportError, AttributeError, ValueError):
-        return True  # building it will say what is missing
-    return str(getattr(found, "__module__", "")).startswith(_TRUSTED)
 
 
 def build_data(cfg: DictConfig) -> FaceDataModule:

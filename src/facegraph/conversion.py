@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from facegraph.compose import build_model, compose
 from facegraph.data.synthetic import drawn_mean_shape
 from facegraph.errors import RunError
 from facegraph.models.released import ReleasedWeights
+from facegraph.overrides import literal
 from facegraph.records import RESULT_FILE
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY
@@ -43,7 +43,7 @@ def convert(released: ReleasedWeights, source: Path, out: Path) -> Path:
     _check_free(out)
     cfg = compose(released.overrides)
     # not as overrides: Hydra's grammar gives commas, quotes, brackets and = a meaning
-    cfg.output_dir, cfg.dataset.root = _as_value(str(out)), _as_value(str(Path(cfg.dataset.root).absolute()))
+    cfg.output_dir, cfg.dataset.root = literal(str(out)), literal(str(Path(cfg.dataset.root).absolute()))
     n = released.scheme.num_landmarks
     mean_shape = drawn_mean_shape(released.scheme) if released.mean_shape is None else released.mean_shape.float()
     statistics = ShapeStatistics(mean_shape, torch.eye(n), released.scheme)
@@ -98,10 +98,3 @@ def _check_free(folder: Path) -> None:
         unfinished = False
     if not unfinished:
         raise RunError(f"{path} is no unfinished conversion and nothing is overwritten; choose another --out.")
-
-
-def _as_value(text: str) -> str:
-    """A text that config.yaml holds as it is, ${...} too: one escape is used up where it is written, one when read."""
-    for _ in range(2):
-        text = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    return text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +75,26 @@ def refuse_mistyped(arguments: list[str], config_name: str) -> None:
         sys.exit(f"error: {error}")
 
 
-def offer_data_of_run(arguments: list[str]) -> None:
-    """Make data set and boxes of the run named on the command line choices of their groups, so that their settings can
-    be overridden one by one (dataset.root=...) or the whole replaced (dataset=...).
+def offer_data_of_named_run(arguments: Sequence[str]) -> None:
+    """`offer_data_of_run` of the run that a command line of eval.py names, with errors as messages."""
+    run = next((_value(a) for a in arguments if a.startswith("run=")), None)
+    try:
+        offer_data_of_run(Path(run) if run else None)
+    except FacegraphError as error:
+        sys.exit(f"error: {error}")
+
+
+def offer_data_of_run(run: Path | None) -> None:
+    """Make data set and boxes of a run choices of their groups, so that their settings can be overridden one by one
+    (dataset.root=...) or the whole replaced (dataset=...). None: choices without settings.
 
     of_the_run: as the run has them. box=of_the_run_moved: the run's own crop (margin, side, and which box it goes
     around), with the box moved by box.shift, box.width and box.height, which by themselves move nothing.
+
+    Raises:
+        FacegraphError: as facegraph.checkpoint.read_config, which checks what Hydra is about to see.
     """
-    run = next((_value(a) for a in arguments if a.startswith("run=")), None)
-    try:
-        saved = read_config(Path(run)) if run else {}
-    except FacegraphError as error:
-        sys.exit(f"error: {error}")
+    saved = {} if run is None else read_config(run)
     store = ConfigStore.instance()
     for group in ("dataset", "box"):
         store.store(group=group, name="of_the_run", node=saved.get(group, {}))

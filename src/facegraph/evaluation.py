@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from facegraph import checkpoint as folders
-from facegraph.compose import build_data, build_model, check_trusted, make, scoring_sizes, test_time
+from facegraph.compose import build_data, build_model, make, scoring_sizes, test_time
 from facegraph.data.datamodule import FaceDataModule
+from facegraph.data.store.layout import file_name
 from facegraph.errors import ConfigError, RunError
 from facegraph.recording import finish, protocol_card, provenance, quieten, settle_threads
 from facegraph.records import RESULT_FILE, RunResult
@@ -104,7 +105,6 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
 
 def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
     """A run's configuration with the data set and the loading of an evaluation."""
-    check_trusted(saved)
     with open_dict(saved), open_dict(cfg):
         # the saved configuration is resolved: its parts no longer follow each other
         scheme = cfg.dataset.get("scheme")
@@ -146,7 +146,7 @@ def _evaluation_folder(cfg: DictConfig, run: Path, dataset: str) -> Path:
     Raises:
         RunError: the folder holds a result already, or cannot be written.
     """
-    name = f"{dataset}_{cfg.checkpoint}"
+    name = f"{file_name(dataset)}_{cfg.checkpoint}"
     folder = folders.output_folder(cfg.output_dir or None, name)
     if not cfg.output_dir:
         folder = run / "eval" / name / folder.name

@@ -26,6 +26,7 @@ from facegraph.sweeps.conditions import outdated, set_aside
 from facegraph.sweeps.failures import failure_of, failure_of_exit
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import LOCK_FILE, clear_failure, missing_evaluations, read_failure, write_failure
+from facegraph.trust import trusting
 
 _PATIENCE_SECONDS = 1.0  # with a lock that somebody may only be looking at
 
@@ -60,7 +61,8 @@ def run_job(cfg: DictConfig) -> RunResult | None:
             result = _trained(cfg, folder)
             if is_first_process() and cfg.sweep.evaluations:
                 evaluations = OmegaConf.to_container(cfg.sweep.evaluations, resolve=True)
-                _evaluate(folder, evaluations)  # type: ignore[arg-type]
+                trusted = trusting(clean_environment(os.environ), OmegaConf.to_container(cfg, resolve=False))
+                _evaluate(folder, evaluations, trusted)  # type: ignore[arg-type]
         except BaseException as error:
             write_failure(folder, failure_of(error))
             raise
@@ -88,7 +90,7 @@ def _check_identity(cfg: DictConfig) -> None:
         )
 
 
-def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
+def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
     """Score the trained model under the conditions that have no result yet.
 
     In a process of its own, because this one may still be one of several that train together.
@@ -99,7 +101,7 @@ def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]]) -> None:
     if not missing:
         return
     command = [sys.executable, "-m", "facegraph.scoring", str(folder), json.dumps(missing)]
-    done = subprocess.run(command, env=clean_environment(os.environ), check=False)
+    done = subprocess.run(command, env=environment, check=False)
     if done.returncode != 0:
         failure = read_failure(folder) or failure_of_exit(done.returncode)
         raise RunError(f"scoring under {', '.join(missing_evaluations(folder, evaluations))} failed: {failure.message}")

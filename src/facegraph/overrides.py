@@ -6,12 +6,20 @@ import re
 import shlex
 
 
+def literal(text: str) -> str:
+    """A text as omegaconf holds it where its ${ is no interpolation: with a backslash before it.
+
+    >>> literal("a${b}")
+    'a\\\\${b}'
+    """
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
 def quote_value(text: str) -> str:
     """A text as a value of a Hydra override, quoted where Hydra's grammar would read anything else in it."""
     if re.fullmatch(r"[\w./-]*/[\w./-]*", text, re.ASCII):  # with a slash it is no number and no word like null
         return text
-    no_interpolation = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), no_interpolation)
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + found[2].replace('"', '\\"'), literal(text))
     return f'"{escaped}"'
 
 

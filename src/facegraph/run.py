@@ -19,7 +19,7 @@ from facegraph import preflight
 from facegraph.batch_norm import SyncBatchNorm
 from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import WholeCheckpoints
-from facegraph.compose import build_data, build_task, check_trusted, make, training_statistics
+from facegraph.compose import build_data, build_task, make, training_statistics
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError
 from facegraph.landmarks import SCHEMES
@@ -43,6 +43,7 @@ from facegraph.structures import ShapeStatistics
 from facegraph.sweeps.identity import is_volatile, lasting
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
 from facegraph.tracking.records import describe_run
+from facegraph.trust import targets_of
 
 
 def train(cfg: DictConfig) -> RunResult:
@@ -170,8 +171,7 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     folder = Path(cfg.resume)
     if cfg.output_dir and Path(cfg.output_dir).absolute() != folder.absolute():
         raise ConfigError(f"resume={folder} continues in that folder; leave output_dir={cfg.output_dir} out.")
-    saved = folders.read_config(folder)
-    check_trusted(saved)
+    saved = folders.read_config(folder, targets_of(OmegaConf.to_container(cfg, resolve=False)))
     make_absolute(cfg)
     changes = _changes(cfg, saved)
     if changes:
@@ -186,11 +186,20 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
         saved.resume = str(folder)
         saved.output_dir = str(folder)
         for name, logger in saved.logger.items():
+            _check_stays(folder, f"logger.{name}", logger)
             logger.save_dir = str(folder)
             if name == "csv":  # Lightning's csv logger deletes what an earlier process logged
                 logger.version = f"{logger.version}_from_{datetime.now():%Y-%m-%d_%H-%M-%S}"
     folders.make_writable(folder)
     return saved, folder
+
+
+def _check_stays(folder: Path, key: str, logger: DictConfig) -> None:
+    """Raises ConfigError: a logger of a saved configuration that would write outside of the run's folder."""
+    for name in ("name", "version", "sub_dir"):
+        part = str(logger.get(name) or "")
+        if Path(part).is_absolute() or ".." in Path(part).parts:
+            raise ConfigError(f"{key}.{name}={part} in {folder / folders.CONFIG_FILE} leads out of it. Correct it.")
 
 
 def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:

@@ -16,6 +16,7 @@ from facegraph.compose import compose
 from facegraph.entry import offer_data_of_run
 from facegraph.errors import FacegraphError
 from facegraph.evaluation import evaluate
+from facegraph.overrides import literal
 from facegraph.sweeps.failures import failure_of
 from facegraph.sweeps.status import evaluation_folder, write_failure
 
@@ -28,10 +29,10 @@ def score(run: Path, conditions: Mapping[str, Sequence[str]]) -> None:
     """
     for name, overrides in conditions.items():
         print(f"scoring under {name}: {' '.join(overrides)}", flush=True)
-        offer_data_of_run([f"run={run}"])
+        offer_data_of_run(run)
         cfg = compose(list(overrides), "eval")
         with open_dict(cfg):
-            cfg.run, cfg.output_dir = str(run), str(evaluation_folder(run, name))
+            cfg.run, cfg.output_dir = literal(str(run)), literal(str(evaluation_folder(run, name)))
         evaluate(cfg, overrides)
 
 

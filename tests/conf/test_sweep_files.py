@@ -45,7 +45,7 @@ def composed(overrides: tuple[str, ...]) -> DictConfig:
 
 @functools.cache
 def condition_config(overrides: tuple[str, ...]) -> DictConfig:
-    offer_data_of_run([])
+    offer_data_of_run(None)
     return compose(overrides, "eval")
 
 

@@ -60,7 +60,7 @@ def resume(folder: Path) -> TinyRun:
 
 def evaluate_run(run: Path, *overrides: str) -> RunResult:
     """What `python eval.py run=...` does, in this process; the data set's settings are those of the run."""
-    offer_data_of_run([f"run={run}"])
+    offer_data_of_run(run)
     return evaluate(compose([f"run={run}", "trainer=cpu", "num_workers=0", *overrides], config_name="eval"))
 
 

@@ -22,7 +22,7 @@ from facegraph.codecs.decoders import Centroid
 from facegraph.codecs.heatmap import HeatmapCodec
 from facegraph.compose import compose
 from facegraph.conversion import convert
-from facegraph.entry import offer_data_of_run
+from facegraph.entry import offer_data_of_named_run, offer_data_of_run
 from facegraph.errors import RunError
 from facegraph.evaluation import evaluate, open_run
 from facegraph.geometry.points import map_points
@@ -75,7 +75,7 @@ def test_a_converted_run_predicts_as_its_weights_do(
     done = CliRunner().invoke(app, ["convert", system, "--source", str(source), "--out", str(run)])
     assert done.exit_code == 0, done.output
     assert f"python eval.py run={run} dataset.root=" in done.stdout
-    offer_data_of_run([f"run={run}"])
+    offer_data_of_run(run)
     drawn = ("dataset=synthetic", f"dataset.scheme.name_or_path={scheme}", *boxes, *FACES)
     cfg = compose([f"run={run}", *drawn], config_name="eval")
     result = evaluate(cfg)
@@ -109,7 +109,7 @@ def test_folders_of_any_name(name: str, fan_file: Path, tmp_path: Path, monkeypa
     command = shlex.split(done.stdout.split("Next:")[1])
     assert command[:2] == ["python", "eval.py"]
     run, root = command[2:]
-    offer_data_of_run([run])  # as eval.py does
+    offer_data_of_named_run([run])
     assert compose([run], config_name="eval").run == str(tmp_path / name)
     assert root == f"dataset.root={tmp_path}/data/300w"
 

@@ -31,13 +31,13 @@ ALLOWED = {
     "losses": {"codecs", "graph", "geometry", "structures", "errors"},
     "metrics": {"errors", "structures"},
     "models": {"backbones", "codecs", "graph", "layers", "losses", "heads", "geometry", *BASE},
-    "data": {"geometry", "locking", *BASE},
+    "data": {"geometry", "locking", "plain_yaml", *BASE},
     "records": {"metrics.confidence", "metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {
         "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores",
         "metrics.confidence",
         "geometry.completion", "geometry.procrustes",
-        "errors", "landmarks", "viz",
+        "errors", "landmarks", "plain_yaml", "viz",
     },
     "viz": {"errors", "landmarks", "geometry.affine"},
     "viz_numbers": {"viz", "errors", "landmarks"},
@@ -51,10 +51,14 @@ ALLOWED = {
     "ddp": {"sweeps.failures", "errors"},
     "callbacks": {"task", "structures", "errors"},
     "stage_training": {"errors"},
-    "checkpoint": {"callbacks", "checkpoint_io", "task", "records", *BASE},
+    "checkpoint": {
+        "callbacks", "checkpoint_io", "compose", "overrides", "plain_yaml", "task", "records", "trust", *BASE,
+    },
     "checkpoint_io": {"errors"},
     "settings": {"errors"},
     "overrides": set(),
+    "plain_yaml": set(),
+    "trust": {"errors"},
     "compose": {"data", "overrides", "settings", "task", "graph", "geometry", *BASE},
     "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
@@ -69,8 +73,8 @@ ALLOWED = {
         *BASE,
     },
     "conversion": {
-        "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "geometry", "models.released", "records", "task",
-        *BASE,
+        "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "geometry", "models.released", "overrides",
+        "records", "task", *BASE,
     },
     "evaluation": {
         "checkpoint", "compose", "data", "recording", "records", "results", "task", *BASE,
@@ -78,13 +82,13 @@ ALLOWED = {
     "run": {
         "batch_norm", "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "metrics.names", "progress",
         "preflight", "recording", "records", "results", "sweeps.identity", "task",
-        "tracking", *BASE,
+        "tracking", "trust", *BASE,
     },
     "job": {
         "checkpoint", "compose", "entry", "launch.environment", "launch.orphan", "locking", "records", "run", "sweeps",
-        *BASE,
+        "trust", *BASE,
     },
-    "scoring": {"compose", "entry", "evaluation", "sweeps", "errors"},
+    "scoring": {"compose", "entry", "evaluation", "overrides", "sweeps", "errors"},
     "launch": {"checkpoint", "compose", "locking", "records", "run", "sweeps", *BASE},
     "prepare": {"data", "geometry", "overrides", *BASE},
     "doctor": {"data", "geometry", "viz", *BASE},
@@ -96,7 +100,7 @@ ALLOWED = {
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
         "geometry", "graph", "inspection", "launch.slots", "metrics", "models", "overrides",
-        "prepare", "records", "reports", "sweeps", "threads", "tracking", "viz", "viz_pairs",
+        "prepare", "records", "reports", "sweeps", "threads", "tracking", "trust", "viz", "viz_pairs",
         *BASE,
     },
 }  # fmt: skip

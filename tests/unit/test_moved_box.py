@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from facegraph.compose import compose, make
 from facegraph.data.boxes import BoxPolicy, DetectorJitteredBox
-from facegraph.entry import moved_box, offer_data_of_run
+from facegraph.entry import moved_box, offer_data_of_named_run, offer_data_of_run
 from facegraph.errors import DataError
 
 IDS = tuple(f"face_{i}" for i in range(20))
@@ -76,12 +76,12 @@ def test_a_run_that_insists_on_official_boxes_still_does() -> None:
 def test_a_quoted_folder_is_found(name: str, quote: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.yaml").write_text("box: {_target_: facegraph.data.boxes.LandmarkBox, margin: 1.7}\n")
-    offer_data_of_run([f"run={quote}{tmp_path / name}{quote}"])
+    offer_data_of_named_run([f"run={quote}{tmp_path / name}{quote}"])
     assert compose(["box=of_the_run"], "eval").box.margin == 1.7
-    offer_data_of_run([])
+    offer_data_of_run(None)
 
 
 def test_its_settings_are_changed_one_by_one() -> None:
-    offer_data_of_run([])
+    offer_data_of_run(None)
     cfg = compose(["box=of_the_run_moved", "box.shift=0.2", "box.width=[0.8,1.2]"], "eval")
     assert OmegaConf.to_container(cfg.box) == {**moved_box({}), "shift": 0.2, "width": [0.8, 1.2]}

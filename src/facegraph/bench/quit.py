@@ -16,7 +16,7 @@ from facegraph.bench.cascade import macs_by_iterations, record, run_really
 from facegraph.bench.faces import Say
 from facegraph.bench.stages import StageRecord, automatic_thresholds, chosen_thresholds, fixed_points, quit_point
 from facegraph.checkpoint import make_writable, read_config
-from facegraph.compose import build_criterion, build_data, check_trusted
+from facegraph.compose import build_criterion, build_data
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError, RunError
 from facegraph.evaluation import OpenedRun
@@ -192,7 +192,6 @@ def _validation_data(run: OpenedRun, thresholds: Sequence[float] | None) -> Face
         if thresholds is not None:
             return None
         own = read_config(run.folder)
-        check_trusted(own)
         own.data.num_workers = 0
         data = build_data(own)
     data.setup("validate")

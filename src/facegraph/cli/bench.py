@@ -24,6 +24,7 @@ from facegraph.compose import compose
 from facegraph.entry import offer_data_of_run
 from facegraph.errors import ConfigError
 from facegraph.evaluation import open_run
+from facegraph.overrides import literal
 from facegraph.reports.quitting import quit_table, real_table
 
 bench = typer.Typer(no_args_is_help=True)
@@ -136,9 +137,9 @@ def quit_(
 
     def command() -> None:
         values = None if thresholds is None else _fractions(thresholds)
-        offer_data_of_run([f"run={run}"])
+        offer_data_of_run(run)
         cfg = compose(["num_workers=0", *(overrides or [])], "eval")
-        cfg.run = str(run)
+        cfg.run = literal(str(run))
         if cfg.precision not in (None, PRECISION):
             raise ConfigError(
                 f"precision={cfg.precision} cannot be had; quitting is measured in {PRECISION}: leave it out."

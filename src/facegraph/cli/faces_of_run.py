@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from facegraph import checkpoint as folders
-from facegraph.compose import check_trusted, compose, make
+from facegraph.compose import compose, make
 from facegraph.data.source import FaceSource, fingerprint
-from facegraph.errors import FacegraphError
+from facegraph.errors import ConfigError, FacegraphError
 from facegraph.geometry.affine import transform_points
 from facegraph.reports.comparison import Comparison, Scores
 from facegraph.reports.comparison_page import captions_of, scheme_of
 from facegraph.reports.run_labels import run_of
+from facegraph.trust import TARGET
 from facegraph.viz_pairs import write_pair_sheet
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 SHOWN = 16
 _CLEAN = "none"
+_OF_DATASET = re.compile(r"dataset(\.\w+)*=")
 
 
 def open_source(scores: Scores) -> tuple[FaceSource | None, str]:
@@ -35,7 +38,6 @@ def open_source(scores: Scores) -> tuple[FaceSource | None, str]:
         dataset = _dataset(scores)
         if dataset is None:
             return None, f"{run_of(scores.folder) / folders.CONFIG_FILE} names no data set."
-        check_trusted(dataset)
         source = make(dataset).test()
         found = fingerprint(source.table)
     except (FacegraphError, OSError, ImportError) as error:
@@ -46,9 +48,16 @@ def open_source(scores: Scores) -> tuple[FaceSource | None, str]:
 
 
 def _dataset(scores: Scores) -> DictConfig | None:
-    """Configuration of the data set scored: of the run, or the one that eval.py was told to use instead."""
-    chosen = [o for o in scores.result.provenance.overrides if o.split("=", 1)[0].split(".")[0] == "dataset"]
+    """Configuration of the data set scored: of the run, or the one that eval.py was told to use instead.
+
+    Raises:
+        ConfigError: what result.json says that eval.py was told would build something or read it from elsewhere.
+    """
+    chosen = [override for override in scores.result.provenance.overrides if _OF_DATASET.match(override)]
     run = run_of(scores.folder)
+    for override in chosen:
+        if TARGET in override or "${" in override:
+            raise ConfigError(f"{scores.folder} was scored with {override}, which is used in no comparison.")
     if run != scores.folder.resolve() and any(o.startswith("dataset=") for o in chosen):
         return compose([*chosen, "box=landmarks"], "eval").dataset
     return folders.read_config(run).get("dataset")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from facegraph import plain_yaml
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.procrustes import align_to, procrustes
 from facegraph.landmarks import SCHEMES, Contour, LandmarkScheme
@@ -41,10 +42,10 @@ def load_scheme(name_or_path: str) -> LandmarkScheme:
             "or the path of a YAML file that describes your numbering."
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = plain_yaml.load(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Correct its access rights.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is no readable YAML file: {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}; a mapping with the keys {list(_KEYS)} is needed.")

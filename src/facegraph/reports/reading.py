@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from facegraph import plain_yaml
 from facegraph.errors import RunError
 from facegraph.metrics.names import NME, auc_name, failure_rate_name
 from facegraph.records import RESULT_FILE, RunResult
@@ -135,7 +136,7 @@ def _run(folder: Path) -> Training:
             "of a sweep, or folders of runs."
         )
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        config = plain_yaml.load(path) if path.is_file() else None
     except (OSError, yaml.YAMLError) as error:
         raise RunError(f"cannot read {path}: {error}. Restore the file, or leave the folder out.") from None
     # an evaluation has no configuration of its own: a row for itself

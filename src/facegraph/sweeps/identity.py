@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ VOLATILE = (
     "trainer.enable_model_summary",
 )
 _LENGTH = 12
+IDENTITY = re.compile(rf"[0-9a-f]{{{_LENGTH}}}")
 
 
 def identity(config: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from facegraph.errors import RunError
 from facegraph.locking import HeldError, held
 from facegraph.records.files import write_atomically
+from facegraph.sweeps.identity import IDENTITY
 from facegraph.sweeps.table import Row, Table, table_from
 
 TABLES_FOLDER = "tables"
@@ -192,6 +193,8 @@ def read_table(path: Path) -> SweptTable:
 
 def _jobs(entries: Iterable[dict[str, Any]]) -> Iterable[Job]:
     for entry in entries:
+        if not IDENTITY.fullmatch(entry["identity"]):
+            raise ValueError(f"'{entry['identity']}' is no identity of a job, which is its folder's name")
         yield Job(**{**entry, "overrides": tuple(entry["overrides"]), "scored": tuple(entry["scored"])})
 
 

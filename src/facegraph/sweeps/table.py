@@ -205,6 +205,8 @@ def _check_metric(column: Column, table: str) -> None:
 def _check(table: Table) -> None:
     if not table.rows or not table.columns:
         raise ConfigError(f"table {table.name} needs at least one row and one column.")
+    if not table.name[:1].isalnum():
+        raise ConfigError(f"table '{table.name}' gives its files their names: let it begin with a letter or digit.")
     if table.checkpoint not in ("last", "best"):
         raise ConfigError(f"table {table.name} shows checkpoint '{table.checkpoint}'; there are last and best.")
     for column in table.columns:
