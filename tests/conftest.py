@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ from tests.helpers.stores import TREES, prepared
 
 # by this `make test-machines` gives the numeric tests two threads
 torch.set_num_threads(int(os.environ.get("FACEGRAPH_TEST_THREADS", "1")))
+
+# a shell starts what it runs in the background deaf to Ctrl-C, and what tests start would inherit that
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 CLUSTER = HERE / "cluster"

@@ -120,9 +120,8 @@ class RunCheckpoint(ModelCheckpoint):
         own = str(Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}")
         paths = ("best_model_path", "kth_best_model_path", "last_model_path")
         here = {key: own if state_dict.get(key) else "" for key in paths}
-        scores = list(state_dict.get("best_k_models", {}).values())[:1]
-        best = {own: score for score in scores}
-        super().load_state_dict({**state_dict, **here, "best_k_models": best, "dirpath": self.dirpath})
+        best = [(own, score) for score in state_dict["best_k_models"].values()]
+        super().load_state_dict({**state_dict, **here, "best_k_models": dict(best), "dirpath": self.dirpath})
 
 
 class LastCheckpoint(RunCheckpoint):

@@ -128,7 +128,7 @@ def read_config(folder: Path, at_hand: Iterable[str] = ()) -> DictConfig:
         config = OmegaConf.create(plain_yaml.read(path))
     except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}. Restore it from a backup.") from error
-    if not isinstance(config, DictConfig):
+    if not isinstance(config, DictConfig) or not config:
         raise RunError(f"{path} is no configuration of a run; restore it from a backup.")
     plain: Any = OmegaConf.to_container(config, resolve=False)
     check_trusted(plain, path, project_root(), get_object, at_hand)

@@ -77,12 +77,12 @@ def check_trusted(
                 "itself."
             )
         if key == TARGET:
-            if value not in allowed:
+            if not isinstance(value, str) or value not in allowed:
                 raise ConfigError(
                     f"{where} wants to build '{value}' ({place}), which conf/ builds nowhere. If it is your own, "
                     f"or you trust whoever the folder comes from, name it: {VARIABLE}={value} python ..."
                 )
-            _check_kind(find, str(value), f"{where} wants to build '{value}' ({place})")
+            _check_kind(find, value, f"{where} wants to build '{value}' ({place})")
 
 
 def _check_kind(find: Callable[[str], Any], target: str, what: str) -> None:
