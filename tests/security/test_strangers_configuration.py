@@ -149,7 +149,14 @@ WAYS: dict[str, Callable[[Path], None]] = {
     "a sweep's continuation": swept_again,
     "bench quit": called("bench", "quit", "RUN"),
 }
+
+
+def started_from(run: Path) -> None:
+    train(tiny_config(run.parent / "next", f"init_from={run}"))
+
+
 READING: dict[str, Callable[[Path], None]] = {
+    "init_from": started_from,
     "report": called("report", "RUN"),
     "rescore": called("rescore", "RUN"),
 }
@@ -192,7 +199,7 @@ def test_reading_its_results_runs_nothing(strangers: Path, outside: Path, tiny_r
         way(strangers)
     CliRunner().invoke(app, ["compare", str(strangers), str(tiny_run.folder), f"--out={strangers}/compared"])
     assert [path.name for path in outside.iterdir() if path.name != "outputs"] == ["bomb.ckpt"]
-    assert not holds_the_secret(strangers)
+    assert not holds_the_secret(strangers.parent)
 
 
 def test_a_result_that_asks_for_more_shows_no_images(tiny_run: TinyRun, tmp_path: Path, outside: Path) -> None:
