@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
+from facegraph.threads import SPIN_COUNT
+
 ROOT = Path(__file__).resolve().parents[1]
 # setting -> flags of a processor that can act so
 KERNELS = {"default": set(), "avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
@@ -82,6 +84,8 @@ def numeric_rounds(flags: set[str]) -> list[Round]:
         workers = ("-n", "2") if threads == 1 else ("-n", "0")
         environment = {"ATEN_CPU_CAPABILITY": kernel, "FACEGRAPH_TEST_THREADS": str(threads)}
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        # as in a training: threads that spin for ever at barriers get nowhere beside other work
+        environment |= {"GOMP_SPINCOUNT": str(SPIN_COUNT)}
         if isa is not None:
             environment["ONEDNN_MAX_CPU_ISA"] = isa
         name = f"numeric  {kernel:<8} {isa or '':<15} {threads} thread{'s' if threads > 1 else ''}"
