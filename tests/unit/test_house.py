@@ -122,7 +122,7 @@ ONLY_IN = {
         "eval.py",
     },
     "matplotlib": {"reports"},
-    "albumentations": {"bench", "data"},
+    "albumentations": {"data"},
     "timm": {"backbones", "batch_norm"},
     "typer": {"cli"},
     "h5py": {"data"},

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from facegraph.bench.faces import Say
 from facegraph.bench.stages import StageRecord, iterations_until
 from facegraph.complexity import count_macs
 from facegraph.data.datamodule import FaceDataModule
@@ -89,7 +88,7 @@ def run_really(
     recorded: StageRecord,
     thresholds: Sequence[float | None],
     faces: int | None,
-    say: Say = lambda text: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[RealRun]:
     """Run the model with thresholds on all test faces, and time it on some of them, on one thread, in turns.
 

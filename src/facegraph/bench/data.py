@@ -1,149 +1,113 @@
-"""`facegraph bench data`: how fast faces come from the disk to the network, part by part, and what bounds it."""
+"""`facegraph bench data`: faces per second of the input pipeline of a composed training, by loader processes."""
 
 from __future__ import annotations
 
 import os
 import platform
-import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from statistics import median
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
-from facegraph.bench.faces import BenchFaces, Say, draw_faces, open_faces
-from facegraph.bench.parts import Albumentations, BareWarp, OneSource, Training
-from facegraph.bench.targets import (
-    ALBUMENTATIONS,
-    FLOOR,
-    FLOOR_CACHED,
-    PHOTOGRAPHS,
-    TRAINING,
-    TRAINING_JPEG,
-    Target,
-    judge,
-)
-from facegraph.bench.timing import Part, Speed, take_turns
-from facegraph.bench.workers import FEW, MANY, WorkerMemory, epoch_rates, worker_memory
-from facegraph.data.faces import FaceSubset
+from facegraph.compose import build_data, compose
 from facegraph.errors import ConfigError
+from facegraph.structures import FaceBatch
 
-_BATCH = 64
-_ROUNDS = 20
+_PARTS = 5
+_AHEAD = 4  # batches per process that are not timed: processes start, and fetch two ahead
+
+
+@dataclass(frozen=True)
+class LoaderSpeed:
+    """Training batches as they are sent to the device, in faces/s by the clock.
+
+    workers: number of loader processes; 0 loads in this one. middle: median over parts of the time. best: of the parts.
+    """
+
+    workers: int
+    middle: float
+    best: float
 
 
 @dataclass(frozen=True)
 class DataBench:
-    """Result of one run.
+    """Result of one run. faces: training faces per epoch."""
 
-    faces: that were measured on. speeds: by part. workers: number of loader processes -> faces/s by the clock.
-    memory: of a loader process with few annotated faces over a quarter of the crops, and with many over all of them.
-    """
-
+    dataset: str
     faces: int
     input_size: int
-    landmarks: int
+    batch_size: int
     machine: str
-    speeds: dict[str, Speed]
-    workers: dict[int, float]
-    memory: tuple[WorkerMemory, ...]
-    targets: tuple[Target, ...]
+    speeds: tuple[LoaderSpeed, ...]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def bench_data(
-    store: Path | None = None,
-    source: Path | None = None,
-    faces: int = 2000,
-    input_size: int = 256,
+    overrides: Sequence[str] = (),
     workers: Sequence[int] = (0, 1, 2),
-    jpeg: bool = False,
-    say: Say = lambda text: None,
+    seconds: float = 5.0,
+    say: Callable[[str], None] = lambda text: None,
 ) -> DataBench:
-    """Measure the input pipeline with the paper's augmentation on one thread.
+    """Time the training loader of a configuration, without a network.
 
     Args:
-        store: prepared store; None draws photographs and makes one in the temporary folder, removed at the end.
-        source: folder of the photographs the store was made from; None takes the one the store names, if it is there.
-        faces: the first so many of the store's largest split.
-        input_size: side of the crop, px.
+        overrides: of train.py: data set, augmentation, input size, batch size.
         workers: numbers of loader processes to compare.
-        jpeg: also from a store of JPEG crops (only without store).
+        seconds: for each of them, at least a batch in each fifth of it.
         say: called with what is being done.
 
     Raises:
-        ConfigError: faces, input_size or workers out of range, or settings that contradict each other.
-        DataError: a store that is not whole, photographs that are not there, no room for the temporary ones.
+        ConfigError: numbers out of range, or overrides that fit nothing. DataError: as the data set.
     """
-    _check(store, source, faces, input_size, workers, jpeg)
+    if not workers or min(workers) < 0 or not seconds > 0:
+        raise ConfigError(
+            f"workers {list(workers)}, seconds {seconds}: at least one number of processes from 0 up is needed, and a "
+            "time above 0."
+        )
     threads = (cv2.getNumThreads(), torch.get_num_threads())
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     try:
-        if store is not None:
-            return _measure(open_faces(store, source, faces), input_size, workers, say)
-        with tempfile.TemporaryDirectory(prefix="facegraph-bench-") as folder:
-            return _measure(draw_faces(Path(folder), faces, jpeg, say), input_size, workers, say)
+        speeds = []
+        for count in workers:
+            data = build_data(compose([*overrides, f"data.num_workers={count}"]))
+            data.setup("fit")
+            say(f"{count} loader processes")
+            speeds.append(_speed(data.train_dataloader(), count, seconds))
     finally:
         cv2.setNumThreads(threads[0])
         torch.set_num_threads(threads[1])
-
-
-def _check(
-    store: Path | None, source: Path | None, faces: int, input_size: int, workers: Sequence[int], jpeg: bool
-) -> None:
-    if faces < 4 or input_size < 32 or not workers or min(workers) < 0:
-        raise ConfigError(
-            f"faces is {faces}, input size {input_size}, workers {list(workers)}; at least 4 faces, 32 px and one "
-            "number of workers from 0 up are needed."
-        )
-    if store is None and source is not None:
-        raise ConfigError(f"--source {source} without --store: name the store that was prepared from it.")
-    if store is not None and jpeg:
-        raise ConfigError(f"--jpeg makes a store of its own; leave it out, or leave --store {store} out.")
-
-
-def _measure(faces: BenchFaces, input_size: int, workers: Sequence[int], say: Say) -> DataBench:
-    count = len(faces.store.table)
-    batch_size = min(_BATCH, count // 2)
-    dataset = OneSource("store", faces.scheme, faces.store)
-    say("timing parts on one core, in turns")
-    speeds = take_turns(_parts(faces, dataset, input_size, batch_size), rounds=min(_ROUNDS, count // batch_size))
-    say(f"timing loaders with {', '.join(map(str, workers))} processes")
-    rates = epoch_rates(dataset, input_size, batch_size, workers)
-    say("measuring the memory of a loader process")
-    measured = [
-        worker_memory(faces.scheme, FaceSubset(faces.store, np.arange(crops)), rows, input_size, batch_size)
-        for rows, crops in ((FEW, count // 4), (MANY, count))
-    ]
-    memory = tuple(m for m in measured if m is not None)
     return DataBench(
-        faces=count,
-        input_size=input_size,
-        landmarks=faces.scheme.num_landmarks,
+        dataset=data.dataset.name,
+        faces=int(data.train_repeats().sum()),
+        input_size=data.input_size,
+        batch_size=data.batch_size,
         machine=f"{platform.machine()}, {os.cpu_count()} cores, OpenCV {cv2.__version__}, torch {torch.__version__}",
-        speeds=speeds,
-        workers=rates,
-        memory=memory,
-        targets=judge(speeds, rates, memory, count // batch_size),
+        speeds=tuple(speeds),
     )
 
 
-def _parts(faces: BenchFaces, dataset: OneSource, input_size: int, batch_size: int) -> list[Part]:
-    training = Training(TRAINING if faces.raw else TRAINING_JPEG, dataset, input_size, batch_size)
-    batches = training.batches()
-    parts: list[Part] = [training]
-    others = ((TRAINING_JPEG, faces.jpeg), (PHOTOGRAPHS, faces.photographs))
-    for name, source in others:
-        if source is not None:
-            parts.append(Training(name, OneSource(name, faces.scheme, source), input_size, batch_size))
-    parts.append(Albumentations(ALBUMENTATIONS, faces.store, batches, input_size))
-    if faces.raw:  # a decoder before it would not make it a floor
-        parts.append(BareWarp(FLOOR, faces.store, batches, input_size))
-    parts.append(BareWarp(FLOOR_CACHED, faces.store, batches, input_size, cached=True))
-    return parts
+def _speed(loader: DataLoader, workers: int, seconds: float) -> LoaderSpeed:
+    batches = _endless(loader)
+    for _ in range(1 + _AHEAD * workers):
+        next(batches)
+    rates = []
+    for _ in range(_PARTS):
+        start, faces = time.perf_counter(), 0
+        while not faces or time.perf_counter() - start < seconds / _PARTS:
+            faces += len(next(batches).index)
+        rates.append(faces / (time.perf_counter() - start))
+    batches.close()
+    return LoaderSpeed(workers, median(rates), max(rates))
+
+
+def _endless(loader: DataLoader) -> Generator[FaceBatch, None, None]:
+    while True:
+        yield from loader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facegraph.bench.faces import Say
 from facegraph.complexity import complete, count_macs, count_params
 from facegraph.compose import build_model, compose, statistics_for
 from facegraph.errors import ConfigError
@@ -108,7 +107,7 @@ def bench_models(
     batches: Sequence[int] = (1, 8),
     seconds: float = 5.0,
     rows: Sequence[ModelRow] = ROWS,
-    say: Say = lambda text: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> ModelBench:
     """Time the networks with random weights on random images, in turns, in float32 and inference mode, on the CPU.
 
@@ -222,7 +221,7 @@ class _Cell:
         self.spent += time.perf_counter() - begun
 
 
-def _take_turns(cells: Sequence[_Cell], seconds: float, say: Say) -> None:
+def _take_turns(cells: Sequence[_Cell], seconds: float, say: Callable[[str], None]) -> None:
     """Rounds over all cells whose time is not used up, so that a busy machine slows all of them alike."""
     number = 0
     with torch.inference_mode():

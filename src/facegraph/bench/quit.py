@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pandas as pd
 from torch import nn
 
 from facegraph.bench.cascade import macs_by_iterations, record, run_really
-from facegraph.bench.faces import Say
 from facegraph.bench.stages import StageRecord, automatic_thresholds, chosen_thresholds, fixed_points, quit_point
 from facegraph.checkpoint import make_writable, read_config
 from facegraph.compose import build_criterion, build_data
@@ -81,7 +80,7 @@ def bench_quit(
     thresholds: Sequence[float] | None = None,
     faces: int | None = None,
     out: Path | None = None,
-    say: Say = lambda text: None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> QuitBench:
     """Record what the model says after each iteration, derive the result of every threshold, run some of them.
 

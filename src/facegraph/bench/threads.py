@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +17,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from facegraph.bench.faces import Say
-from facegraph.bench.targets import Target
 from facegraph.compose import project_root
 from facegraph.errors import ConfigError, RunError
 from facegraph.launch.environment import clean_environment
@@ -62,6 +60,16 @@ class StepTimes(pl.Callback):
 
 
 @dataclass(frozen=True)
+class Target:
+    """A number that facegraph is held to. met: None where it could not be measured."""
+
+    name: str
+    wanted: str
+    found: str
+    met: bool | None
+
+
+@dataclass(frozen=True)
 class ThreadBench:
     """Result of one run. seconds: (situation, choice) -> mean time of a step in every training that was measured."""
 
@@ -89,7 +97,7 @@ class ThreadBench:
 
 
 def bench_threads(
-    rounds: int = 3, seconds: float = 8.0, limit: float = 90.0, say: Say = lambda text: None
+    rounds: int = 3, seconds: float = 8.0, limit: float = 90.0, say: Callable[[str], None] = lambda text: None
 ) -> ThreadBench:
     """Train the quick start in processes of their own, in turns as facegraph and as OpenMP chooses threads and waiting.
 

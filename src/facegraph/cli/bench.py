@@ -14,10 +14,7 @@ from rich.table import Table
 from facegraph.bench.data import DataBench, bench_data
 from facegraph.bench.models import ROWS, ModelBench, bench_models
 from facegraph.bench.quit import PRECISION, QuitBench, bench_quit
-from facegraph.bench.synthetic import bench_synthetic
-from facegraph.bench.targets import FLOOR, Target
-from facegraph.bench.threads import ThreadBench, bench_threads
-from facegraph.cli.codec import codec
+from facegraph.bench.threads import Target, ThreadBench, bench_threads
 from facegraph.cli.guard import guarded
 from facegraph.cli.output import show
 from facegraph.compose import compose
@@ -28,7 +25,6 @@ from facegraph.overrides import literal
 from facegraph.reports.quitting import quit_table, real_table
 
 bench = typer.Typer(no_args_is_help=True)
-bench.command()(codec)
 
 _VERDICTS = {True: "[green]met[/]", False: "[red]missed[/]", None: "-"}
 
@@ -40,37 +36,20 @@ def _bench() -> None:
 
 @bench.command()
 def data(
-    store: Annotated[Path | None, typer.Option(help="Prepared store; by default faces are drawn and prepared.")] = None,
-    source: Annotated[Path | None, typer.Option(help="Folder of the photographs that the store was made from.")] = None,
-    faces: Annotated[int, typer.Option(help="Faces to measure on; about 1 MB of temporary files each.")] = 2000,
-    input_size: Annotated[int, typer.Option(help="Side of the crop, px.")] = 256,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides of train.py: dataset=... augment=paper input_size=256")
+    ] = None,
     workers: Annotated[str, typer.Option(help="Numbers of loader processes, with commas between.")] = "0,1,2",
-    jpeg: Annotated[bool, typer.Option("--jpeg", help="Measure a store of JPEG crops too.")] = False,
+    seconds: Annotated[float, typer.Option(help="Time for each number, s.")] = 5.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print json only.")] = False,
 ) -> None:
-    """Faces per second from the disk to the network, and what bounds them.
-
-    In turns, on one core, with augment=paper: a training's batches, normalised, from a prepared store and from the
-    original photographs; the same changes as albumentations has them; and cv2.warpAffine alone.
-    Then the real loader alone with worker processes, its batches as bytes, as they are sent to the device; and the
-    memory of such a process.
-    """
+    """Faces per second that a training's loader hands out, without a network, by loader processes."""
 
     def command() -> None:
-        note = Console(stderr=True)
-        found = bench_data(store, source, faces, input_size, _numbers(workers), jpeg, say=note.print)
-        show(as_json, found.to_dict, lambda console: _print(found, console))
+        found = bench_data(overrides or [], _numbers(workers), seconds, say=Console(stderr=True).print)
+        show(as_json, found.to_dict, lambda console: _print_data(found, console))
 
     guarded(command)
-
-
-@bench.command()
-def synthetic(
-    faces: Annotated[int, typer.Option(help="Faces to draw.")] = 200,
-    image_size: Annotated[int, typer.Option(help="Side of the image, px.")] = 128,
-) -> None:
-    """Synthetic faces drawn per second of one core's time."""
-    guarded(lambda: print(f"{bench_synthetic(faces, image_size):.0f} faces/s per core at {image_size} px"))
 
 
 @bench.command()
@@ -164,28 +143,19 @@ def _numbers(text: str, option: str = "--workers") -> list[int]:
         raise ConfigError(f"{option} is '{text}'; whole numbers with commas between are needed: 0,1,2") from None
 
 
-def _print(found: DataBench, console: Console) -> None:
+def _print_data(found: DataBench, console: Console) -> None:
     console.print(
-        f"{found.faces} faces, {found.landmarks} landmarks, {found.input_size} px, augment=paper; {found.machine}"
+        f"{found.dataset}: {found.faces} training faces, {found.input_size} px, batches of {found.batch_size}; "
+        f"{found.machine}"
     )
-    speeds = Table(title="faces per second of one core", title_justify="left")
-    speeds.add_column("part", no_wrap=True)
-    for column in ("median", "best tenth", "wall clock", "of bare warp"):
-        speeds.add_column(column, justify="right")
-    floor = found.speeds.get(FLOOR)
-    for speed in found.speeds.values():
-        share = "-" if floor is None else f"{100 * speed.per_core / floor.per_core:.0f} %"
-        speeds.add_row(speed.name, f"{speed.per_core:.0f}", f"{speed.best:.0f}", f"{speed.clock:.0f}", share)
-    console.print(speeds)
-    loaders = Table(
-        "loader", "faces/s, wall clock", title="the loader alone, bytes as sent to the device", title_justify="left"
-    )
-    for number, rate in found.workers.items():
-        loaders.add_row("in the training process" if number == 0 else f"{number} workers", f"{rate:.0f}")
-    console.print(loaders)
-    if found.memory:
-        _print_memory(found, console)
-    _print_targets(found.targets, console)
+    table = Table(title="faces/s by the clock, bytes as sent to the device", title_justify="left")
+    table.add_column("loader")
+    for column in ("median", "best fifth"):
+        table.add_column(column, justify="right")
+    for speed in found.speeds:
+        name = "in the training process" if speed.workers == 0 else f"{speed.workers} processes"
+        table.add_row(name, f"{speed.middle:.0f}", f"{speed.best:.0f}")
+    console.print(table)
 
 
 def _print_targets(targets: Sequence[Target], console: Console) -> None:
@@ -204,16 +174,6 @@ def _print_threads(found: ThreadBench, console: Console) -> None:
         table.add_row(situation, choice, *times, str(len(values)))
     console.print(table)
     _print_targets(found.targets(), console)
-
-
-def _print_memory(found: DataBench, console: Console) -> None:
-    table = Table("faces", title="memory of a worker, MiB (proportional set size)", title_justify="left")
-    for column in ("crops", "annotations", "own", "mapped files", "total"):
-        table.add_column(column, justify="right")
-    for memory in found.memory:
-        parts = (memory.pixels, memory.annotations, memory.own, memory.files, memory.total)
-        table.add_row(str(memory.faces), *(f"{part / 2**20:.1f}" for part in parts))
-    console.print(table)
 
 
 def _print_models(found: ModelBench, console: Console) -> None:

@@ -60,8 +60,9 @@ class SoftArgMax:
     """Mean position under softmax(beta * heatmap) over the whole map. Differentiable everywhere.
 
     On maps trained towards Gaussians of height 1 a small beta lets the background pull the point to the middle of the
-    map and a large one makes it the arg-max;
-    `facegraph bench codec codec.decoder.beta=4,16,64` shows both.
+    map and a large one makes it the arg-max. Of true landmarks of 400 drawn faces of 256 px, in maps of 64 px, the maps
+    alone cost an NME of 65.4 % (beta 4), 0.78 % (16) and 1.20 % (64); the arg-max 1.34 %, the quarter offset 0.67 %,
+    the centroid 0.00 % (`facegraph bench codec` at commit dbd6a7d, the last that has it).
 
     Args:
         beta: the larger, the closer to the arg-max.
