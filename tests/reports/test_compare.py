@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from facegraph.cli import app
@@ -16,10 +19,8 @@ from facegraph.cli.faces_of_run import draw_pairs, open_source
 from facegraph.errors import ConfigError, DataError, RunError
 from facegraph.landmarks import SCHEMES
 from facegraph.records import RunResult, prediction_frame, predictions_of, read_predictions, write_predictions
-from facegraph.reports import comparison_page
 from facegraph.reports.comparison import compare, face_table, landmark_table, read_scores
-from facegraph.reports.comparison_page import FACES, PAGE, SHEET, verdict, write_comparison
-from facegraph.reports.html import Picture
+from facegraph.reports.comparison_text import FACES, SHEET, differences_table, verdict, write_comparison
 from facegraph.reports.run_labels import labels_of, run_label
 from facegraph.viz import GREEN, RED, write_png
 from facegraph.viz_pairs import pair_tile, write_pair_sheet
@@ -94,7 +95,9 @@ def test_few_faces_have_no_verdict(tmp_path: Path) -> None:
     assert np.isnan(result.differences[0].p)
     assert verdict(result).startswith("5 faces are too few for an interval or a test (below 10), so A (a) and B (b)")
     assert "nan" not in verdict(result)
-    assert comparison_page._subset_rows(result)[1][0][5:7] == ["-", "-"]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(differences_table(result))
+    assert re.search(r"-2\.50 - +- ", console.export_text())
 
 
 def test_other_faces_are_refused(tmp_path: Path) -> None:
@@ -147,27 +150,13 @@ def test_labels_of_sweep_rows_and_of_evaluations(tmp_path: Path) -> None:
     assert labels_of(tmp_path / "x" / "run", tmp_path / "y" / "run") == ("x/run", "y/run")
 
 
-def test_the_folder_holds_page_figures_and_csv(tmp_path: Path) -> None:
+def test_the_folder_holds_csv_and_faces(tmp_path: Path) -> None:
     a = run_with(tmp_path / "a", drawn_errors(0.06))
     result = compare(read_scores(a, "last"), read_scores(moved(a, tmp_path / "b", 0.9), "last"))
-    result = replace(result, cards={"input_size": (64, 128)})
-
-    page = write_comparison(
-        result, tmp_path / "out", "facegraph compare a b", lambda path: (draw_dot(path), "a note")
-    ).read_text(encoding="utf-8")
-    for text in (
-        "seed of the training is not covered",
-        "a note",
-        "input_size",
-        "facegraph compare a b",
-        "jaw",
-        "c0ffee",
-    ):
-        assert text in page
-    assert page.count("<img") == 5
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {PAGE, FACES, SHEET, "landmarks.csv", "subsets.csv", "pairs.svg", "ced.png", "landmarks.svg"} <= written
-    assert len(pd.read_csv(tmp_path / "out" / FACES)) == 60
+    folder, note = write_comparison(result, tmp_path / "out", lambda path: (draw_dot(path), "a note"))
+    assert note == "a note"
+    assert {path.name for path in folder.iterdir()} == {FACES, SHEET, "landmarks.csv", "subsets.csv"}
+    assert len(pd.read_csv(folder / FACES)) == 60
 
 
 def test_both_halves_of_a_pair_show_the_same_crop() -> None:
@@ -224,13 +213,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     b = moved(a, tmp_path / "b", 0.5)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
-    dot = Picture(draw_dot(tmp_path / "dot.png").read_bytes(), "")
-    drawn = dict.fromkeys(("pairs", "ced", "difference", "landmarks"), dot)
-    monkeypatch.setattr(comparison_page, "_figures", lambda *arguments: drawn)
     done = CliRunner().invoke(app, ["compare", str(a), str(b)], catch_exceptions=False)
     assert done.exit_code == 0
     assert "occlusion" in done.output
-    assert (tmp_path / "outputs" / "compare" / "a_b" / PAGE).is_file()
+    assert "seed of the training is not covered" in " ".join(done.output.split())
+    assert "names no data set" in " ".join(done.output.split())
+    assert (tmp_path / "outputs" / "compare" / "a_b" / FACES).is_file()
     refused = CliRunner().invoke(app, ["compare", str(a), str(a)])
     assert refused.exit_code == 1
     assert not (tmp_path / "outputs" / "compare" / "a_a").exists()

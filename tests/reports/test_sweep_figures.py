@@ -16,7 +16,7 @@ from facegraph.reports.curves import Curve, plot_ceds, plot_curves, plot_trainin
 from facegraph.reports.drawing import mean_face, new_figure, style_of, value_axis, write_figure
 from facegraph.reports.landmark_maps import plot_landmark_maps
 from facegraph.reports.reading import sweep_reports
-from facegraph.reports.scatter import Model, plot_costs, plot_pairs
+from facegraph.reports.scatter import Model, plot_costs
 from facegraph.reports.sweep_figures import draw_figures, primary_column
 from facegraph.reports.training_log import training_curve
 from tests.helpers.sweeps import curve_table, topk_table, write_sweep
@@ -149,17 +149,6 @@ def test_area_grows_with_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None
     assert large == pytest.approx(2 * small)
     with pytest.raises(DataError, match="no model"):
         plot_costs([], "G", "NME", Path("x"))
-
-
-def test_pairs_count_who_is_better(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = captured(monkeypatch, scatter)
-    a, b = np.array([0.04, 0.05, 0.06, 0.02, np.nan]), np.array([0.03, 0.04, 0.07, 0.01, 0.02])
-    plot_pairs(a, b, ("A", "B"), "inter_ocular", Path("x"))
-    axes = figures[0].axes[0]
-    assert [c.get_label() for c in axes.collections] == ["B better: 75 %", "A better: 25 %"]
-    assert axes.get_title() == "4 faces, 1 without an error left out"
-    with pytest.raises(DataError, match="no face"):
-        plot_pairs(np.array([np.nan]), np.array([0.1]), ("A", "B"), "box", Path("x"))
 
 
 def test_mean_face_undoes_place_size_and_turn() -> None:

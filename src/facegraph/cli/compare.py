@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from facegraph.cli.guard import guarded
 from facegraph.errors import ConfigError
 from facegraph.reports.comparison import compare as compare_scores
 from facegraph.reports.comparison import read_scores
-from facegraph.reports.comparison_page import differences_table, verdict, write_comparison
+from facegraph.reports.comparison_text import COVERAGE, card_lines, differences_table, verdict, write_comparison
 from facegraph.reports.run_labels import labels_of
 
 _NORM = "inter_ocular, inter_pupil, box, or two landmarks: 60,72. Default: the runs' own."
@@ -31,7 +30,8 @@ def compare(
 ) -> None:
     """Where one run is better than another: subsets, landmarks, faces.
 
-    Prints differences with intervals and paired tests, and writes a page, figures and csv into a new folder.
+    Prints differences with intervals and paired tests; writes csv of subsets, landmarks and faces, and a picture of
+    those whose errors differ most, into a new folder.
     """
     guarded(lambda: _compare(run_a, run_b, out, checkpoint, norm))
 
@@ -51,10 +51,8 @@ def _compare(run_a: Path, run_b: Path, out: Path | None, checkpoint: str, norm: 
 
     default = Path("outputs/compare") / "_".join(re.sub(r"[^\w.-]+", "-", label) for label in labels)
     folder = new_folder(out or default)
-    options = [f"--checkpoint={checkpoint}", f"--norm={comparison.a.normaliser}"]
-    command = shlex.join(["facegraph", "compare", str(run_a), str(run_b), *options])
-    with Console(stderr=True).status("drawing") as status:
-        page = write_comparison(
-            comparison, folder, command, lambda path: draw_pairs(comparison, path), lambda p: status.update(f"{p} done")
-        )
-    console.print(f"Page, figures and csv: {page}", soft_wrap=True, markup=False, highlight=False)
+    with Console(stderr=True).status("drawing"):
+        written, note = write_comparison(comparison, folder, lambda path: draw_pairs(comparison, path))
+    for line in (COVERAGE, *card_lines(comparison), note):
+        console.print(line, markup=False, highlight=False)
+    console.print(f"faces.png and csv: {written}", soft_wrap=True, markup=False, highlight=False)

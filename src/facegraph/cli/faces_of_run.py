@@ -15,7 +15,7 @@ from facegraph.data.source import FaceSource, fingerprint
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.geometry.affine import transform_points
 from facegraph.reports.comparison import Comparison, Scores
-from facegraph.reports.comparison_page import captions_of, scheme_of
+from facegraph.reports.comparison_text import captions_of, scheme_of
 from facegraph.reports.run_labels import run_of
 from facegraph.trust import TARGET
 from facegraph.viz_pairs import write_pair_sheet

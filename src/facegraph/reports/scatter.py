@@ -1,7 +1,4 @@
-"""Point clouds: accuracy against cost of several models, errors of one run against another's.
-
-Both write <path>.png and <path>.svg.
-"""
+"""Accuracy against cost of several models, as <path>.png and <path>.svg."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from facegraph.errors import DataError
-from facegraph.reports.drawing import COLOURS, PUBLISHED, new_figure, of_normaliser, style_of, write_figure
+from facegraph.reports.drawing import COLOURS, PUBLISHED, new_figure, style_of, write_figure
 
 _LARGEST = 900.0  # area of a mark, square points
 _SMALLEST = 30.0
@@ -171,45 +168,6 @@ def _square(centre: np.ndarray, radius: float) -> Bbox:
 def _overlap(a: Bbox, b: Bbox) -> float:
     width, height = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
     return float(width * height) if width > 0 and height > 0 else 0.0
-
-
-def plot_pairs(a: np.ndarray, b: np.ndarray, names: tuple[str, str], normaliser: str, path: Path) -> Path:
-    """Each face's error under A against that under B on logarithmic axes; below the diagonal B is better.
-
-    Args:
-        a, b: (M,) errors of the same faces as fractions; faces that are not finite in both are left out and counted.
-        names: of A and B. path: without suffix.
-
-    Returns:
-        path of the PNG.
-
-    Raises:
-        DataError: no face.
-    """
-    known = np.isfinite(a) & np.isfinite(b)
-    if not known.any():
-        raise DataError("there is no face with an error under both runs; compare runs of the same faces.")
-    x, y = (100 * np.maximum(e[known], 1e-6) for e in (a, b))
-    figure = new_figure(6.0, 5.8)
-    axes = figure.add_subplot()
-    better, worse = y < x, y > x
-    for chosen, colour, who in ((better, COLOURS[0], names[1]), (worse, COLOURS[1], names[0])):
-        share = 100 * chosen.mean()
-        axes.scatter(
-            x[chosen], y[chosen], s=7, color=colour, alpha=0.45, linewidths=0, label=f"{who} better: {share:.0f} %"
-        )
-    ends = np.array([min(x.min(), y.min()) * 0.9, max(x.max(), y.max()) * 1.1])
-    axes.plot(ends, ends, color="0.3", linewidth=0.9)
-    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        _plain_numbers(axis)
-    unit = of_normaliser(normaliser)
-    axes.set(xlabel=f"Error of {names[0]} [{unit}]", ylabel=f"Error of {names[1]} [{unit}]")
-    left_out = f", {np.count_nonzero(~known)} without an error left out" if not known.all() else ""
-    axes.set_title(f"{np.count_nonzero(known)} faces{left_out}", fontsize=11)
-    axes.legend(loc="upper left", fontsize="small", markerscale=2.5)
-    axes.grid(color="0.93", which="both")
-    return write_figure(figure, path)
 
 
 def _plain_numbers(axis: Axis) -> None:
