@@ -17,14 +17,13 @@ from facegraph.data.synthetic import SyntheticDataset
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
 from facegraph.data.synthetic.canvas import SCALE, Canvas, curve, pigment
 from facegraph.data.synthetic.head import face_outline
-from facegraph.data.synthetic.look import Look, plain_look
+from facegraph.data.synthetic.look import Look
 from facegraph.data.synthetic.parameters import (
     ATTRIBUTE_RATES,
     ATTRIBUTES,
     LARGE_PITCH,
     LARGE_YAW,
     FaceParameters,
-    neutral_parameters,
     sample_parameters,
 )
 from facegraph.data.synthetic.renderer import render
@@ -34,6 +33,7 @@ from facegraph.data.synthetic.template import MIRROR, scheme_weights
 from facegraph.errors import ConfigError
 from facegraph.geometry.procrustes import procrustes
 from facegraph.landmarks import COFW29, IBUG68, SCHEMES, WFLW98, LandmarkScheme
+from tests.helpers.drawn import neutral_parameters, plain_look
 
 SIZE = 128
 WHITE = pigment(np.full(3, 255.0))
@@ -347,16 +347,32 @@ def test_occlusion_flags_hide_landmarks_and_others_do_not():
     seen = 0
     for i in range(len(source.table)):
         look = dataclasses.replace(source.look(i), quality=sharp)
-        assert (look.occluder is not None) == flags.flags[i, column]
-        if look.occluder is None:
+        assert look.covered == flags.flags[i, column]
+        if not look.covered:
             continue
         seen += 1
         points, camera = source._faces.geometry.points[i], source._faces.geometry.camera(i)
-        covered, clear = (render(points, camera, v, SIZE) for v in (look, dataclasses.replace(look, occluder=None)))
+        covered, clear = (render(points, camera, v, SIZE) for v in (look, dataclasses.replace(look, covered=False)))
         change = (covered != clear).any(axis=2)
         x, y = np.clip(np.rint(points[:98]).astype(int), 0, SIZE - 1).T
-        assert change[y, x].sum() >= 4, f"face {i}, occluder {look.occluder}"
+        assert change[y, x].sum() >= 4, f"face {i}"
     assert seen > 25
+
+
+def test_only_the_flagged_wear_lipstick():
+    """The lips of the others lie between their own red and the skin."""
+    source = SyntheticDataset(train_size=160, test_size=1).train()
+    worn = source.table.attributes[:, ATTRIBUTES.index("makeup")]
+    looks = [source.look(i) for i in range(len(source.table))]
+    skin, lips = (
+        np.array([part[:3] for part in parts]) for parts in ([k.skin for k in looks], [k.lips for k in looks])
+    )
+    red = skin * [0.84, 0.60, 0.60] + [8, 0, 4]
+    shares = (lips - red) / (skin - red)
+    own = np.ptp(shares, axis=1) < 1e-6
+    assert 5 < worn.sum() < 40
+    assert own[~worn].all()
+    assert not own[worn].any()
 
 
 def test_blurred_pictures_have_less_detail():

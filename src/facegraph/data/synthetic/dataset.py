@@ -11,11 +11,8 @@ import numpy as np
 
 from facegraph.data.cache import CachedSource
 from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset, Thresholds
-from facegraph.data.synthetic.backdrop import BACKDROPS
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
-from facegraph.data.synthetic.hair import STYLES
 from facegraph.data.synthetic.look import Look, sample_look
-from facegraph.data.synthetic.occluders import OCCLUDERS
 from facegraph.data.synthetic.parameters import ATTRIBUTES, FaceParameters, sample_parameters
 from facegraph.data.synthetic.renderer import render
 from facegraph.data.synthetic.shape import face_points
@@ -78,7 +75,7 @@ class SyntheticSource(FaceSource):
         """What face index wears and how it is lit."""
         rng = np.random.default_rng([self.seed, self.stream, index, 1])
         flags = self._faces.parameters.flags[index]
-        return sample_look(rng, flags, len(STYLES), len(OCCLUDERS), len(BACKDROPS))
+        return sample_look(rng, flags)
 
     def image(self, index: int) -> np.ndarray:
         """(image_size, image_size, 3) uint8 RGB.

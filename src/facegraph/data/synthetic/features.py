@@ -23,26 +23,19 @@ def draw_brows(scene: Scene) -> None:
 
 
 def draw_eyes(scene: Scene) -> None:
-    eyes = [(LEFT_EYE, LEFT_PUPIL, LEFT_BROW), (RIGHT_EYE, RIGHT_PUPIL, RIGHT_BROW)]
-    for eye, pupil, brow in eyes:
+    for eye, pupil in ((LEFT_EYE, LEFT_PUPIL), (RIGHT_EYE, RIGHT_PUPIL)):
         points = scene.points[eye]
         upper, lower = curve(points[:5]), curve(points[[4, 5, 6, 7, 0]])
-        _draw_lid(scene, upper, scene.points[brow])
+        _draw_lid(scene, upper)
         _draw_eyeball(scene, np.concatenate([upper, lower[1:-1]]), scene.points[pupil])
-        liner = scene.look.makeup.liner * scene.unit
         shadow = mix(scene.look.skin_shadow, _DARK, 0.25)
         scene.canvas.stroke(lower, 0.016 * scene.unit, shadow)
-        scene.canvas.stroke(upper, liner, mix(scene.look.brow, _DARK, 0.6))
+        scene.canvas.stroke(upper, 0.03 * scene.unit, mix(scene.look.brow, _DARK, 0.6))
 
 
-def _draw_lid(scene: Scene, upper: np.ndarray, brow: np.ndarray) -> None:
+def _draw_lid(scene: Scene, upper: np.ndarray) -> None:
     up = -scene.camera.rotation[:2, 1] * scene.unit
     bow = np.sin(np.linspace(0, np.pi, len(upper)))[:, None]
-    makeup = scene.look.makeup
-    if makeup.shadow_share > 0:
-        lower_edge = brow[[8, 7, 6, 5]]
-        area = np.concatenate([upper, (0.55 * lower_edge + 0.45 * (upper[[0, 5, 10, 16]] + 0.02 * up))[::-1]])
-        scene.canvas.soft_fill(area, makeup.shadow, makeup.shadow_share, 0.02 * scene.unit)
     scene.canvas.stroke(upper + 0.065 * bow * up, 0.022 * scene.unit, mix(scene.look.skin, scene.look.skin_shadow, 0.8))
 
 

@@ -1,10 +1,11 @@
-"""Neck, shoulders, skull, ears and the skin of the face; the outline of the face runs through the jaw landmarks."""
+"""Hair, neck, shoulders, ears, the skin of the face, whose outline runs through the jaw landmarks; what covers it."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from facegraph.data.synthetic.canvas import curve, mix
+from facegraph.data.synthetic.canvas import curve, mix, pigment
+from facegraph.data.synthetic.look import muted
 from facegraph.data.synthetic.scene import Scene
 
 _EAR_XYZ = np.array(
@@ -37,7 +38,8 @@ _SHOULDERS = np.array(
 
 
 def draw_body(scene: Scene) -> None:
-    """Neck and shoulders hang from the head and stay upright whatever the pose."""
+    """Hair, and neck and shoulders, which hang from the head and stay upright whatever the pose."""
+    scene.canvas.fill(scene.skull(1.04), scene.look.hair)
     top = scene.place(np.array([[0.0, 1.0, -0.95]]))[0]
     sizes = scene.unit * np.array([scene.width, 1.0])
     scene.canvas.fill(top + _NECK * sizes, mix(scene.look.skin, scene.look.skin_shadow, 0.7))
@@ -56,7 +58,7 @@ def draw_ears(scene: Scene) -> None:
 
 def face_outline(scene: Scene) -> np.ndarray:
     """Closed outline (K, 2): along the jaw landmarks from the left to the right ear and back over the hairline."""
-    upper = curve(scene.hairline(scene.look.hair.hairline))
+    upper = curve(scene.hairline())
     return np.concatenate([curve(scene.jaw()), upper])
 
 
@@ -66,27 +68,15 @@ def draw_face(scene: Scene) -> None:
     scene.canvas.stroke(curve(scene.jaw()), 0.035 * scene.unit, mix(look.skin, look.skin_shadow, 0.8))
 
 
-def draw_creases(scene: Scene) -> None:
-    """Folds from the nose to the corners of the mouth."""
-    strength = scene.look.creases
-    if strength < 0.15:
-        return
-    paint = mix(scene.look.skin, scene.look.skin_shadow, 0.75 * strength)
-    for side, corner, wing in ((-1, 76, 55), (1, 82, 59)):
-        outside = scene.camera.rotation[:2, 0] * (side * scene.unit)
-        start, end = scene.points[wing], scene.points[corner]
-        line = np.stack([start + 0.08 * outside, (start + end) / 2 + 0.13 * outside, end + 0.13 * outside])
-        scene.canvas.stroke(curve(line), 0.03 * scene.unit, paint)
-
-
-def draw_blush(scene: Scene) -> None:
-    share = scene.look.makeup.blush_share
-    if share < 0.05:
-        return
-    rosy = scene.look.skin * np.array([1.0, 0.55, 0.6, 1.0])
-    ring = np.array(
-        [[0.2, 0], [0.14, 0.11], [0, 0.15], [-0.14, 0.11], [-0.2, 0], [-0.14, -0.11], [0, -0.15], [0.14, -0.11]]
-    )
-    for side in (-1, 1):
-        cheek = np.concatenate([ring + np.array([side * 0.58, 0.60]), np.full((8, 1), -0.2)], axis=1)
-        scene.canvas.soft_fill(scene.place(cheek), rosy, share, 0.07 * scene.unit)
+def draw_board(scene: Scene) -> None:
+    """A book, phone or shoulder: a plain quadrangle over a part of the face."""
+    rng = scene.rng
+    target = scene.points[rng.choice([4, 28, 85, 62, 70, 40, 48])]
+    angle = rng.uniform(-0.5, 0.5)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    half = rng.uniform(0.38, 0.6, 2) * scene.unit
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half @ turn + target
+    # dark enough to be told from an over-exposed face
+    scene.canvas.fill(corners, pigment(0.6 * muted(rng, 0.7), 60))
+    inner = target + 0.8 * (corners - target)
+    scene.canvas.stroke(inner, 0.04 * scene.unit, pigment(muted(rng, 0.7), 60), closed=True)

@@ -1,4 +1,4 @@
-"""How one face looks: colours, hair, accessories, light and picture quality, drawn so that each WFLW flag is true."""
+"""How one face looks: colours, what covers it, light and picture quality, drawn so that each WFLW flag is true."""
 
 from __future__ import annotations
 
@@ -9,36 +9,13 @@ import numpy as np
 from facegraph.data.synthetic.canvas import Colour, colour, mix, pigment
 from facegraph.data.synthetic.parameters import ATTRIBUTES
 
-# Anchors from light to dark skin and common hair, iris and lip colours, own choice.
+# Anchors from light to dark skin and common hair, iris and lipstick colours, own choice.
 _SKINS = np.array([[248, 219, 197], [236, 194, 163], [219, 170, 132], [190, 135, 96], [144, 96, 66], [92, 60, 44]])
 _HAIRS = np.array(
     [[28, 22, 20], [52, 36, 28], [88, 58, 38], [132, 90, 52], [196, 156, 98], [150, 70, 36], [176, 174, 172]]
 )
 _IRISES = np.array([[54, 34, 22], [84, 54, 30], [96, 98, 60], [82, 120, 150], [88, 128, 92]])
 _LIPSTICKS = np.array([[186, 24, 44], [150, 20, 60], [212, 60, 110], [120, 16, 30], [220, 84, 70]])
-_SHADOWS = np.array([[84, 50, 110], [40, 70, 130], [60, 40, 36], [150, 70, 110], [40, 96, 90]])
-
-
-@dataclass(frozen=True)
-class Makeup:
-    """shadow: eye shadow; blush: cheeks. Shares are 0 (none) .. 1. liner: width of the upper lid line, units."""
-
-    shadow: Colour
-    shadow_share: float
-    blush_share: float
-    liner: float
-
-
-@dataclass(frozen=True)
-class Hair:
-    """style: row of hair.STYLES. length: how far down it hangs, units. hairline: 1 is usual, less is receding."""
-
-    style: int
-    paint: Colour
-    length: float
-    hairline: float
-    beard: float
-    moustache: float
 
 
 @dataclass(frozen=True)
@@ -69,20 +46,15 @@ class Quality:
 
 @dataclass(frozen=True)
 class Look:
-    """Everything that is drawn besides the shape. occluder: row of occluders.OCCLUDERS or None. seed: of textures."""
+    """Everything that is drawn besides the shape. covered: a board hides a part. seed: of what varies."""
 
     skin: Colour
     lips: Colour
     iris: Colour
     brow: Colour
+    hair: Colour
     cloth: Colour
-    makeup: Makeup
-    hair: Hair
-    glasses: float
-    creases: float
-    ears: bool
-    backdrop: int
-    occluder: int | None
+    covered: bool
     light: Light
     quality: Quality
     seed: int
@@ -91,20 +63,6 @@ class Look:
     def skin_shadow(self) -> Colour:
         """Skin where it is creased or lies in its own shade."""
         return self.skin * np.array([0.72, 0.62, 0.58, 1.0])
-
-
-def plain_look() -> Look:
-    """Even light, mid skin, grey backdrop, bald, sharp and free of noise: to measure where things are drawn."""
-    skin = pigment(_SKINS[1])
-    makeup = Makeup(shadow=skin, shadow_share=0.0, blush_share=0.0, liner=0.03)
-    hair = Hair(style=0, paint=pigment(_HAIRS[1], 200), length=0.0, hairline=1.0, beard=0.0, moustache=0.0)
-    light = Light(np.array([0.0, 0.0, 1.0]), 1.0, 0.0, 1.0, np.ones(3), np.zeros(2))
-    return Look(
-        skin=skin, lips=colour(170, 80, 80),
-        iris=pigment(_IRISES[0]), brow=pigment(_HAIRS[0]), cloth=colour(90, 90, 90),
-        makeup=makeup, hair=hair, glasses=0.0, creases=0.0, ears=False, backdrop=0, occluder=None, light=light,
-        quality=Quality(0.0, np.zeros(2), 1, 0.0), seed=0,
-    )  # fmt: skip
 
 
 def _between(rng: np.random.Generator, anchors: np.ndarray, spread: float) -> np.ndarray:
@@ -124,60 +82,24 @@ def muted(rng: np.random.Generator, strength: float) -> np.ndarray:
     return rng.uniform(25, 230) * (1 - strength) + strength * rng.uniform(10, 245, 3)
 
 
-def sample_look(
-    rng: np.random.Generator, flags: np.ndarray, num_hair: int, num_occluders: int, num_backdrops: int
-) -> Look:
+def sample_look(rng: np.random.Generator, flags: np.ndarray) -> Look:
     """Draw a look; flags (6,) bool in the order of parameters.ATTRIBUTES decide what must and what must not occur."""
     flag = dict(zip(ATTRIBUTES, flags.tolist(), strict=True))
     skin = pigment(_between(rng, _SKINS, 6))
-    makeup, lips = _sample_makeup(rng, skin, flag["makeup"])
-    hair = _sample_hair(rng, num_hair, flag["makeup"])
-    # Brows follow the hair but always stand out from the skin, or nobody could annotate them.
-    brow = pigment(np.minimum(hair.paint[:3] * rng.uniform(0.7, 0.95), skin[:3] * 0.62))
-    if flag["makeup"]:
-        brow = brow * np.array([0.6, 0.6, 0.6, 1])
+    hair = pigment(_one_of(rng, _HAIRS, 12), 200)
+    painted, own = pigment(_one_of(rng, _LIPSTICKS, 12)), skin * np.array([0.84, 0.60, 0.60, 1.0]) + colour(8, 0, 4, 0)
     return Look(
         skin=skin,
-        lips=lips,
+        lips=painted if flag["makeup"] else mix(own, skin, rng.uniform(0, 0.25)),
         iris=pigment(_one_of(rng, _IRISES, 12)),
-        brow=brow,
-        cloth=pigment(muted(rng, 0.6), 150),
-        makeup=makeup,
+        # Brows follow the hair but always stand out from the skin, or nobody could annotate them.
+        brow=pigment(np.minimum(hair[:3] * rng.uniform(0.7, 0.95), skin[:3] * 0.62)),
         hair=hair,
-        glasses=rng.uniform(0.4, 1.0) if rng.random() < 0.14 else 0.0,
-        creases=rng.uniform(0, 1) ** 2,
-        ears=bool(rng.random() < 0.8),
-        backdrop=int(rng.integers(num_backdrops)),
-        occluder=int(rng.integers(num_occluders)) if flag["occlusion"] else None,
+        cloth=pigment(muted(rng, 0.6), 150),
+        covered=flag["occlusion"],
         light=_sample_light(rng, flag["illumination"]),
         quality=_sample_quality(rng, flag["blur"]),
         seed=int(rng.integers(2**31)),
-    )
-
-
-def _sample_makeup(rng: np.random.Generator, skin: Colour, strong: bool) -> tuple[Makeup, Colour]:
-    own = skin * np.array([0.84, 0.60, 0.60, 1.0]) + colour(8, 0, 4, 0)
-    if not strong:
-        liner = rng.uniform(0.018, 0.04)
-        return Makeup(skin, 0.0, rng.uniform(0, 0.12), liner), mix(own, skin, rng.uniform(0, 0.25))
-    shadow = pigment(_one_of(rng, _SHADOWS, 15))
-    makeup = Makeup(shadow, rng.uniform(0.45, 0.8), rng.uniform(0.25, 0.5), rng.uniform(0.05, 0.075))
-    return makeup, pigment(_one_of(rng, _LIPSTICKS, 12))
-
-
-def _sample_hair(rng: np.random.Generator, num_styles: int, no_beard: bool) -> Hair:
-    bearded = rng.random() < 0.22 and not no_beard
-    beard = rng.uniform(0.25, 0.9) if bearded else 0.0
-    moustache = (
-        rng.uniform(0.4, 0.95) if (bearded and rng.random() < 0.7) or (not no_beard and rng.random() < 0.05) else 0.0
-    )
-    return Hair(
-        style=int(rng.integers(num_styles)),
-        paint=pigment(_one_of(rng, _HAIRS, 12), 200),
-        length=rng.uniform(0.5, 2.4),
-        hairline=rng.uniform(0.82, 1.12),
-        beard=beard,
-        moustache=moustache,
     )
 
 

@@ -6,7 +6,7 @@ drawn: the draws of a face are one row of uniform numbers, consumed column by co
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -68,19 +68,6 @@ class FaceParameters:
 
     def __len__(self) -> int:
         return len(self.yaw)
-
-
-_FACTORS = {"face_width", "face_height", "jaw_square", "chin_length", "eye_spacing", "eye_size", "eye_roundness",
-            "brow_thickness", "nose_length", "nose_width", "nose_depth", "mouth_width", "mouth_height",
-            "lip_thickness", "left_eye_open", "right_eye_open"}  # fmt: skip
-
-
-def neutral_parameters(count: int = 1) -> FaceParameters:
-    """The face at rest, looking straight ahead, upright, in the middle of the image, count times."""
-    values = {f.name: np.full(count, float(f.name in _FACTORS)) for f in fields(FaceParameters)}
-    values["size"] = np.full(count, 0.58)
-    values["flags"] = np.zeros((count, len(ATTRIBUTES)), dtype=bool)
-    return FaceParameters(**values)
 
 
 class _Draws:

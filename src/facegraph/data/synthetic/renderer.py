@@ -5,11 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from facegraph.data.synthetic import features, hair, head, light, occluders
-from facegraph.data.synthetic.backdrop import BACKDROPS
+from facegraph.data.synthetic import features, head, light
 from facegraph.data.synthetic.camera import Camera
 from facegraph.data.synthetic.canvas import SCALE, Canvas
-from facegraph.data.synthetic.look import Look
+from facegraph.data.synthetic.look import Look, muted
 from facegraph.data.synthetic.scene import Scene
 
 
@@ -20,8 +19,8 @@ def render(
 
     Args:
         points: (106, 2) model points in image px; every edge of a feature is drawn through its points.
-        camera: the view, for what has no landmarks (ears, hair, glasses).
-        look: colours, accessories, light and picture quality.
+        camera: the view, for what has no landmarks (ears, hair).
+        look: colours, what covers the face, light and picture quality.
         image_size: side of the image in px.
         width, height: the identity's factors of the size of the head.
 
@@ -29,7 +28,7 @@ def render(
         (image_size, image_size, 3) uint8 RGB; the same bytes for the same arguments.
     """
     rng = np.random.default_rng(look.seed)
-    backdrop = BACKDROPS[look.backdrop](rng, image_size * SCALE)
+    backdrop = _backdrop(rng, image_size * SCALE)
     scene = Scene(Canvas(cv2.cvtColor(backdrop, cv2.COLOR_RGB2RGBA)), points, camera, look, width, height, rng)
     scene.canvas.pixels[..., 3] = 0
     _draw_layers(scene)
@@ -38,22 +37,21 @@ def render(
     return light.photograph(lit, look.quality, rng)
 
 
+def _backdrop(rng: np.random.Generator, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: four corners of one colour, varied, and what lies between."""
+    corners = muted(rng, 0.45) + rng.uniform(-70, 70, (2, 2, 1)) + rng.uniform(-25, 25, (2, 2, 3))
+    colours = np.clip(corners, 0, 255).astype(np.uint8)
+    return cv2.resize(colours, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
 def _draw_layers(scene: Scene) -> None:
-    back, front = hair.STYLES[scene.look.hair.style]
-    back(scene)
     head.draw_body(scene)
-    if scene.look.ears:
-        head.draw_ears(scene)
+    head.draw_ears(scene)
     head.draw_face(scene)
     features.draw_muzzle(scene)
-    head.draw_blush(scene)
-    head.draw_creases(scene)
-    hair.draw_beard(scene)
     features.draw_mouth(scene)
     features.draw_eyes(scene)
     features.draw_brows(scene)
     features.draw_nose(scene)
-    front(scene)
-    occluders.draw_glasses(scene)
-    if scene.look.occluder is not None:
-        occluders.OCCLUDERS[scene.look.occluder](scene)
+    if scene.look.covered:
+        head.draw_board(scene)

@@ -60,11 +60,9 @@ class Scene:
         """Points (K, 3) given for the face of average size, to image px (K, 2)."""
         return self.camera.project(points * self._stretch)
 
-    def hairline(self, factor: float) -> np.ndarray:
-        """Upper edge (9, 2) of the face from the right ear to the left ear; factor below 1 lowers it."""
-        points = _HAIRLINE_XYZ * self._stretch
-        points[1:-1, 1] *= factor
-        return self.camera.project_contour(points, _HAIRLINE_FRONT)
+    def hairline(self) -> np.ndarray:
+        """Upper edge (9, 2) of the face from the right ear to the left ear."""
+        return self.camera.project_contour(_HAIRLINE_XYZ * self._stretch, _HAIRLINE_FRONT)
 
     def jaw(self) -> np.ndarray:
         return self.points[JAW]
