@@ -48,22 +48,14 @@ def test_every_side_has_its_colour() -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES.values(), ids=lambda s: s.name)
-def test_labels_keep_clear_of_each_other(scheme: LandmarkScheme) -> None:
+def test_labels_lie_beside_their_dots_and_in_the_picture(scheme: LandmarkScheme) -> None:
     sizes = np.tile([26.0, 15.0], (scheme.num_landmarks, 1))
-    on_labels = on_dots = far = 0
-    shapes = faces(scheme, 6)
-    for points in shapes:
+    for points in faces(scheme, 6):
         centres = place_labels(points, sizes, scheme, (SIDE, SIDE))
         assert (centres >= sizes / 2).all()
         assert (centres <= SIDE - 1 - sizes / 2).all()
-        room = sizes - np.abs(centres[:, None] - centres)
-        overlapping = (room.clip(0).prod(axis=-1) > 0.1 * sizes[0].prod()) & ~np.eye(len(points), dtype=bool)
-        on_labels += overlapping.sum() / 2
-        on_dots += (np.abs(centres[:, None] - points) < sizes[0] / 2 - 2).all(axis=-1).sum()
-        far += (np.linalg.norm(centres - points, axis=-1) > 60).sum()
-    # a closed eye or mouth has landmarks on top of each other; 1 in 100 may fail to find a clear place
-    for failures in (on_labels, on_dots, far):
-        assert failures <= 0.01 * len(shapes) * scheme.num_landmarks
+        gaps = np.linalg.norm(centres - points, axis=-1)
+        assert ((gaps > 10) & (gaps < 25)).all()
 
 
 def test_lonely_label_lies_on_the_outside() -> None:
