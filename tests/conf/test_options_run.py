@@ -71,7 +71,6 @@ ELSEWHERE = {
     "scheduler/step_3": "tests/conf/test_sweep_files.py",
     "scheduler/step_4": "experiment=fan_300wlp",
     "scheduler/step_24": "tests/conf/test_sweep_files.py",
-    "loss/dpr_equal": "tests/conf/test_sweep_files.py",
     "loss/dpr_hard": "tests/conf/test_sweep_files.py",
     "loss/dpr_inverse": "tests/train/test_stage_training.py",
     "loss/dpr_uncertainty": "tests/train/test_stage_training.py",

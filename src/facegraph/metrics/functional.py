@@ -107,18 +107,6 @@ def auc(errors: Array, threshold: float) -> Array:
     return (1 - inside / threshold).sum() / errors.shape[0]
 
 
-def ced(errors: Array, thresholds: Array) -> Array:
-    """Cumulative error distribution: share of faces (T,) whose error (M,) is at most each of the thresholds (T,).
-
-    Raises:
-        DataError: errors or thresholds are empty or not one-dimensional.
-    """
-    _check_errors(errors)
-    if thresholds.ndim != 1 or thresholds.shape[0] == 0:
-        raise DataError(f"thresholds have shape {tuple(thresholds.shape)}; pass one dimension with at least one value.")
-    return (errors[:, None] <= thresholds[None, :]).sum(0) / errors.shape[0]
-
-
 def _check_faces(pred: Array, target: Array, norm: Array) -> None:
     shape = tuple(pred.shape)
     if len(shape) != 3 or shape[-1] != 2 or shape != tuple(target.shape):

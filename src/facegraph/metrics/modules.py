@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from facegraph.errors import DataError
-from facegraph.metrics.functional import auc, failure_rate, mean_error
+from facegraph.metrics.functional import mean_error
 
 
 class ErrorRows(NamedTuple):
@@ -143,32 +143,6 @@ class NME(FaceErrors):
 
     def compute(self) -> Tensor:
         return mean_error(self._rows()[1])
-
-
-class FailureRate(FaceErrors):
-    """Share of faces with an error strictly above threshold. `compute` raises DataError when no face was added."""
-
-    higher_is_better = False
-
-    def __init__(self, threshold: float) -> None:
-        super().__init__()
-        self.threshold = threshold
-
-    def compute(self) -> Tensor:
-        return failure_rate(self._rows()[1], self.threshold)
-
-
-class AUC(FaceErrors):
-    """Exact area under the error curve up to threshold, over threshold. `compute` raises DataError without faces."""
-
-    higher_is_better = True
-
-    def __init__(self, threshold: float) -> None:
-        super().__init__()
-        self.threshold = threshold
-
-    def compute(self) -> Tensor:
-        return auc(self._rows()[1], self.threshold)
 
 
 _SAID = ("confidence", "predicted_error", "iterations", "failed")

@@ -14,7 +14,6 @@ from facegraph.sweeps.status import DONE, FAILED, NEW, PARTIAL
 from facegraph.sweeps.table import Column, Row, Table
 
 ABSENT, PUBLISHED = "absent", "published"
-STATES = (DONE, PARTIAL, FAILED, NEW, ABSENT, PUBLISHED)
 
 
 @dataclass(frozen=True)

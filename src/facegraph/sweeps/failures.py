@@ -19,7 +19,6 @@ OUT_OF_MEMORY, DISK_FULL, NOT_FINITE, DATA, SETTINGS, FOLDER, KILLED, INTERRUPTE
     "interrupted",
     "error",
 )
-KINDS = (OUT_OF_MEMORY, DISK_FULL, NOT_FINITE, DATA, SETTINGS, FOLDER, KILLED, INTERRUPTED, OTHER)
 
 _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (NonFiniteLossError, NOT_FINITE),

@@ -31,7 +31,8 @@ VOLATILE = (
     "trainer.enable_model_summary",
 )
 _LENGTH = 12
-IDENTITY = re.compile(rf"[0-9a-f]{{{_LENGTH}}}")
+IDENTITY = re.compile(r"[\w-]+", re.ASCII)
+"""Names a folder of a job, and none above or below it."""
 
 
 def identity(config: Mapping[str, Any]) -> str:

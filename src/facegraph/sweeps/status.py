@@ -23,7 +23,7 @@ DONE, FAILED, PARTIAL, NEW = "done", "failed", "partial", "new"
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job ended. kind: one of facegraph.sweeps.failures.KINDS. message: for the user, one paragraph."""
+    """Why a job ended. kind: one of those in facegraph.sweeps.failures. message: for the user, one paragraph."""
 
     kind: str
     message: str
