@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,7 +89,12 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
     # half precision rounds predictions: score as the run itself did
     precision = run.cfg.trainer.precision if cfg.precision is None else cfg.precision
     trainer = make(
-        cfg.trainer, precision=precision, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
+        cfg.trainer,
+        precision=precision,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=sys.stdout.isatty(),
+        default_root_dir=str(folder),
     )
     trainer.test(task, datamodule=data, verbose=False)
     assert task.predictions is not None

@@ -1,14 +1,57 @@
-"""How far a training is, for whoever watches its folder from outside."""
+"""How far a training is: a bar on a terminal, lines elsewhere, a file for whoever watches its folder from outside."""
 
 from __future__ import annotations
 
+import sys
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 
 from facegraph.sweeps.status import Progress, read_progress, write_progress
-from facegraph.task import VAL_NME
+from facegraph.task import TRAIN_LOSS, VAL_NME
+from facegraph.tracking.throughput import THROUGHPUT
+
+
+def progress_display(refresh_rate: int = 10) -> Callback:
+    """A bar that moves every so many batches where standard output is a terminal, else a line per epoch."""
+    return Bar(refresh_rate) if sys.stdout.isatty() else EpochLines()
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar without the name of its log."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float]:
+        return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
+
+
+class EpochLines(Callback):
+    """Prints a line after every training epoch: loss of the last batch, NME of validation, speed, time left.
+
+    To come after Throughput, whose number it prints.
+    """
+
+    def __init__(self) -> None:
+        self._start, self._first = 0.0, 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._start, self._first = time.monotonic(), trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        done, epochs, known = trainer.current_epoch + 1, trainer.max_epochs or 0, trainer.callback_metrics
+        parts = [f"loss {float(known[TRAIN_LOSS]):.4g}"] if TRAIN_LOSS in known else []
+        if VAL_NME in known:
+            parts.append(f"validation NME {100 * float(known[VAL_NME]):.2f} %")
+        if THROUGHPUT in known:
+            parts.append(f"{float(known[THROUGHPUT]):.0f} faces/s")
+        if epochs > done:
+            seconds = (time.monotonic() - self._start) / (done - self._first) * (epochs - done)
+            parts.append(f"{timedelta(seconds=round(seconds))} left")
+        print(f"epoch {done} of {epochs}: {', '.join(parts)}", flush=True)
 
 
 class ProgressFile(Callback):

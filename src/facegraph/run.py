@@ -253,10 +253,11 @@ def _continue_from(folder: Path, cfg: DictConfig) -> str | None:
 
 
 def _trainer(cfg: DictConfig, folder: Path, named: Mapping[str, pl.Callback]) -> pl.Trainer:
-    bar: dict[str, Any] = {}
-    if cfg.sweep.identity is not None:  # a job has no terminal: who watches reads its folder
-        named, bar = {**named, "progress": ProgressFile(folder)}, {"enable_progress_bar": False}
+    if cfg.sweep.identity is not None:  # who watches a job reads its folder
+        named = {**named, "progress_file": ProgressFile(folder)}
     callbacks = list(named.values())
+    # without one of ours Lightning would add its own
+    bar = {} if any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks) else {"enable_progress_bar": False}
     for callback in callbacks:
         if isinstance(callback, pl.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / folders.CHECKPOINT_FOLDER)

@@ -65,7 +65,7 @@ ALLOWED = {
     "locking": set(),
     "threads": {"launch.slots"},
     "sweeps": {"locking", "metrics.names", "records", "errors"},
-    "progress": {"sweeps", "task"},
+    "progress": {"sweeps", "task", "tracking.throughput"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "data.boxes", "overrides", "sweeps.failures", "errors"},
     "preflight": {"callbacks", "data", "stage_training", "task", "errors"},
