@@ -64,7 +64,7 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         raise ConfigError(
             f"{' '.join(overrides)}: {error}. A group of settings takes a name of its options."
         ) from error
-    settings.check(OmegaConf.to_container(cfg, resolve=False), get_object)  # type: ignore[arg-type]
+    settings.check(OmegaConf.to_container(cfg, resolve=False), get_object, settings.NEEDED[config_name])  # type: ignore[arg-type]
     return cfg
 
 
@@ -109,17 +109,31 @@ def make(config: Any, *args: Any, **kwargs: Any) -> Any:
             if isinstance(cause, FacegraphError):
                 raise cause from None
             cause = cause.__cause__
-        raise _readable(error) from error
+        raise _readable(error, config) from error
 
 
-def _readable(error: Exception) -> ConfigError:
+def _readable(error: Exception, config: Any) -> ConfigError:
     if isinstance(error, MissingMandatoryValue) or isinstance(error.__cause__, MissingMandatoryValue):
         key = str(getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None))
         # data and model repeat the groups that the command line knows
         key = re.sub(r"^(data|model)\.(?=(dataset|backbone|head)\b)", "", key)
         return ConfigError(f"the setting '{key}' has no value; give it on the command line: {key}=...")
-    place = re.search(r"full_key: (\S+)", str(error))  # the exception itself does not say
-    return ConfigError(f"{place.group(1) if place else 'a setting'} cannot be built: {error.__cause__ or error}")
+    found = re.search(r"full_key: ([^\s\\]+)", str(error))  # the exception itself does not say
+    place = found.group(1) if found else "a setting"
+    return ConfigError(f"{place} cannot be built: {error.__cause__ or error}{_settings_at(config, place)}")
+
+
+def _settings_at(config: Any, place: str) -> str:
+    """What was to be built there, as the end of a message: constructors of others do not name the setting they mean."""
+    try:
+        node = OmegaConf.select(config._get_root(), place)
+    except (AttributeError, OmegaConfBaseException):
+        return ""
+    if not OmegaConf.is_dict(node):
+        return ""
+    plain = OmegaConf.to_container(node, resolve=False)
+    given = [f"{name}={value}" for name, value in plain.items() if not str(name).startswith("_")]  # type: ignore[union-attr]
+    return f"\nIts settings: {', '.join(given)}." if given else ""
 
 
 def check_trusted(config: DictConfig) -> None:
@@ -208,13 +222,15 @@ def _finish(partial: Any, **known_now: Any) -> Any:
     """Call what a configuration left open (`_partial_: true`) with what only a run knows.
 
     Raises:
-        ConfigError: a setting of the wrong type.
+        ConfigError: settings that the object cannot be built with.
     """
     try:
         return partial(**known_now)
-    except TypeError as error:
-        settings = ", ".join(f"{name}={value!r}" for name, value in partial.keywords.items() if not callable(value))
-        raise ConfigError(f"{partial.func.__name__} cannot be built with {settings}: {error}. Correct them.") from error
+    except FacegraphError:
+        raise
+    except Exception as error:  # as hydra's instantiate has it of what is not left open
+        given = ", ".join(f"{name}={value!r}" for name, value in partial.keywords.items() if not callable(value))
+        raise ConfigError(f"{partial.func.__name__} cannot be built with {given}: {error}. Correct them.") from error
 
 
 def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistics) -> LandmarkTask:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
@@ -14,6 +13,7 @@ from torch import nn
 from facegraph.callbacks import LAST
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError
+from facegraph.launch.slots import cores
 from facegraph.stage_training import StageByStage
 from facegraph.task import LandmarkTask
 
@@ -43,11 +43,11 @@ def check_optimiser(task: LandmarkTask) -> None:
 
 def check_processes(trainer: pl.Trainer) -> None:
     """Raises ConfigError: so many processes on this machine's cores that none would get anywhere."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > PROCESSES_PER_CORE * cores:
+    here = cores()
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > PROCESSES_PER_CORE * here:
         raise ConfigError(
-            f"trainer.devices={trainer.num_devices} starts as many processes on {cores} core(s). Set "
-            f"trainer.devices={cores} or less."
+            f"trainer.devices={trainer.num_devices} starts as many processes on {here} core(s). Set "
+            f"trainer.devices={here} or less."
         )
 
 
