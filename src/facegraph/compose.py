@@ -62,7 +62,8 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         raise ConfigError(explain(error, overrides, config_name)) from error
     except ValueError as error:  # a group that is given as no text, such as null where one is needed
         raise ConfigError(
-            f"{' '.join(overrides)}: {error}. A group of settings takes a name of its options."
+            f"{' '.join(overrides)}: {error}. A group of settings takes a name of its options; "
+            "~group leaves it out where nothing takes it."
         ) from error
     settings.check(OmegaConf.to_container(cfg, resolve=False), get_object, settings.NEEDED[config_name])  # type: ignore[arg-type]
     return cfg
@@ -119,16 +120,16 @@ def _readable(error: Exception, config: Any) -> ConfigError:
         key = re.sub(r"^(data|model)\.(?=(dataset|backbone|head)\b)", "", key)
         return ConfigError(f"the setting '{key}' has no value; give it on the command line: {key}=...")
     found = re.search(r"full_key: ([^\s\\]+)", str(error))  # the exception itself does not say
-    place = found.group(1) if found else "a setting"
-    return ConfigError(f"{place} cannot be built: {error.__cause__ or error}{_settings_at(config, place)}")
+    place, node = found.group(1) if found else "", config
+    if OmegaConf.is_config(config):
+        inner = OmegaConf.select(config._get_root(), place)
+        # a key of a mapping that was handed over is no place
+        place, node = (place, inner) if OmegaConf.is_config(inner) else (config._get_full_key(None), config)
+    return ConfigError(f"{place or 'a setting'} cannot be built: {error.__cause__ or error}{_settings_of(node)}")
 
 
-def _settings_at(config: Any, place: str) -> str:
-    """What was to be built there, as the end of a message: constructors of others do not name the setting they mean."""
-    try:
-        node = OmegaConf.select(config._get_root(), place)
-    except (AttributeError, OmegaConfBaseException):
-        return ""
+def _settings_of(node: Any) -> str:
+    """What was to be built, as the end of a message: constructors of others do not name the setting that they mean."""
     if not OmegaConf.is_dict(node):
         return ""
     plain = OmegaConf.to_container(node, resolve=False)

@@ -12,6 +12,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from facegraph import checkpoint as folders
@@ -77,8 +78,8 @@ def train(cfg: DictConfig) -> RunResult:
         weights.put_into(task.model)
     callbacks = {name: made for name, made in make(cfg.callbacks).items() if made is not None}
     preflight.check_callbacks(callbacks, task)
-    preflight.check_optimiser(task)
     trainer = _trainer(cfg, folder, callbacks)
+    preflight.check_optimiser(task, isinstance(trainer.accelerator, CPUAccelerator))
     preflight.check_processes(trainer)
     preflight.check_batches(data, task.model, trainer.world_size, bool(cfg.trainer.get("sync_batchnorm")))
     if not cfg.resume:

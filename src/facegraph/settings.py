@@ -67,7 +67,7 @@ def is_path(value: Any) -> bool:
 
 _PATH = Rule(is_path, "null or a path; one in digits is written in quotes")
 _BATCH = Rule(whole(1), "a whole number of faces, 1 or more")
-_WORKERS = Rule(whole(0), "a whole number of processes, 0 or more")
+_WORKERS = Rule(whole(0, 1024), "a whole number of processes, 0 or more and at most 1024")
 _THRESHOLD = Rule(lambda value: value == "never" or at_least_zero(value), "null, never, or a number, 0 or more")
 _PART = Rule(share_or_count, "a number of batches, 1 or more, or a share of them, above 0.0 and at most 1.0")
 _PRECISION = Rule(trains_so, f"one of {', '.join(PRECISIONS)}, which all models here compute in")
@@ -130,8 +130,10 @@ def check(config: Mapping[str, Any], build: Callable[[str], Any], needed: Sequen
             that is needed and not there.
     """
     for group in needed:
-        if not isinstance(setting_at(config, group)[0], Mapping):
-            raise _unusable(group, setting_at(config, group)[0], _OPTION)
+        value, _ = setting_at(config, group)
+        # eval.py without run=, which it asks for itself, has empty groups
+        if not isinstance(value, Mapping) or not (value or "run" in config):
+            raise _unusable(group, value, _OPTION)
     for key, value in _numbers(config):
         if not (math.isfinite(value) and abs(value) < _BEYOND):
             raise _unusable(key, value, "a finite number of 64 bits")
