@@ -132,8 +132,8 @@ def _settings_of(node: Any) -> str:
     """What was to be built, as the end of a message: constructors of others do not name the setting that they mean."""
     if not OmegaConf.is_dict(node):
         return ""
-    plain = OmegaConf.to_container(node, resolve=False)
-    given = [f"{name}={value}" for name, value in plain.items() if not str(name).startswith("_")]  # type: ignore[union-attr]
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    given = [f"{name}={value}" for name, value in plain.items() if not str(name).startswith("_")]
     return f"\nIts settings: {', '.join(given)}." if given else ""
 
 
