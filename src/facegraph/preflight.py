@@ -53,7 +53,7 @@ def check_optimiser(task: LandmarkTask, on_cpu: bool) -> None:
     except Exception as error:  # of whatever kind torch has for it
         keywords = getattr(task.optimizer_factory, "keywords", {})
         given = ", ".join(f"{name}={value}" for name, value in keywords.items())
-        raise ConfigError(f"optimizer cannot be used with {given}: {error}. Correct the setting.") from error
+        raise ConfigError(f"optimizer cannot be built: {error}. Correct one of {given}.") from error
     try:
         task.schedule(optimizer, _STEPS, _STEPS)
     except FacegraphError:
