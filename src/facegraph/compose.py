@@ -59,9 +59,10 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
         raise ConfigError(explain(error, overrides, config_name)) from error
     except ValueError as error:  # a group that is given as no text, such as null where one is needed
         raise ConfigError(
-            f"{' '.join(overrides)}: {error}. A group of settings takes a name of its options."
+            f"{' '.join(overrides)}: {error}. A group of settings takes a name of its options; "
+            "~group leaves it out where nothing takes it."
         ) from error
-    settings.check(OmegaConf.to_container(cfg, resolve=False), get_object)  # type: ignore[arg-type]
+    settings.check(OmegaConf.to_container(cfg, resolve=False), get_object, settings.NEEDED[config_name])  # type: ignore[arg-type]
     return cfg
 
 
@@ -106,17 +107,31 @@ def make(config: Any, *args: Any, **kwargs: Any) -> Any:
             if isinstance(cause, FacegraphError):
                 raise cause from None
             cause = cause.__cause__
-        raise _readable(error) from error
+        raise _readable(error, config) from error
 
 
-def _readable(error: Exception) -> ConfigError:
+def _readable(error: Exception, config: Any) -> ConfigError:
     if isinstance(error, MissingMandatoryValue) or isinstance(error.__cause__, MissingMandatoryValue):
         key = str(getattr(error, "full_key", None) or getattr(error.__cause__, "full_key", None))
         # data and model repeat the groups that the command line knows
         key = re.sub(r"^(data|model)\.(?=(dataset|backbone|head)\b)", "", key)
         return ConfigError(f"the setting '{key}' has no value; give it on the command line: {key}=...")
-    place = re.search(r"full_key: (\S+)", str(error))  # the exception itself does not say
-    return ConfigError(f"{place.group(1) if place else 'a setting'} cannot be built: {error.__cause__ or error}")
+    found = re.search(r"full_key: ([^\s\\]+)", str(error))  # the exception itself does not say
+    place, node = found.group(1) if found else "", config
+    if OmegaConf.is_config(config):
+        inner = OmegaConf.select(config._get_root(), place)
+        # a key of a mapping that was handed over is no place
+        place, node = (place, inner) if OmegaConf.is_config(inner) else (config._get_full_key(None), config)
+    return ConfigError(f"{place or 'a setting'} cannot be built: {error.__cause__ or error}{_settings_of(node)}")
+
+
+def _settings_of(node: Any) -> str:
+    """What was to be built, as the end of a message: constructors of others do not name the setting that they mean."""
+    if not OmegaConf.is_dict(node):
+        return ""
+    plain: Any = OmegaConf.to_container(node, resolve=False)
+    given = [f"{name}={value}" for name, value in plain.items() if not str(name).startswith("_")]
+    return f"\nIts settings: {', '.join(given)}." if given else ""
 
 
 def build_data(cfg: DictConfig) -> FaceDataModule:
@@ -176,13 +191,15 @@ def _finish(partial: Any, **known_now: Any) -> Any:
     """Call what a configuration left open (`_partial_: true`) with what only a run knows.
 
     Raises:
-        ConfigError: a setting of the wrong type.
+        ConfigError: settings that the object cannot be built with.
     """
     try:
         return partial(**known_now)
-    except TypeError as error:
-        settings = ", ".join(f"{name}={value!r}" for name, value in partial.keywords.items() if not callable(value))
-        raise ConfigError(f"{partial.func.__name__} cannot be built with {settings}: {error}. Correct them.") from error
+    except FacegraphError:
+        raise
+    except Exception as error:  # as hydra's instantiate has it of what is not left open
+        given = ", ".join(f"{name}={value!r}" for name, value in partial.keywords.items() if not callable(value))
+        raise ConfigError(f"{partial.func.__name__} cannot be built with {given}: {error}. Correct them.") from error
 
 
 def build_task(cfg: DictConfig, data: FaceDataModule, statistics: ShapeStatistics) -> LandmarkTask:

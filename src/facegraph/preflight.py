@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
@@ -13,11 +12,13 @@ from torch import nn
 
 from facegraph.callbacks import LAST
 from facegraph.data.datamodule import FaceDataModule
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, FacegraphError
+from facegraph.launch.slots import cores
 from facegraph.stage_training import StageByStage
 from facegraph.task import LandmarkTask
 
 PROCESSES_PER_CORE = 4
+_STEPS = 10
 _ONE_VALUE = "Expected more than 1 value per channel"
 
 
@@ -32,22 +33,42 @@ def check_callbacks(callbacks: Mapping[str, pl.Callback], task: LandmarkTask) ->
             callback.check(task.model)
 
 
-def check_optimiser(task: LandmarkTask) -> None:
-    """Raises ConfigError: a setting that the optimiser refuses."""
+def check_optimiser(task: LandmarkTask, on_cpu: bool) -> None:
+    """Make an optimiser of one number and its schedule, and take a step.
+
+    Args:
+        task: with its optimiser and schedule. on_cpu: whether it will be trained there, where capturable=true fails.
+
+    Raises:
+        ConfigError: a setting that the optimiser or the schedule refuses.
+    """
     assert task.optimizer_factory is not None
+    assert task.schedule is not None
+    number = nn.Parameter(torch.zeros(1))
+    number.grad = torch.zeros(1)
     try:
-        task.optimizer_factory([nn.Parameter(torch.zeros(1))])
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"optimizer cannot be built: {error}. Correct the setting.") from error
+        optimizer = task.optimizer_factory([number])
+        if on_cpu or not optimizer.defaults.get("capturable"):
+            optimizer.step()
+    except Exception as error:  # of whatever kind torch has for it
+        keywords = getattr(task.optimizer_factory, "keywords", {})
+        given = ", ".join(f"{name}={value}" for name, value in keywords.items())
+        raise ConfigError(f"optimizer cannot be built: {error}. Correct one of {given}.") from error
+    try:
+        task.schedule(optimizer, _STEPS, _STEPS)
+    except FacegraphError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"scheduler cannot be used: {task.schedule}: {error}. Correct the setting.") from error
 
 
 def check_processes(trainer: pl.Trainer) -> None:
     """Raises ConfigError: so many processes on this machine's cores that none would get anywhere."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > PROCESSES_PER_CORE * cores:
+    here = cores()
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > PROCESSES_PER_CORE * here:
         raise ConfigError(
-            f"trainer.devices={trainer.num_devices} starts as many processes on {cores} core(s). Set "
-            f"trainer.devices={cores} or less."
+            f"trainer.devices={trainer.num_devices} starts as many processes on {here} core(s). Set "
+            f"trainer.devices={here} or less."
         )
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from facegraph import checkpoint as folders
@@ -39,6 +40,7 @@ from facegraph.records import RESULT_FILE, RunResult
 from facegraph.records.faces import SplitFaces, check_faces, write_faces
 from facegraph.records.provenance import GitState, git_state
 from facegraph.results import frame_of, test_metrics
+from facegraph.settings import setting_at
 from facegraph.structures import ShapeStatistics
 from facegraph.sweeps.identity import is_volatile, lasting
 from facegraph.task import CHECKPOINT_KEY, SCORE_KEY, LandmarkTask
@@ -77,8 +79,8 @@ def train(cfg: DictConfig) -> RunResult:
         weights.put_into(task.model)
     callbacks = {name: made for name, made in make(cfg.callbacks).items() if made is not None}
     preflight.check_callbacks(callbacks, task)
-    preflight.check_optimiser(task)
     trainer = _trainer(cfg, folder, callbacks)
+    preflight.check_optimiser(task, isinstance(trainer.accelerator, CPUAccelerator))
     preflight.check_processes(trainer)
     preflight.check_batches(data, task.model, trainer.world_size, bool(cfg.trainer.get("sync_batchnorm")))
     if not cfg.resume:
@@ -213,7 +215,7 @@ def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:
     keys = {override: override.lstrip("+~").split("=", 1)[0] for override in given}
     for override in sorted(given, key=lambda o: -keys[o].count(".")):
         key = keys[override]
-        (was, there), (is_now, named) = _at(known, key), _at(asked, key)
+        (was, there), (is_now, named) = setting_at(known, key), setting_at(asked, key)
         if not named and not there:
             recipes.append(override)  # experiment=, scale= and the like set what lies in other groups
         elif was != is_now and not any(f" would change {key}." in more for more in found):
@@ -223,16 +225,6 @@ def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:
     if (recipes or job) and differing and not found:
         found.append(f"{' '.join(recipes) or 'the job as it is composed now'} would change {', '.join(differing)}")
     return found
-
-
-def _at(settings: Mapping[str, Any], key: str) -> tuple[Any, bool]:
-    """Value under a dotted key, and whether there is one."""
-    node: Any = settings
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return None, False
-        node = node[part]
-    return node, True
 
 
 def several_processes(devices: Any, num_nodes: int) -> bool:

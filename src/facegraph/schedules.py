@@ -40,10 +40,19 @@ class Constant:
 
 @dataclass(frozen=True)
 class MultiStep:
-    """Multiply by gamma after each of the given epochs (SCC: 0.2 after every 100; released code: after 200 and 350)."""
+    """Multiply by gamma after each of the given epochs (SCC: 0.2 after every 100; released code: after 200 and 350).
+
+    Raises:
+        ConfigError: an epoch below 0, or gamma not positive.
+    """
 
     milestones: Sequence[float]
     gamma: float
+
+    def __post_init__(self) -> None:
+        if min(self.milestones, default=0) < 0:
+            raise ConfigError(f"scheduler.milestones={list(self.milestones)} are epochs, which start at 0.")
+        _check_gamma(self.gamma)
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
         return MultiStepLR(optimizer, [round(epoch * steps_per_epoch) for epoch in self.milestones], self.gamma)
@@ -54,7 +63,7 @@ class EveryEpochs:
     """Multiply by gamma after every `epochs` epochs (FAN: 0.7).
 
     Raises:
-        ConfigError: epochs not positive.
+        ConfigError: epochs or gamma not positive.
     """
 
     epochs: float
@@ -63,6 +72,7 @@ class EveryEpochs:
     def __post_init__(self) -> None:
         if not self.epochs > 0:
             raise ConfigError(f"scheduler.epochs={self.epochs} is out of range; it must be positive, for example 8.")
+        _check_gamma(self.gamma)
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
         return StepLR(optimizer, max(1, round(self.epochs * steps_per_epoch)), self.gamma)
@@ -73,7 +83,7 @@ class Staircase:
     """Multiply by gamma after every so many optimiser steps, whatever an epoch is (MuSiCa: 0.1 after every 15,000).
 
     Raises:
-        ConfigError: every_steps below 1.
+        ConfigError: every_steps below 1, or gamma not positive.
     """
 
     every_steps: int
@@ -82,6 +92,7 @@ class Staircase:
     def __post_init__(self) -> None:
         if self.every_steps < 1:
             raise ConfigError(f"scheduler.every_steps={self.every_steps} is out of range; it must be 1 or more.")
+        _check_gamma(self.gamma)
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
         return StepLR(optimizer, step_size=self.every_steps, gamma=self.gamma)
@@ -89,22 +100,40 @@ class Staircase:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Rise from lr / 25 to the optimiser's lr over warmup (a share of all steps), then fall to almost nothing."""
+    """Rise from lr / 25 to the optimiser's lr over warmup (a share of all steps), then fall to almost nothing.
+
+    Raises:
+        ConfigError: warmup outside [0, 1].
+    """
 
     warmup: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(
+                f"scheduler.warmup={self.warmup} is out of range; it is a share of all steps, 0 to 1, for example 0.2."
+            )
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
         peaks = [group["lr"] for group in optimizer.param_groups]
         # torch divides by zero where the warm-up is exactly one step
-        share = self.warmup if self.warmup * total_steps != 1 else self.warmup + 1e-6
+        share = float(self.warmup) if self.warmup * total_steps != 1 else self.warmup + 1e-6
         return OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps, pct_start=share, cycle_momentum=False)
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Linear warm-up over some epochs, then a half cosine down to zero."""
+    """Linear warm-up over some epochs, then a half cosine down to zero.
+
+    Raises:
+        ConfigError: warmup_epochs below 0.
+    """
 
     warmup_epochs: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.warmup_epochs < 0:
+            raise ConfigError(f"scheduler.warmup_epochs={self.warmup_epochs} is out of range; it must be 0 or more.")
 
     def __call__(self, optimizer: Optimizer, steps_per_epoch: int, total_steps: int) -> LRScheduler:
         warmup = min(round(self.warmup_epochs * steps_per_epoch), total_steps - 1)
@@ -162,6 +191,11 @@ class SquareRootRate:
 
     def __call__(self, global_batch: int) -> float:
         return math.sqrt(global_batch / self.reference)
+
+
+def _check_gamma(gamma: float) -> None:
+    if not gamma > 0:
+        raise ConfigError(f"scheduler.gamma={gamma} is out of range; it must be positive, for example 0.1.")
 
 
 def _check_reference(reference: int) -> None:

@@ -174,8 +174,10 @@ def _phase(row: Mapping[str, Any]) -> Phase:
         "for the whole model and without detach for model.detach."
     )
     if not set(row) <= {"share", "modules", "detach"} or "share" not in row:
-        raise ConfigError(f"callbacks.stages.phases has a row with {sorted(row)}; {form}")
-    modules, detach = row.get("modules"), row.get("detach")
+        raise ConfigError(f"callbacks.stages.phases has the row {dict(row)}; {form}")
+    share, modules, detach = row["share"], row.get("modules"), row.get("detach")
+    if not isinstance(share, int | float) or isinstance(share, bool):
+        raise ConfigError(f"callbacks.stages.phases has the row {dict(row)}, whose share is no number; {form}")
     names = isinstance(modules, Sequence) and not isinstance(modules, str) and all(isinstance(n, str) for n in modules)
     if modules is not None and not (names and len(modules)):
         raise ConfigError(
@@ -183,4 +185,4 @@ def _phase(row: Mapping[str, Any]) -> Phase:
         )
     if detach is not None and not isinstance(detach, bool):
         raise ConfigError(f"callbacks.stages.phases has the row {dict(row)}, whose detach is neither; {form}")
-    return Phase(float(row["share"]), None if modules is None else tuple(modules), detach)
+    return Phase(float(share), None if modules is None else tuple(modules), detach)

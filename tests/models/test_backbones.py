@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
+import urllib.error
+import urllib.request
+from email.message import Message
+from pathlib import Path
+
 import pytest
+import timm
 import torch
+from huggingface_hub import constants as hub
 
 from facegraph.backbones import TimmBackbone
 from facegraph.compose import compose, make
@@ -53,3 +61,58 @@ def test_freezing_changes_nothing_else() -> None:
     assert all(torch.equal(value, before[name]) for name, value in backbone.state_dict().items())
     assert all(p.requires_grad for p in backbone.network.layer2.parameters())
     assert not any(p.requires_grad for p in backbone.network.layer4.parameters())
+
+
+def test_weights_that_cannot_be_had_are_told_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without network: the address that stands for the hub is one that nobody answers at."""
+    tried: list[str] = []
+
+    def unreachable(request: urllib.request.Request, timeout: float) -> None:
+        tried.append(request.full_url)
+        raise urllib.error.URLError(OSError("nobody there"))
+
+    monkeypatch.setattr("facegraph.backbones.urllib.request.urlopen", unreachable)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("it waits to try again"))
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError) as caught:
+        TimmBackbone("test_resnet", pretrained=True)
+    for part in ("backbone.pretrained=false", "test_resnet", hub.ENDPOINT, "HTTPS_PROXY", str(tmp_path), "file="):
+        assert part in str(caught.value)
+    assert tried == [hub.ENDPOINT]
+    assert not hub.HF_HUB_OFFLINE
+
+
+def test_a_hub_that_answers_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it answers, and whether or not its certificate is one that this check knows."""
+    answers: list[Exception] = [
+        urllib.error.HTTPError("https://hub", 403, "no", Message(), None),
+        urllib.error.URLError(ssl.SSLCertVerificationError("unknown")),
+    ]
+    offline: list[bool] = []
+
+    def answer(request: urllib.request.Request, timeout: float) -> None:
+        raise answers.pop()
+
+    def network(*args: object, **kwargs: object) -> None:
+        offline.append(hub.HF_HUB_OFFLINE)
+        raise FileNotFoundError("not asked")
+
+    monkeypatch.setattr("facegraph.backbones.urllib.request.urlopen", answer)
+    monkeypatch.setattr("facegraph.backbones.timm.create_model", network)
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    while answers:
+        with pytest.raises(ConfigError, match="not asked"):
+            TimmBackbone("test_resnet", pretrained=True)
+    assert offline == [False, False]
+
+
+def test_weights_come_from_a_file_without_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("facegraph.backbones.urllib.request.urlopen", lambda *args, **kwargs: pytest.fail("asked"))
+    given = timm.create_model("test_resnet")
+    torch.save(given.state_dict(), tmp_path / "weights.pth")
+    overlay = f"+backbone.options.pretrained_cfg_overlay.file={tmp_path}/weights.pth"
+    backbone = make(compose(["backbone.pretrained=true", overlay]).backbone)
+    expected = given.state_dict()
+    loaded = {name: value for name, value in backbone.network.state_dict().items() if name in expected}
+    assert loaded
+    assert all(torch.equal(value, expected[name]) for name, value in loaded.items())

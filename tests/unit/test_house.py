@@ -68,7 +68,7 @@ ALLOWED = {
     "progress": {"sweeps", "task", "tracking.throughput"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "data.boxes", "overrides", "sweeps.failures", "errors"},
-    "preflight": {"callbacks", "data", "stage_training", "task", "errors"},
+    "preflight": {"callbacks", "data", "launch.slots", "stage_training", "task", "errors"},
     "recording": {
         "callbacks", "checkpoint", "complexity", "data", "graph", "records", "results", "task", "threads", "tracking",
         *BASE,
@@ -82,7 +82,7 @@ ALLOWED = {
     },
     "run": {
         "batch_norm", "callbacks", "checkpoint", "checkpoint_io", "compose", "data", "metrics.names", "progress",
-        "preflight", "recording", "records", "results", "sweeps.identity", "task",
+        "preflight", "recording", "records", "results", "settings", "sweeps.identity", "task",
         "tracking", "trust", *BASE,
     },
     "job": {

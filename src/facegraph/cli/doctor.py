@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from facegraph.doctor.checks import CHECKS, examine
 from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import ERROR, Finding, count_levels
 from facegraph.doctor.report import new_folder, to_dict, to_json, write_report
+from facegraph.launch.slots import cores
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
@@ -39,7 +39,7 @@ def doctor(
 
 def _doctor(path: Path, as_json: bool, out: Path | None, workers: int, quick: bool) -> None:
     store = FaceStore(path)
-    workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    workers = workers or cores()
     folder = new_folder(out or Path("outputs/doctor") / file_name(store.info.dataset))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         steps = progress.add_task("", total=len(CHECKS) + 1, completed=-1)

@@ -16,6 +16,7 @@ from facegraph.geometry.affine import horizontal_flip, rotation, scaling, transl
 
 # albumentations counts CoarseDropout as geometric because it can drop covered landmarks; it moves no pixel
 _STATIONARY = (PixelTransform, A.ImageOnlyTransform, A.CoarseDropout)
+_TRIAL_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Augmentation:
     afterwards: transforms like the photometric ones that the coin has no say in.
 
     Raises:
-        ConfigError: a transform that may move pixels, or a probability out of range.
+        ConfigError: a transform that may move pixels or cannot be applied, or a probability out of range.
     """
 
     geometric: GeometricAugmentation = field(default_factory=GeometricAugmentation)
@@ -134,6 +135,7 @@ class Augmentation:
                         "facegraph's PixelTransform, albumentations' ImageOnlyTransform and CoarseDropout, and "
                         "compositions of these two are allowed. Use geometric for rotation, scale, shift and flip."
                     )
+                _try(name, transform)
         if not 0 <= self.probability <= 1:
             raise ConfigError(f"augmentation: probability={self.probability}; 0 <= probability <= 1 is needed.")
 
@@ -161,6 +163,16 @@ class Augmentation:
                 transform.set_random_state(rng, coins)
                 crop = transform(image=crop)["image"]
         return crop
+
+
+def _try(name: str, transform: Any) -> None:
+    """Some numbers that albumentations takes it fails on, in the middle of a training and in another process."""
+    if isinstance(transform, PixelTransform):
+        return
+    try:
+        transform(image=np.full((_TRIAL_SIDE, _TRIAL_SIDE, 3), 128, np.uint8), force_apply=True)
+    except Exception as error:
+        raise ConfigError(f"augmentation: {name} holds {transform}, which cannot be applied: {error}") from error
 
 
 def _leaves(transforms: Sequence[Any]) -> Iterator[Any]:

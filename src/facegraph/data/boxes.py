@@ -17,6 +17,7 @@ from facegraph.geometry.affine import landmark_box, square_crop
 
 LONGER, MEAN, EACH = "longer", "mean", "each"
 _SIDES = {LONGER: "", MEAN: ", side from the mean of width and height", EACH: ", which stretches it"}
+_WIDEST = 100.0  # the face is a hundredth of the crop's side
 OFFICIAL, LANDMARKS = "official", "landmarks"
 
 
@@ -36,8 +37,11 @@ class BoxPolicy(ABC):
     side: str = LONGER
 
     def __post_init__(self) -> None:
-        if not self.margin > 0:
-            raise ConfigError(f"box.margin is {self.margin}; it must be positive. 1 cuts tight around the box.")
+        if not 0 < self.margin <= _WIDEST:
+            raise ConfigError(
+                f"box.margin is {self.margin}; it must be positive and at most {_WIDEST:g}. 1 cuts tight around "
+                "the box."
+            )
         if self.side not in (LONGER, MEAN, EACH):
             raise ConfigError(f"box.side is '{self.side}'; {LONGER}, {MEAN} or {EACH} (of width and height) are known.")
 
@@ -150,6 +154,8 @@ class DetectorJitteredBox(OfficialBox):
                 f"box.shift is {self.shift} and box.probability {self.probability}; 0 <= shift < 1 (a share of the "
                 "box's sides) and 0 <= probability <= 1 are needed."
             )
+        if self.seed < 0:
+            raise ConfigError(f"box.seed is {self.seed}; seeds are whole numbers from 0 on.")
         if self.around not in (OFFICIAL, LANDMARKS):
             raise ConfigError(f"box.around is '{self.around}'; {OFFICIAL} or {LANDMARKS} (the box to move) are known.")
 

@@ -105,15 +105,16 @@ class Blur(Corruption):
     how much of a face is lost. 0 changes nothing, nor does what is less than a step of grey in a small crop.
 
     Raises:
-        ConfigError: a negative sigma.
+        ConfigError: a negative sigma, or one above 256.
     """
 
     sigma: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sigma < math.inf:
+        if not 0 <= self.sigma <= REFERENCE_SIZE:  # beyond its side a crop is one colour, and the filter takes for ever
             raise ConfigError(
-                f"corruption.sigma is {self.sigma}; it must be 0 (nothing) or more, px of a {REFERENCE_SIZE:.0f} crop."
+                f"corruption.sigma is {self.sigma}; it must be 0 (nothing) to {REFERENCE_SIZE:.0f}, px of a "
+                f"{REFERENCE_SIZE:.0f} crop."
             )
 
     def __call__(self, image: np.ndarray, face: str) -> np.ndarray:

@@ -35,11 +35,11 @@ def load_scheme(name_or_path: str) -> LandmarkScheme:
     """
     if name_or_path in SCHEMES:
         return SCHEMES[name_or_path]
-    path = Path(name_or_path).expanduser()
+    path = Path(str(name_or_path)).expanduser()  # a name in digits comes as a number
     if not path.is_file():
         raise ConfigError(
-            f"landmark scheme '{name_or_path}' is neither one of {sorted(SCHEMES)} nor a file. Use one of these names, "
-            "or the path of a YAML file that describes your numbering."
+            f"landmark scheme '{name_or_path}' is neither one of {sorted(SCHEMES)} nor a file. Set dataset.scheme."
+            "name_or_path to one of these names, or to the path of a YAML file that describes your numbering."
         )
     try:
         content = plain_yaml.load(path)

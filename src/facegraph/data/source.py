@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from facegraph.errors import DataError
+from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import BOX, INTER_OCULAR, LandmarkScheme
 from facegraph.structures import FaceSample
@@ -143,6 +143,25 @@ class LandmarkDataset(ABC):
             box_size(landmarks) if name == BOX else self.scheme.distance(name, landmarks) for name in self.normalisers
         ]
         return np.stack(columns, axis=-1)
+
+
+def check_scoring(scheme: LandmarkScheme, normalisers: Sequence[str], thresholds: Thresholds) -> None:
+    """How errors are scored, before anything is read or trained.
+
+    Raises:
+        ConfigError: no normaliser, one that the scheme does not have or that is named twice, or a threshold that is not
+            positive or of an unknown normaliser.
+    """
+    known = [*scheme.normalisers, BOX]
+    named = [*normalisers, *(thresholds if isinstance(thresholds, Mapping) else ())]
+    if not normalisers or len(set(normalisers)) < len(normalisers) or not set(named) <= set(known):
+        raise ConfigError(
+            f"dataset.normalisers={list(normalisers)} with dataset.thresholds={thresholds}: give one or more of "
+            f"{known}, each once; thresholds are a list for all of them, or a list for each by its name."
+        )
+    lists = thresholds.values() if isinstance(thresholds, Mapping) else [thresholds]
+    if not all(threshold > 0 for some in lists for threshold in some):
+        raise ConfigError(f"dataset.thresholds={thresholds}: each must be positive, a fraction such as 0.1.")
 
 
 def measured(dataset: LandmarkDataset, landmarks: np.ndarray, ids: Sequence[str]) -> np.ndarray:

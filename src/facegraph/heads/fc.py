@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from facegraph.errors import ConfigError
 from facegraph.heads.output import LandmarkOffset
 from facegraph.layers.fusion import COARSEST_LEVEL, check_levels
 from facegraph.structures import LandmarkOutput, ShapeStatistics
@@ -19,6 +20,9 @@ class FullyConnectedHead(nn.Module):
         channels: level -> channels of the backbone. input_size: side S of the crop in px, a multiple of 32.
         statistics: mean shape (and number of landmarks N). hidden: width between the two linear layers (paper: 256).
         start_at_mean_shape: see LandmarkOffset.
+
+    Raises:
+        ConfigError: hidden below 1.
     """
 
     def __init__(
@@ -30,6 +34,8 @@ class FullyConnectedHead(nn.Module):
         start_at_mean_shape: bool = True,
     ) -> None:
         super().__init__()
+        if hidden < 1:
+            raise ConfigError(f"head.hidden={hidden} is out of range; it must be at least 1, for example 256.")
         self.levels = (COARSEST_LEVEL,)
         check_levels(channels, self.levels)
         self.num_landmarks = statistics.mean_shape.shape[0]

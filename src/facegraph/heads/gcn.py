@@ -119,7 +119,8 @@ class GraphHead(nn.Module):
         n = statistics.mean_shape.shape[0]
         if edge_weights not in EDGE_WEIGHTS:
             raise ConfigError(f"head.edge_weights='{edge_weights}' does not exist; choose one of {list(EDGE_WEIGHTS)}.")
-        for name, value, least in (("expansion", expansion, 1), ("hidden", hidden, 1), ("blocks", blocks, 0)):
+        sizes = (("expansion", expansion, 1), ("width", width, 1), ("hidden", hidden, 1), ("blocks", blocks, 0))
+        for name, value, least in sizes:
             if value < least:
                 raise ConfigError(f"head.{name}={value} is out of range; it must be at least {least}.")
         self.levels = tuple(levels)

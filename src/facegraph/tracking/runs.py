@@ -43,15 +43,15 @@ def wandb_logger(
     # wandb writes to the working directory where this does not exist yet
     folder = Path(os.path.abspath(save_dir))
     folder.mkdir(parents=True, exist_ok=True)
-    table, row = sweep["table"], sweep["row"]
+    table, row, place = sweep.get("table"), sweep.get("row"), sweep.get("dir")
     return WandbLogger(
         save_dir=folder,
         project=project,
         name=name if row is None else f"{row} seed {seed}",
-        id=sweep["identity"] or earlier_id(folder),
+        id=sweep.get("identity") or earlier_id(folder),
         offline=offline,
         entity=entity,
-        group=None if sweep["dir"] is None else group_of(Path(sweep["dir"])),
+        group=None if place is None else group_of(Path(place)),
         job_type=row or TRAINING,
         tags=[str(tag)[:LONGEST_TAG] for tag in (table, row, f"seed {seed}", *tags) if tag],
         settings=quiet(offline),
