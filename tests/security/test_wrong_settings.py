@@ -240,9 +240,10 @@ def fault(error: Exception, key: str, value: Any) -> str | None:
     if not isinstance(error, FacegraphError):
         return f"{type(error).__name__}: {str(error)[:150]!r}"
     message = str(error)
-    name = next(part for part in reversed(key.split(".")) if not part.isdigit())
-    if name not in message:
-        return f"does not name {name}: {message}"
+    # of what is absent, what is left of the part above may be what is wrong
+    names = [part for part in key.split(".") if not part.isdigit()][-2 if value is ABSENT else -1 :]
+    if not any(name in message for name in names):
+        return f"does not name {names[-1]}: {message}"
     parts = value if isinstance(value, list | dict) else [value]  # other libraries name the part that they dislike
     texts = {str(value), *(str(part) for part in parts)}
     if value not in (ABSENT, None, [], {}) and not any(text.lower() in message.lower() for text in texts):
