@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from facegraph import checkpoint as folders
+from facegraph import preflight
 from facegraph.compose import build_data, build_model, check_trusted, make, scoring_sizes, test_time
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError, RunError
@@ -89,6 +90,7 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
     trainer = make(
         cfg.trainer, precision=precision, logger=False, enable_checkpointing=False, default_root_dir=str(folder)
     )
+    preflight.check_test(data, trainer)
     trainer.test(task, datamodule=data, verbose=False)
     assert task.predictions is not None
     frames = {cfg.checkpoint: frame_of(task.predictions, data.test_source, data.dataset, cfg.checkpoint)}

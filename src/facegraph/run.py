@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -48,12 +49,22 @@ from facegraph.tracking.records import describe_run
 def train(cfg: DictConfig) -> RunResult:
     """Train, test the last and the best checkpoint, write and print the results.
 
+    The run's folder is locked from its first file to the last one; the caller has locked that of a job of a sweep.
+
     Raises:
         FacegraphError: settings, data or folders that cannot work; before training starts where it can be known then.
     """
+    with ExitStack() as alone:
+        return _train(cfg, alone)
+
+
+def _train(cfg: DictConfig, alone: ExitStack) -> RunResult:
     started, git = datetime.now().astimezone(), git_state()
     quieten()
     cfg, folder = _resumed(cfg) if cfg.resume else _fresh(cfg)
+    own = cfg.sweep.identity is None
+    if cfg.resume and own:
+        alone.enter_context(folders.alone_in(folder))
     if cfg.resume and (folder / RESULT_FILE).exists():
         print(f"{folder} is finished already; nothing to do.")
         return RunResult.read(folder)
@@ -80,7 +91,11 @@ def train(cfg: DictConfig) -> RunResult:
     trainer = _trainer(cfg, folder, callbacks)
     preflight.check_processes(trainer)
     preflight.check_batches(data, task.model, trainer.world_size, bool(cfg.trainer.get("sync_batchnorm")))
+    preflight.check_step(data, task)
+    preflight.check_test(data, trainer, partial=bool(cfg.get("partial_test", False)))
     if not cfg.resume:
+        if own:
+            alone.enter_context(folders.alone_in(folder))
         folders.claim(folder, cfg, faces)
     describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     trainer.fit(task, datamodule=data, ckpt_path=going_on, weights_only=True)

@@ -1,18 +1,67 @@
-"""A loader of training batches that continues where a checkpoint was written, in the middle of an epoch as well."""
+"""Loaders of batches: they wait only so long, and that of training continues where a checkpoint was written, in the
+middle of an epoch as well."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from torch.utils.data import DataLoader, SequentialSampler
 
 from facegraph.data.sampler import EpochSampler
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, ProcessError
 from facegraph.structures import FaceBatch
 
+_TIMED_OUT = "DataLoader timed out"
 
-class ResumableLoader(DataLoader[FaceBatch]):
-    """DataLoader over an EpochSampler, which must be given as sampler.
+
+class PatientLoader(DataLoader[FaceBatch]):
+    """DataLoader that ends with a message where its processes give no batch for some time.
+
+    It waits twice for half the time: a run that was stopped as a whole (Ctrl-Z, a machine put to sleep) finds its first
+    wait over when it goes on, before its loader processes could do anything.
+
+    timeout, as torch's, is that half; 0 waits for ever.
+
+    Raises:
+        ProcessError: no batch within twice the timeout.
+    """
+
+    def __iter__(self) -> Iterator[FaceBatch]:  # type: ignore[override]
+        batches = super().__iter__()
+        waited = 0
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if _TIMED_OUT not in str(error):
+                    raise
+                waited += 1
+                if waited == 2:
+                    _end(batches)
+                    raise ProcessError(
+                        f"the {self.num_workers} loader process(es) gave no batch for {2 * self.timeout:g} s: one is "
+                        "stopped, or the disk that the images lie on is slow or gone. See to these (state T or D in "
+                        "top), then go on; if loading does take so long, raise data.loader_timeout_seconds, or add "
+                        "processes with data.num_workers."
+                    ) from None
+                continue
+            waited = 0
+            yield batch
+
+
+def _end(batches: Any) -> None:
+    """End the processes of an iterator of torch's: a stopped one does not hear what torch ends them by, and Python
+    would wait for it when it ends itself."""
+    batches._shutdown_workers()
+    for worker in batches._workers:
+        worker.kill()
+
+
+class ResumableLoader(PatientLoader):
+    """PatientLoader over an EpochSampler, which must be given as sampler.
 
     Lightning 2.6 calls iter() before it restores the epoch of a checkpoint and passes it to the sampler, and workers
     that fetch ahead would by then have taken the order of epoch 0; so workers start at the first batch instead.
@@ -28,7 +77,7 @@ class ResumableLoader(DataLoader[FaceBatch]):
     _given = 0
     _resume: tuple[int, int] | None = None
 
-    def __iter__(self) -> Iterator[FaceBatch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[FaceBatch]:
         sampler = self._epoch_sampler()
         resume, self._resume = self._resume, None
         self._given = 0
