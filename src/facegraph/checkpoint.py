@@ -205,15 +205,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         RunError: unreadable, damaged, not facegraph's, or with weights that are NaN or infinite.
     """
+    checkpoint: Any = None
     try:
-        if is_damaged(path):
-            raise RunError(
-                f"cannot read the checkpoint {path}: it is not whole, or has other bytes than were written. Restore "
-                "it from a backup, or train again in another output_dir."
-            )
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        damaged = is_damaged(path)
+        if not damaged:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise RunError(f"cannot read the checkpoint {path}: {error}. Is the file whole?") from None
+    if damaged:
+        raise RunError(
+            f"cannot read the checkpoint {path}: it is not whole, or has other bytes than were written. Restore it "
+            "from a backup, or train again in another output_dir."
+        )
     lacking = [
         key for key in (CHECKPOINT_KEY, "state_dict") if not isinstance(checkpoint, dict) or key not in checkpoint
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import zipfile
@@ -16,6 +17,8 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from facegraph.errors import RunError
 from facegraph.overrides import for_shell
 from facegraph.records.files import beside
+
+_MARKED_AS_FOLDER = 0x10
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -73,9 +76,15 @@ def is_damaged(path: Path) -> bool:
     """
     try:
         with zipfile.ZipFile(path) as parts:
-            return parts.testzip() is not None
+            # torch reads nothing of a part that is marked as a folder, and hands out memory as it was
+            folders = [part for part in parts.infolist() if part.is_dir() or part.external_attr & _MARKED_AS_FOLDER]
+            return bool(folders) or parts.testzip() is not None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error):
         return True  # the last of these where a header is changed: encrypted, a name that is no text, a wild offset
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before the file's begin
+            return True
+        raise
 
 
 def _save(checkpoint: dict[str, Any], file: Any) -> None:

@@ -22,7 +22,7 @@ from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import WholeCheckpoints
 from facegraph.compose import build_data, build_task, check_trusted, make, training_statistics
 from facegraph.data.datamodule import FaceDataModule
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import SCHEMES
 from facegraph.metrics.names import NME
 from facegraph.progress import ProgressFile
@@ -116,6 +116,10 @@ def _test(
     trained = time.perf_counter()
     validation: dict[str, Any] = {}
     frames: dict[str, pd.DataFrame] = {}
+    if LAST not in _available(folder):
+        raise RunError(
+            f"the training in {folder} ended before it had a checkpoint to test; give trainer.max_time more."
+        )
     for which in _available(folder):
         score = _restore(task, folder, which)
         if score is not None:

@@ -10,15 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
+from facegraph.checkpoint import load_checkpoint
 from facegraph.checkpoint_io import WholeCheckpoints, is_damaged
+from facegraph.compose import compose
 from facegraph.data.missing import MASK
 from facegraph.data.prepared import PreparedDataset
-from facegraph.data.store.layout import CropPolicy
+from facegraph.data.store.layout import JPEG, CropPolicy
 from facegraph.data.store.reader import FaceStore
 from facegraph.doctor.examination import Examination
 from facegraph.errors import DataError, RunError
 from facegraph.prepare.build import prepare
 from facegraph.prepare.datasets import DatasetOptions, make_benchmark
+from facegraph.run import train
+from facegraph.task import CHECKPOINT_KEY
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import TINY, TinyRun, evaluate_run, resume, train_tiny
 
@@ -45,22 +49,32 @@ def test_a_checkpoint_with_a_flipped_bit_is_opened_by_nobody(tiny_run: TinyRun, 
 def test_any_flipped_byte_is_seen_or_changes_nothing(tmp_path: Path) -> None:
     """Headers and the directory at the end too, whatever zipfile makes of them."""
     path = tmp_path / "last.ckpt"
-    whole = {"epoch": 3, "weights": torch.arange(64.0)}
-    WholeCheckpoints().save_checkpoint(whole, path)
+    weights = torch.arange(8.0)
+    WholeCheckpoints().save_checkpoint({"epoch": 3, "state_dict": {"weights": weights}, CHECKPOINT_KEY: {}}, path)
     content = path.read_bytes()
-    for at in range(len(content)):
+    directory = content.index(b"PK\x01\x02")
+    for at in (*range(0, directory, 7), *range(directory, len(content))):
         path.write_bytes(content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :])
-        if not is_damaged(path):
-            loaded = torch.load(path, weights_only=True)
-            assert loaded["epoch"] == 3
-            assert torch.equal(loaded["weights"], whole["weights"])
+        if is_damaged(path):
+            continue
+        try:
+            loaded = load_checkpoint(path)
+        except RunError:
+            continue
+        assert loaded["epoch"] == 3
+        assert torch.equal(loaded["state_dict"]["weights"], weights), at
 
 
 @pytest.fixture(scope="module")
 def whole_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("store")
     root = write_crops(folder / "source", "ibug68")
-    prepare(make_benchmark("crops", DatasetOptions(scheme="ibug68")), root, folder / "store", CropPolicy(side=64))
+    prepare(
+        make_benchmark("crops", DatasetOptions(scheme="ibug68")),
+        root,
+        folder / "store",
+        CropPolicy(side=64, image_format=JPEG, quality=95),
+    )
     return folder / "store"
 
 
@@ -88,9 +102,9 @@ def last_test_row(store: Path) -> int:
         ("box_x1", np.inf, "half a box"),
         ("scale", 0.0, "a scale or shift of no use"),
         ("shift_y", np.nan, "a scale or shift of no use"),
-        ("length", 0, "beyond the end of its shard"),
-        ("offset", 10**9, "beyond the end of its shard"),
-        ("shard", 7, "beyond the end of its shard"),
+        ("length", 0, "a crop beyond the end of its shard"),
+        ("offset", 10**9, "a crop beyond the end of its shard"),
+        ("shard", 7, "a crop beyond the end of its shard"),
     ],
 )
 def test_annotations_of_a_test_face_are_looked_at_before_training(
@@ -98,14 +112,11 @@ def test_annotations_of_a_test_face_are_looked_at_before_training(
 ) -> None:
     change(store, column, last_test_row(store), value)
     with pytest.raises(DataError, match=rf"{store} is damaged: 1 of \d+ faces have {named}"):
-        train_tiny_on(store, tmp_path / "run")
+        train_on(store, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def train_tiny_on(store: Path, folder: Path) -> None:
-    from facegraph.compose import compose
-    from facegraph.run import train
-
+def train_on(store: Path, folder: Path) -> None:
     own = ["dataset=prepared", f"dataset.root={store}", "data.batch_size=2", f"output_dir={folder}"]
     train(compose([*TINY, *own, "trainer.max_epochs=1"]))
 
@@ -113,8 +124,8 @@ def train_tiny_on(store: Path, folder: Path) -> None:
 def test_an_id_twice_is_refused(store: Path, tmp_path: Path) -> None:
     frame = pd.read_parquet(store / "annotations.parquet")
     change(store, "id", last_test_row(store), frame["id"].iloc[0])
-    with pytest.raises(DataError, match=rf"have an id that another face has too, the first '{frame['id'].iloc[0]}'|"):
-        train_tiny_on(store, tmp_path / "run")
+    with pytest.raises(DataError, match=rf"have an id that another face has too, the first '{frame['id'].iloc[0]}'"):
+        train_on(store, tmp_path / "run")
 
 
 def test_landmarks_may_be_missing_where_the_store_says_so(store: Path) -> None:
@@ -139,7 +150,7 @@ def test_a_picture_that_is_gone_is_found_before_training(store: Path, tmp_path: 
     content[begin : begin + length] = bytes(length)
     shard.write_bytes(content)
     with pytest.raises(DataError, match=rf"crop of face '{frame['id'].iloc[row]}' is damaged"):
-        train_tiny_on(store, tmp_path / "run")
+        train_on(store, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

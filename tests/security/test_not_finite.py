@@ -30,8 +30,7 @@ def break_buffer(model: nn.Module) -> None:
     next(buffer for name, buffer in model.named_buffers() if "running_var" in name)[0] = torch.inf
 
 
-@pytest.mark.parametrize("spoil", [break_parameter, break_buffer])
-@pytest.mark.parametrize("epoch", [1, 2], ids=["in between", "at the end"])
+@pytest.mark.parametrize(("spoil", "epoch"), [(break_parameter, 1), (break_buffer, 2)], ids=["between", "at the end"])
 def test_a_broken_network_is_not_saved(
     spoil: Callable[[nn.Module], None], epoch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -49,8 +48,6 @@ def test_a_broken_network_is_not_saved(
     assert saved["epoch"] == epoch - 1
     assert not not_finite(saved["state_dict"])
     assert not (tmp_path / "run" / "result.json").exists()
-    monkeypatch.undo()
-    assert resume(tmp_path / "run").result.protocol.epochs == 3
 
 
 def no_landmarks(model: nn.Module, image: torch.Tensor) -> LandmarkOutput:
