@@ -17,7 +17,7 @@ from facegraph import ddp
 from facegraph.data.loader import PatientLoader
 from facegraph.ddp import WatchingLauncher
 from facegraph.errors import ConfigError, ProcessError
-from facegraph.sweeps.failures import INTERRUPTED, failure_of
+from facegraph.sweeps.failures import INTERRUPTED, OUT_OF_MEMORY, failure_of
 from tests.helpers.processes import wait_for
 from tests.helpers.runs import train_tiny
 
@@ -36,9 +36,13 @@ class Stopping(Dataset[torch.Tensor]):
 def test_a_stopped_loader_process_is_given_up_and_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
     before = set(multiprocessing.active_children())
+    at_exit: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", at_exit.append)
     loader = PatientLoader(Stopping(), num_workers=2, timeout=0.25)  # type: ignore[arg-type]
     with pytest.raises(ProcessError, match=r"2 loader process.* no batch for 0\.5 s.*data\.loader_timeout_seconds"):
         next(iter(loader))
+    for end in at_exit:
+        end()
     assert wait_for(lambda: set(multiprocessing.active_children()) <= before)
 
 
@@ -61,6 +65,19 @@ def test_a_run_that_was_suspended_as_a_whole_goes_on(monkeypatch: pytest.MonkeyP
     """Its first wait is over before the loader processes could do anything."""
     monkeypatch.setattr("torch.utils.data.DataLoader.__iter__", lambda self: Late([1, 0, 1, 1]))
     assert list(PatientLoader(Stopping(), timeout=1)) == [0, 0, 0, 0]  # type: ignore[arg-type]
+
+
+def test_other_errors_of_loaders_keep_their_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which a full memory is known."""
+
+    class Dying:
+        def __next__(self) -> None:
+            raise RuntimeError("exited unexpectedly") from RuntimeError("is killed by signal: Killed.")
+
+    monkeypatch.setattr("torch.utils.data.DataLoader.__iter__", lambda self: Dying())
+    with pytest.raises(RuntimeError, match="exited unexpectedly") as caught:
+        next(iter(PatientLoader(Stopping())))  # type: ignore[arg-type]
+    assert failure_of(caught.value).kind == OUT_OF_MEMORY
 
 
 def test_no_patience_at_all_is_refused(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@ middle of an epoch as well."""
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 from collections.abc import Iterator
-from typing import Any
 
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -12,52 +13,65 @@ from facegraph.data.sampler import EpochSampler
 from facegraph.errors import ConfigError, ProcessError
 from facegraph.structures import FaceBatch
 
-_TIMED_OUT = "DataLoader timed out"
-
 
 class PatientLoader(DataLoader[FaceBatch]):
     """DataLoader that ends with a message where its processes give no batch for some time.
 
-    It waits twice for half the time: a run that was stopped as a whole (Ctrl-Z, a machine put to sleep) finds its first
-    wait over when it goes on, before its loader processes could do anything.
+    It waits for a batch twice for half the time: a run that was stopped as a whole (Ctrl-Z, a machine put to sleep)
+    finds its first wait over when it goes on, before its loader processes could do anything.
 
     timeout, as torch's, is that half; 0 waits for ever.
 
     Raises:
-        ProcessError: no batch within twice the timeout.
+        ProcessError: no batch within twice the timeout, or no sign of the processes within it at the start of an epoch.
     """
 
     def __iter__(self) -> Iterator[FaceBatch]:  # type: ignore[override]
-        batches = super().__iter__()
-        waited = 0
+        try:
+            batches = super().__iter__()
+        except RuntimeError as error:  # processes of the epoch before do not answer; asked again they would twice
+            self._give_up(error)
+            raise
         while True:
             try:
-                batch = next(batches)
+                batch = _next_patiently(batches)
             except StopIteration:
                 return
             except RuntimeError as error:
-                if _TIMED_OUT not in str(error):
-                    raise
-                waited += 1
-                if waited == 2:
-                    _end(batches)
-                    raise ProcessError(
-                        f"the {self.num_workers} loader process(es) gave no batch for {2 * self.timeout:g} s: one is "
-                        "stopped, or the disk that the images lie on is slow or gone. See to these (state T or D in "
-                        "top), then go on; if loading does take so long, raise data.loader_timeout_seconds, or add "
-                        "processes with data.num_workers."
-                    ) from None
-                continue
-            waited = 0
+                self._give_up(error)
+                raise
             yield batch
 
+    def _give_up(self, error: RuntimeError) -> None:
+        """Raises ProcessError if an error of torch's is about time."""
+        if not _timed_out(error):
+            return
+        atexit.register(_end_loaders)
+        raise ProcessError(
+            f"the {self.num_workers} loader process(es) gave no batch for {2 * self.timeout:g} s: one is stopped, or "
+            "the disk that the images lie on is slow or gone. See to these (state T or D in top), then go on; if "
+            "loading does take so long, raise data.loader_timeout_seconds, or add processes with data.num_workers."
+        ) from None
 
-def _end(batches: Any) -> None:
-    """End the processes of an iterator of torch's: a stopped one does not hear what torch ends them by, and Python
-    would wait for it when it ends itself."""
-    batches._shutdown_workers()
-    for worker in batches._workers:
-        worker.kill()
+
+def _timed_out(error: RuntimeError) -> bool:
+    return "DataLoader timed out" in str(error)
+
+
+def _next_patiently(batches: Iterator[FaceBatch]) -> FaceBatch:
+    try:
+        return next(batches)
+    except RuntimeError as error:
+        if not _timed_out(error):
+            raise
+    return next(batches)
+
+
+def _end_loaders() -> None:
+    """A stopped process does not hear what torch ends it by, and Python would wait for it when it ends itself."""
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.kill()
 
 
 class ResumableLoader(PatientLoader):
@@ -77,7 +91,7 @@ class ResumableLoader(PatientLoader):
     _given = 0
     _resume: tuple[int, int] | None = None
 
-    def __iter__(self) -> Iterator[FaceBatch]:
+    def __iter__(self) -> Iterator[FaceBatch]:  # type: ignore[override]
         sampler = self._epoch_sampler()
         resume, self._resume = self._resume, None
         self._given = 0
