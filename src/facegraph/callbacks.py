@@ -125,11 +125,12 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(RunCheckpoint):
-    """Also saves after the final epoch where `every_n_epochs` leaves it out."""
+    """Also saves where training ends, wherever that is: `every_n_epochs`, max_steps and max_time may leave it out."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
-        final = trainer.current_epoch + 1 == trainer.max_epochs
+        steps_done = 0 <= trainer.max_steps <= trainer.global_step
+        final = trainer.current_epoch + 1 == trainer.max_epochs or steps_done or trainer.should_stop
         if final and self._last_global_step_saved != trainer.global_step:
             self._save_topk_checkpoint(trainer, self._monitor_candidates(trainer))
 

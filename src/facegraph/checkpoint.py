@@ -8,9 +8,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,20 +27,27 @@ from torch import Tensor, nn
 
 from facegraph import plain_yaml
 from facegraph.callbacks import BEST, LAST
-from facegraph.checkpoint_io import is_damaged
+from facegraph.checkpoint_io import is_damaged, not_finite
 from facegraph.compose import project_root
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
-from facegraph.overrides import literal
+from facegraph.locking import HeldError, held
+from facegraph.overrides import for_shell, literal
 from facegraph.records import RESULT_FILE
 from facegraph.records.faces import SplitFaces, write_faces
-from facegraph.records.files import write_atomically
+from facegraph.records.files import remove_parts, write_once
 from facegraph.structures import ShapeStatistics
 from facegraph.task import CHECKPOINT_KEY, THREADS_KEY
 from facegraph.trust import check_trusted
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FOLDER = "checkpoints"
+LOCK_FILE = ".lock"
+_PATIENCE_SECONDS = 1.0  # with a lock that somebody may only be looking at
+_LOADERS_SECONDS = (
+    15.0  # loader processes notice after 5 s that the one that started them, whose lock they share, is gone
+)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 _MODEL = "model."
 # a process that Lightning starts for another device must join the folder of the first one
 _FOLDER_VARIABLE = "FACEGRAPH_OUTPUT_DIR"
@@ -62,17 +71,76 @@ def output_folder(configured: str | None, name: str) -> Path:
     return folder
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Be the only run that trains in a folder, which is made, until the end of the block or of the process.
+
+    What processes that were killed left of unfinished files is removed. Further processes of a run need no lock: they
+    live and end with the first one.
+
+    Raises:
+        RunError: another process trains there, or the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        if is_first_process():
+            make_writable(folder)
+            try:
+                stack.enter_context(_held(folder / LOCK_FILE))
+            except HeldError as error:
+                raise RunError(f"process {error.holder} works on {folder} already. Wait for it, or end it.") from error
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise RunError(f"cannot lock {folder / LOCK_FILE}: {error.strerror}.") from error
+                print(f"warning: {folder} lies where files cannot be locked; see that no other run trains in it.")
+            for place in (folder, folder / CHECKPOINT_FOLDER):
+                remove_parts(place)
+        yield
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold a lock; waits for what is left of a holder that was killed."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(path, _PATIENCE_SECONDS))
+        except HeldError as error:
+            if _lives(error.holder):
+                raise
+            stack.enter_context(held(path, _LOADERS_SECONDS))
+        yield
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this machine lives, by its number; also where that is not known."""
+    if not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def check_free(folder: Path) -> None:
     """Raises RunError if the folder holds a run already."""
     if is_first_process() and ((folder / CONFIG_FILE).exists() or (folder / RESULT_FILE).exists()):
-        raise RunError(
-            f"{folder} holds a run already and a run never overwrites another: continue it with "
-            f"resume={folder}, or choose another output_dir."
-        )
+        raise _taken(folder)
+
+
+def _taken(folder: Path) -> RunError:
+    return RunError(
+        f"{folder} holds a run already and a run never overwrites another: continue it with "
+        f"{for_shell('resume', str(folder))}, or choose another output_dir."
+    )
 
 
 def claim(folder: Path, config: DictConfig, faces: Mapping[str, SplitFaces] | None = None) -> None:
     """Make a new run's folder and put its configuration there, and which faces it is trained on.
+
+    For who is `alone_in` the folder. The configuration is written last and never over another, so that of several
+    starts at once one gets the folder even where locks do not work.
 
     Raises:
         RunError: the folder holds a run already, or cannot be written.
@@ -81,10 +149,13 @@ def claim(folder: Path, config: DictConfig, faces: Mapping[str, SplitFaces] | No
         return
     check_free(folder)
     make_writable(folder)
-    if faces is not None:
-        write_faces(folder, faces)
     values = _literals(OmegaConf.to_container(config, resolve=True))
-    write_atomically(folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(values)).encode())
+    try:
+        if faces is not None:
+            write_faces(folder, faces)
+        write_once(folder / CONFIG_FILE, OmegaConf.to_yaml(OmegaConf.create(values)).encode())
+    except FileExistsError:
+        raise _taken(folder) from None
 
 
 def _literals(node: Any) -> Any:
@@ -152,15 +223,35 @@ def checkpoint_path(folder: Path, which: str) -> Path:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Contents of a checkpoint on the CPU; nothing but tensors and plain values is ever unpickled.
 
+    The checksums of all its parts are compared: torch reads changed bytes without a word.
+
     Raises:
-        RunError: unreadable, or not facegraph's.
+        RunError: unreadable, damaged, not facegraph's, or with weights that are NaN or infinite.
     """
+    checkpoint: Any = None
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        damaged = is_damaged(path)
+        if not damaged:
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise RunError(f"cannot read the checkpoint {path}: {error}. Is the file whole?") from None
-    if CHECKPOINT_KEY not in checkpoint:
-        raise RunError(f"{path} is no checkpoint of facegraph: it lacks '{CHECKPOINT_KEY}'.")
+    if damaged:
+        raise RunError(
+            f"cannot read the checkpoint {path}: it is not whole, or has other bytes than were written. Restore it "
+            "from a backup, or train again in another output_dir."
+        )
+    lacking = [
+        key for key in (CHECKPOINT_KEY, "state_dict") if not isinstance(checkpoint, dict) or key not in checkpoint
+    ]
+    if lacking:
+        raise RunError(f"{path} is no checkpoint of facegraph: it lacks '{lacking[0]}'.")
+    broken = not_finite(model_state(checkpoint))
+    if broken:
+        raise RunError(
+            f"{path} has {len(broken)} tensor(s) that are not finite, the first '{broken[0]}': its training broke, and "
+            "nothing can be scored or gone on with. Train again in another output_dir with a lower optimizer.lr, or "
+            "with trainer.gradient_clip_val=1."
+        )
     return checkpoint
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,10 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from facegraph.errors import RunError
+from facegraph.overrides import for_shell
+from facegraph.records.files import beside
+
+_MARKED_AS_FOLDER = 0x10
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -19,7 +26,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     Lightning's own writer makes the whole file in memory, then another one in $TMPDIR, and moves it: where that is
     another file system a copy over the only checkpoint, which a kill leaves cut off, and a failure where it is small.
-    The file beside has one name, so that what a kill leaves of it is written over the next time.
+    What a kill leaves of the file beside is removed by the next process that holds the run folder's lock.
     """
 
     def save_checkpoint(
@@ -29,24 +36,34 @@ class WholeCheckpoints(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError("storage_options are for remote file systems; run folders are local ones.")
         path = Path(path)
-        beside = path.with_name(f".{path.name}.part")
+        part = beside(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
+            with part.open("wb") as file:
                 _save(checkpoint, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, path)
+            os.replace(part, path)
             _sync_folder(path.parent)
         except OSError as error:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise RunError(
                 f"cannot write the checkpoint {path}: {error.strerror or error}. One that was there before is "
-                "whole; continue from it with resume=<output folder>."
+                f"whole; continue from it with {for_shell('resume', str(path.parents[1]))}."
             ) from error
         except BaseException:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
+
+
+def not_finite(state: Mapping[str, Any]) -> list[str]:
+    """Names of the tensors of a state_dict that hold a NaN or an infinity."""
+    numbers = [(name, value) for name, value in state.items() if torch.is_tensor(value) and value.is_floating_point()]
+    if not numbers:
+        return []
+    # one look at the device for all of them
+    finite = torch.stack([torch.isfinite(value).all() for _, value in numbers]).tolist()
+    return [name for (name, _), fine in zip(numbers, finite, strict=True) if not fine]
 
 
 def is_damaged(path: Path) -> bool:
@@ -59,9 +76,15 @@ def is_damaged(path: Path) -> bool:
     """
     try:
         with zipfile.ZipFile(path) as parts:
-            return parts.testzip() is not None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-        return True
+            # torch reads nothing of a part that is marked as a folder, and hands out memory as it was
+            folders = [part for part in parts.infolist() if part.is_dir() or part.external_attr & _MARKED_AS_FOLDER]
+            return bool(folders) or parts.testzip() is not None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error):
+        return True  # the last of these where a header is changed: encrypted, a name that is no text, a wild offset
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # a place before the file's begin
+            return True
+        raise
 
 
 def _save(checkpoint: dict[str, Any], file: Any) -> None:

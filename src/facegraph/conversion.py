@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from facegraph import checkpoint as folders
 from facegraph.callbacks import LAST
-from facegraph.checkpoint_io import WholeCheckpoints
+from facegraph.checkpoint_io import WholeCheckpoints, not_finite
 from facegraph.compose import build_model, compose
 from facegraph.data.synthetic import drawn_mean_shape
 from facegraph.errors import RunError
@@ -49,6 +49,9 @@ def convert(released: ReleasedWeights, source: Path, out: Path) -> Path:
     statistics = ShapeStatistics(mean_shape, torch.eye(n), released.scheme)
     model = build_model(cfg, statistics)
     state = {"mean_shape": statistics.mean_shape, "correlation": statistics.correlation, **released.state}
+    broken = not_finite(state)
+    if broken:
+        raise RunError(f"{source}: '{broken[0]}' holds numbers that are not finite; download the weights again.")
     folders.restore(model, state, source)
     checkpoint = {
         "state_dict": {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()},
@@ -69,8 +72,9 @@ def convert(released: ReleasedWeights, source: Path, out: Path) -> Path:
 def _write(checkpoint: dict[str, Any], cfg: DictConfig, out: Path) -> None:
     try:
         folders.make_writable(out, "--out")
-        WholeCheckpoints().save_checkpoint(checkpoint, _checkpoint_of(out))
-        folders.claim(out, cfg)
+        with folders.alone_in(out):
+            WholeCheckpoints().save_checkpoint(checkpoint, _checkpoint_of(out))
+            folders.claim(out, cfg)
     except (RunError, OSError) as error:
         # what to do about a checkpoint is another matter in a training
         cause = error if isinstance(error, OSError) else error.__cause__

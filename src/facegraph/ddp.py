@@ -23,8 +23,10 @@ from lightning_fabric.plugins import ClusterEnvironment
 from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from facegraph.errors import ConfigError, ProcessError
+from facegraph.overrides import for_shell
 from facegraph.sweeps.failures import signal_of_exit
 
 _POLL = 0.2
@@ -33,6 +35,8 @@ _LAST_WORDS = 3.0
 _STUCK = 15.0
 """Seconds after which a process that waits for a dead one (in NCCL it would for minutes) is ended."""
 _STARTED_BY = "FACEGRAPH_STARTED_BY"
+# how gloo, NCCL and the store at the start call an exchange that took too long
+_TIMED_OUT = ("timed out", "wait timeout")
 
 
 class WatchedDDP(DDPStrategy):
@@ -54,28 +58,37 @@ class WatchedDDP(DDPStrategy):
     def __init__(self, timeout_minutes: float = 10.0, find_unused_parameters: bool = False) -> None:
         if not timeout_minutes > 0:
             raise ConfigError(f"trainer.strategy.timeout_minutes={timeout_minutes} must be above 0; 10 is usual.")
+        self.timeout_minutes = timeout_minutes
         super().__init__(timeout=timedelta(minutes=timeout_minutes), find_unused_parameters=find_unused_parameters)
 
     def _configure_launcher(self) -> None:
         assert self.cluster_environment is not None
-        self._launcher = WatchingLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
+        self._launcher = WatchingLauncher(
+            self.cluster_environment, self.num_processes, self.num_nodes, self.timeout_minutes
+        )
 
 
 class WatchingLauncher(_SubprocessScriptLauncher):
     """Starts one process per further device with this process's command, and sees to it that all end together."""
 
-    def __init__(self, cluster_environment: ClusterEnvironment, num_processes: int, num_nodes: int) -> None:
+    def __init__(
+        self, cluster_environment: ClusterEnvironment, num_processes: int, num_nodes: int, timeout_minutes: float
+    ) -> None:
         super().__init__(cluster_environment, num_processes, num_nodes)
+        self._timeout_minutes = timeout_minutes
+        self._again = ""  # what goes on with the run
         self._watched = False
         self._bound = threading.Event()  # while this process depends on the others; after an error as well
 
     def launch(self, function: Callable, *args: Any, trainer: pl.Trainer | None = None, **kwargs: Any) -> Any:
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if trainer is not None:
+            self._again = f" Continue from the last checkpoint with {for_shell('resume', trainer.default_root_dir)}."
         if not self.cluster_environment.creates_processes_externally:
             with _named_as_parent():
                 self._call_children_scripts()
             atexit.register(self._end_children)
-            _in_background(lambda: _leave_with(self.procs, self._bound))
+            _in_background(lambda: _leave_with(self.procs, self._bound, self._again))
         elif not self._watched and _STARTED_BY in os.environ:
             _in_background(_leave_with_parent)
         self._watched = True
@@ -86,17 +99,32 @@ class WatchingLauncher(_SubprocessScriptLauncher):
         except RuntimeError as error:
             # a peer that is gone shows as some RuntimeError of the exchange; one that is still going shows by then
             dead = _first_failure(self.procs, patience=_LAST_WORDS)
-            if dead is None:
-                raise
-            raise _process_error(*dead) from error
+            if dead is not None:
+                raise _process_error(*dead, self._again) from error
+            if any(words in str(error).lower() for words in _TIMED_OUT):
+                raise ProcessError(
+                    f"another process of the run gave no sign for {self._timeout_minutes:g} minutes, "
+                    "trainer.strategy.timeout_minutes: it is stopped (state T in top), or far slower than this one."
+                    f"{self._again}"
+                ) from error
+            raise
         self._bound.clear()
         return result
 
     def kill(self, signum: int) -> None:
-        """Pass a signal on. One that ends the run may find a process in an exchange, where it would wait for ever."""
+        """Pass a signal on, and end at once by one that ends the run.
+
+        Lightning would end after the step, and until then exchange word of the signal with processes that are in the
+        middle of other exchanges, where all wait for ever. Nothing is lost: the last checkpoint is on the disk.
+
+        Raises:
+            SIGTERMException: the signal is SIGTERM, whose handler calls this.
+        """
         super().kill(signum)
         if signum == signal.SIGTERM:
-            _in_background(lambda: _leave_after(_STUCK, 128 + signum))
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked twice, by its group and by the first process
+            _in_background(lambda: _leave_after(_STUCK, 128 + signum, f"ended by SIGTERM.{self._again}"))
+            raise SIGTERMException
 
     def _end_children(self) -> None:
         deadline = time.monotonic() + _LAST_WORDS
@@ -135,22 +163,22 @@ def _first_failure(processes: Sequence[subprocess.Popen], patience: float = 0.0)
     return None
 
 
-def _process_error(rank: int, pid: int, code: int) -> ProcessError:
+def _process_error(rank: int, pid: int, code: int, again: str) -> ProcessError:
     if code < 0:
         return ProcessError(
-            f"process {pid} of rank {rank} was ended by {signal_of_exit(code, ', so the whole run ends')} "
-            "Continue from the last checkpoint with resume=<output folder>."
+            f"process {pid} of rank {rank} was ended by {signal_of_exit(code, ', so the whole run ends')}{again}"
         )
     return ProcessError(
-        f"process {pid} of rank {rank} ended with exit code {code}, so the whole run ends; what it said is above. "
-        "Continue from the last checkpoint with resume=<output folder>."
+        f"process {pid} of rank {rank} ended with exit code {code}, so the whole run ends; what it said is above."
+        f"{again}"
     )
 
 
-def _leave_with(processes: Sequence[subprocess.Popen], bound: threading.Event) -> None:
+def _leave_with(processes: Sequence[subprocess.Popen], bound: threading.Event, again: str) -> None:
     """End this process if one of those it started failed and it does not end by itself, as in a stuck exchange.
 
-    bound: set while this process exchanges tensors with the others; only then can a dead one make it hang.
+    bound: set while this process exchanges tensors with the others; only then can a dead one make it hang. again: how
+    to go on, for the message.
     """
     while any(process.poll() is None for process in processes) and _first_failure(processes) is None:
         time.sleep(_POLL)
@@ -162,7 +190,7 @@ def _leave_with(processes: Sequence[subprocess.Popen], bound: threading.Event) -
         time.sleep(_POLL)
         if not bound.is_set():
             free = time.monotonic()
-    print(f"error: {_process_error(*dead)}", file=sys.stderr, flush=True)
+    print(f"error: {_process_error(*dead, again)}", file=sys.stderr, flush=True)
     for process in processes:
         if process.poll() is None:
             process.kill()
@@ -177,9 +205,11 @@ def _leave_with_parent() -> None:
     _leave_after(_LAST_WORDS, 1)
 
 
-def _leave_after(seconds: float, code: int) -> None:
+def _leave_after(seconds: float, code: int, words: str = "") -> None:
     """Leave without Python's farewell, which would wait for the other processes; a negative code is a signal's."""
     time.sleep(seconds)
+    if words:
+        print(words, file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # who reads them may be gone
             stream.flush()

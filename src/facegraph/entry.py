@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -41,6 +42,11 @@ def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig, keep_raising: b
         sys.exit(f"error: {str(error).rsplit('facegraph.errors.', 1)[-1]}")
     except (OmegaConfBaseException, MisconfigurationException) as error:
         sys.exit(f"error: {str(error).strip()}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or cfg.get("output_dir") or "the output folder"
+        sys.exit(f"error: {error.strerror}: {where}. Make room there. {_how_to_go_on(cfg)}")
     except (KeyboardInterrupt, SystemExit) as error:
         asked = request_of(error)
         if asked is None:
@@ -51,6 +57,8 @@ def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig, keep_raising: b
 
 
 def _how_to_go_on(cfg: DictConfig) -> str:
+    if cfg.get("run"):
+        return "The same command scores the run again."
     folder = cfg.get("resume") or cfg.get("output_dir")
     if not folder or not (Path(folder) / CONFIG_FILE).is_file():
         return "Nothing was trained yet: the same command starts again."

@@ -24,7 +24,11 @@ class RunError(FacegraphError):
     """A run folder or checkpoint that cannot be read, written or continued."""
 
 
-class NonFiniteLossError(FacegraphError):
+class NonFiniteError(FacegraphError):
+    """A weight or a score became NaN or infinite: nothing to save, and no result."""
+
+
+class NonFiniteLossError(NonFiniteError):
     """The training loss became NaN or infinite; the message names the samples of the batch."""
 
 

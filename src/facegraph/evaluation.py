@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import nn
 
 from facegraph import checkpoint as folders
+from facegraph import preflight
 from facegraph.compose import build_data, build_model, make, scoring_sizes, test_time
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.store.layout import file_name
@@ -96,6 +97,7 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
         enable_progress_bar=sys.stdout.isatty(),
         default_root_dir=str(folder),
     )
+    preflight.check_test(data, trainer)
     trainer.test(task, datamodule=data, verbose=False)
     assert task.predictions is not None
     frames = {cfg.checkpoint: frame_of(task.predictions, data.test_source, data.dataset, cfg.checkpoint)}

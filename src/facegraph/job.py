@@ -14,21 +14,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from facegraph.checkpoint import CONFIG_FILE, is_first_process
+from facegraph.checkpoint import CONFIG_FILE, alone_in, is_first_process
 from facegraph.entry import guarded
 from facegraph.errors import ConfigError, RunError
 from facegraph.launch.environment import clean_environment
 from facegraph.launch.orphan import end_with_parent
-from facegraph.locking import HeldError, held
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.run import settings_of, several_processes, train
 from facegraph.sweeps.conditions import outdated, set_aside
 from facegraph.sweeps.failures import failure_of, failure_of_exit
 from facegraph.sweeps.identity import identity
-from facegraph.sweeps.status import LOCK_FILE, clear_failure, missing_evaluations, read_failure, write_failure
+from facegraph.sweeps.status import clear_failure, missing_evaluations, read_failure, write_failure
 from facegraph.trust import trusting
-
-_PATIENCE_SECONDS = 1.0  # with a lock that somebody may only be looking at
 
 
 def run(cfg: DictConfig) -> None:
@@ -52,10 +49,7 @@ def run_job(cfg: DictConfig) -> RunResult | None:
     folder = Path(cfg.output_dir)
     with ExitStack() as stack:
         if is_first_process():
-            try:
-                stack.enter_context(held(folder / LOCK_FILE, _PATIENCE_SECONDS))
-            except HeldError as error:
-                raise RunError(f"process {error.holder} works on {folder} already. Wait for it, or end it.") from error
+            stack.enter_context(alone_in(folder))
             clear_failure(folder)
         try:
             result = _trained(cfg, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
@@ -100,6 +101,41 @@ def check_batches(data: FaceDataModule, model: nn.Module, world: int, together: 
         f"(an epoch has {faces} training faces per process), and the model's batch norm needs at least two values per "
         f"channel, which one face of {data.input_size} px does not give. {advice}"
     )
+
+
+def check_step(data: FaceDataModule, task: LandmarkTask) -> None:
+    """Try the loss of two training faces on copies of model and criterion.
+
+    Raises:
+        FacegraphError: an output of the model that the loss cannot use.
+    """
+    assert task.criterion is not None
+    model, criterion = copy.deepcopy(task.model).train(), copy.deepcopy(task.criterion).train()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        batch = data.first_train_faces(2)
+        criterion(model(batch.image), batch)
+
+
+def check_test(data: FaceDataModule, trainer: pl.Trainer, partial: bool = False) -> None:
+    """Whether the test, hours from now, can be made of all faces.
+
+    Args:
+        data: set up for test. trainer: what tests. partial: whether a part of the faces is wanted.
+
+    Raises:
+        ConfigError: a test of a part of the faces. DataError: images that cannot be read, of any split that is set up.
+    """
+    data.check_images()
+    per_process = math.ceil(len(data.test_table) / trainer.world_size)
+    batches = math.ceil(per_process / data.eval_batch_size)
+    limit = trainer.limit_test_batches
+    tested = int(limit * batches) if isinstance(limit, float) else min(limit, batches)
+    if tested < batches and not partial:
+        raise ConfigError(
+            f"trainer.limit_test_batches={limit} tests {tested} of {batches} batches; the error of a part of "
+            f"{data.dataset.test_name} is no result. Leave it out; debug=fast, or partial_test=true, allows it for a "
+            "trial."
+        )
 
 
 def _trains_on_one(model: nn.Module, side: int) -> bool:

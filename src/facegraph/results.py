@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facegraph import viz
 from facegraph.data.source import FaceSource, LandmarkDataset
+from facegraph.errors import NonFiniteError
 from facegraph.geometry.affine import transform_points
 from facegraph.graph.neighbours import edge_table
 from facegraph.metrics.modules import PredictionRows
@@ -51,7 +52,20 @@ def thresholds_by_normaliser(dataset: LandmarkDataset) -> dict[str, tuple[float,
 
 
 def test_metrics(frames: Mapping[str, pd.DataFrame], dataset: LandmarkDataset) -> dict[str, Any]:
-    """checkpoint -> numbers, as result.json keeps them under metrics.test."""
+    """checkpoint -> numbers, as result.json keeps them under metrics.test.
+
+    Raises:
+        NonFiniteError: a face without usable landmarks: the mean over the others is no score of the test.
+    """
+    for checkpoint, frame in frames.items():
+        broken = frame.loc[~np.isfinite(frame[f"nme_{dataset.normalisers[0]}"]), "id"].tolist()
+        if broken:
+            named = ", ".join(map(str, broken[:4]))
+            raise NonFiniteError(
+                f"checkpoint {checkpoint} gives no finite landmarks for {len(broken)} of {len(frame)} test faces "
+                f"({named}{', ...' if len(broken) > 4 else ''}), so there is no result. Look at these faces, score in "
+                "trainer.precision=32-true (eval.py: precision=32-true), or train again with a lower optimizer.lr."
+            )
     return {
         name: summarise(frame, dataset.normalisers, thresholds_by_normaliser(dataset)) for name, frame in frames.items()
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import WholeCheckpoints
 from facegraph.compose import build_data, build_task, make, training_statistics
 from facegraph.data.datamodule import FaceDataModule
-from facegraph.errors import ConfigError
+from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import SCHEMES
 from facegraph.metrics.names import NME
 from facegraph.progress import ProgressFile
@@ -51,12 +52,22 @@ from facegraph.trust import targets_of
 def train(cfg: DictConfig) -> RunResult:
     """Train, test the last and the best checkpoint, write and print the results.
 
+    The run's folder is locked from its first file to the last one; the caller has locked that of a job of a sweep.
+
     Raises:
         FacegraphError: settings, data or folders that cannot work; before training starts where it can be known then.
     """
+    with ExitStack() as alone:
+        return _train(cfg, alone)
+
+
+def _train(cfg: DictConfig, alone: ExitStack) -> RunResult:
     started, git = datetime.now().astimezone(), git_state()
     quieten()
     cfg, folder = _resumed(cfg) if cfg.resume else _fresh(cfg)
+    own = cfg.sweep.identity is None
+    if cfg.resume and own:
+        alone.enter_context(folders.alone_in(folder))
     if cfg.resume and (folder / RESULT_FILE).exists():
         print(f"{folder} is finished already; nothing to do.")
         return RunResult.read(folder)
@@ -83,7 +94,11 @@ def train(cfg: DictConfig) -> RunResult:
     preflight.check_optimiser(task, isinstance(trainer.accelerator, CPUAccelerator))
     preflight.check_processes(trainer)
     preflight.check_batches(data, task.model, trainer.world_size, bool(cfg.trainer.get("sync_batchnorm")))
+    preflight.check_step(data, task)
+    preflight.check_test(data, trainer, partial=bool(cfg.get("partial_test", False)))
     if not cfg.resume:
+        if own:
+            alone.enter_context(folders.alone_in(folder))
         folders.claim(folder, cfg, faces)
     describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
     trainer.fit(task, datamodule=data, ckpt_path=going_on, weights_only=True)
@@ -104,6 +119,10 @@ def _test(
     trained = time.perf_counter()
     validation: dict[str, Any] = {}
     frames: dict[str, pd.DataFrame] = {}
+    if LAST not in _available(folder):
+        raise RunError(
+            f"the training in {folder} ended before it had a checkpoint to test; give trainer.max_time more."
+        )
     for which in _available(folder):
         score = _restore(task, folder, which)
         if score is not None:

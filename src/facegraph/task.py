@@ -12,7 +12,8 @@ from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from facegraph.errors import ConfigError
+from facegraph.checkpoint_io import not_finite
+from facegraph.errors import ConfigError, NonFiniteError
 from facegraph.geometry.points import map_points
 from facegraph.metrics.functional import nme
 from facegraph.metrics.modules import NME, PredictionRows, PredictionTable
@@ -111,6 +112,12 @@ class LandmarkTask(pl.LightningModule):
         # computed over the gathered faces of all processes, so every rank holds the same number
         value = self.val_nme.compute()
         self.val_nme.reset()
+        if not bool(torch.isfinite(value)):
+            raise NonFiniteError(
+                f"the validation error is {float(value)} in epoch {self.trainer.current_epoch}: the network gives no "
+                "usable landmarks for some face. Lower optimizer.lr, or set trainer.gradient_clip_val=1; the last "
+                "checkpoint is from before this epoch."
+            )
         self.log(VAL_NME, value, prog_bar=True, rank_zero_only=False, sync_dist=False)
         self._validated = (self.trainer.global_step, float(value))
 
@@ -170,6 +177,13 @@ class LandmarkTask(pl.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        broken = not_finite(checkpoint["state_dict"])
+        if broken:
+            raise NonFiniteError(
+                f"{len(broken)} tensor(s) of the network are NaN or infinite in epoch {self.trainer.current_epoch}, "
+                f"step {self.trainer.global_step}, the first '{broken[0]}'. They are not saved: the checkpoint before "
+                "stays. Lower optimizer.lr, or set trainer.gradient_clip_val=1, and start again."
+            )
         step, score = self._validated
         known = step == self.trainer.global_step  # validation may have skipped this epoch
         checkpoint[CHECKPOINT_KEY] = {

@@ -16,6 +16,7 @@ from facegraph.data.pipeline import FacePipeline
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import FaceSource, fingerprint, sample_at
 from facegraph.data.store.layout import CropPolicy
+from facegraph.data.store.reader import FaceStore
 from facegraph.errors import DataError
 from facegraph.geometry.affine import transform_points
 from facegraph.landmarks import IBUG68, WFLW98
@@ -97,7 +98,10 @@ def test_a_shard_cut_short_is_named(folder: Path, tmp_path: Path) -> None:
     (broken / "images").mkdir()
     whole = (folder / "raw" / "images" / "00000.bin").read_bytes()
     (broken / "images" / "00000.bin").write_bytes(whole[: len(whole) // 2])
-    source = PreparedDataset(broken).train()
+    with pytest.raises(DataError, match=r"\d+ of \d+ faces have a crop beyond the end of its shard.*facegraph doctor"):
+        PreparedDataset(broken).train()
+    store = FaceStore(broken)
+    source = store.source(store.rows("train"))
     source.image(0)
     with pytest.raises(DataError, match=r"00000\.bin: the crop of face .* is damaged or cut short"):
         [source.image(row) for row in range(len(source.table))]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from facegraph.checkpoint import set_damaged_aside
+from facegraph.checkpoint import alone_in, set_damaged_aside
 from facegraph.checkpoint_io import WholeCheckpoints, is_damaged
 from facegraph.errors import RunError
 from facegraph.job import run_job
@@ -53,6 +53,9 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path: Pa
     assert done.returncode == -signal.SIGKILL
     assert torch.load(path, weights_only=True)["epoch"] == 1
     assert not is_damaged(path)
+    (left,) = tmp_path.glob(".last.ckpt.*")
+    with alone_in(tmp_path):
+        assert not left.exists()
     WholeCheckpoints().save_checkpoint({"epoch": 3}, path)
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
     assert torch.load(path, weights_only=True) == {"epoch": 3}

@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -38,7 +40,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchingLauncher]:
     monkeypatch.setattr(ddp, "_LAST_WORDS", 0.5)
     monkeypatch.setattr(ddp, "_STUCK", 0.2)
     monkeypatch.setattr(ddp, "_POLL", 0.02)
-    launcher = WatchingLauncher(Cluster(), num_processes=2, num_nodes=1)  # type: ignore[arg-type]
+    launcher = WatchingLauncher(Cluster(), num_processes=2, num_nodes=1, timeout_minutes=10)  # type: ignore[arg-type]
     launcher.procs = [subprocess.Popen(["sleep", "600"])]
     yield launcher
     for process in launcher.procs:
@@ -70,8 +72,9 @@ def lose_connection() -> None:
 
 def test_a_lost_connection_is_explained_by_the_process_that_died(launcher: WatchingLauncher) -> None:
     end(launcher.procs[0])
-    with pytest.raises(ProcessError, match=r"rank 1 was ended by SIGKILL.*memory.*resume=") as caught:
-        launcher.launch(lose_connection)
+    trainer: Any = SimpleNamespace(default_root_dir="outputs/a")
+    with pytest.raises(ProcessError, match=r"rank 1 was ended by SIGKILL.*memory.*resume=outputs/a") as caught:
+        launcher.launch(lose_connection, trainer=trainer)
     assert "Connection closed" in str(caught.value.__cause__)
     launcher.procs = [subprocess.Popen(["false"])]
     launcher.procs[0].wait()
@@ -98,12 +101,12 @@ def test_a_process_that_hangs_leaves_as_the_dead_one_did(
     other = subprocess.Popen(["sleep", "600"])
     end(launcher.procs[0])
     bound = BoundLater()
-    ddp._leave_with([launcher.procs[0], other], bound)  # type: ignore[arg-type]
+    ddp._leave_with([launcher.procs[0], other], bound, "")  # type: ignore[arg-type]
     assert bound.looks > BoundLater.FREE, "what one process does alone, such as its report, is not cut short"
     assert left == [-9]
     assert other.wait(PATIENCE) == -9
     assert "rank 1 was ended by SIGKILL" in capsys.readouterr().err
-    ddp._leave_with([subprocess.Popen(["true"])], bound)  # type: ignore[arg-type]
+    ddp._leave_with([subprocess.Popen(["true"])], bound, "")  # type: ignore[arg-type]
     assert left == [-9]
 
 

@@ -121,7 +121,7 @@ def test_a_failed_write_can_be_repeated(fan_file: Path, tmp_path: Path, monkeypa
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for place in ("facegraph.checkpoint_io._save", "facegraph.checkpoint.write_atomically"):
+    for place in ("facegraph.checkpoint_io._save", "facegraph.checkpoint.write_once"):
         with monkeypatch.context() as patched:
             patched.setattr(place, full)
             with pytest.raises(RunError, match=r"No space left on device\. Make room.*convert again") as caught:

@@ -15,14 +15,14 @@ from facegraph.data.balancing import Balancing
 from facegraph.data.boxes import BoxPolicy
 from facegraph.data.corruption import NONE, Corruption
 from facegraph.data.faces import Faces, FaceSubset, loaded
-from facegraph.data.loader import ResumableLoader
+from facegraph.data.loader import PatientLoader, ResumableLoader
 from facegraph.data.missing import lacking
 from facegraph.data.normalise import Normalise
 from facegraph.data.padding import check_room, padding_shares
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.sampler import EpochSampler, ShardSampler, rank_and_world
 from facegraph.data.scheme_file import check_flip
-from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset
+from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset, check_scored
 from facegraph.data.splits import split_by_photo
 from facegraph.errors import ConfigError
 from facegraph.geometry.affine import transform_points
@@ -30,6 +30,7 @@ from facegraph.geometry.completion import complete_shapes
 from facegraph.structures import FaceBatch
 
 CUT_FROM_TRAIN = "cut from train by photograph"
+_SAMPLED = 8  # faces of a split that are read before it is trained on
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -53,6 +54,7 @@ class FaceDataModule(pl.LightningDataModule):
         seed: of the validation cut, the order and the augmentation.
         balancing: how often each training face is drawn per epoch; None for once.
         drop_last: leave the last, smaller batch of an epoch out.
+        loader_timeout_seconds: longest wait for a batch of the loader processes; 0 waits for ever.
         corruption: how test faces are made harder; None for as they are. Training and validation never are.
 
     Raises:
@@ -78,9 +80,10 @@ class FaceDataModule(pl.LightningDataModule):
         balancing: Balancing | None = None,
         drop_last: bool = True,
         corruption: Corruption | None = None,
+        loader_timeout_seconds: float = 300.0,
     ) -> None:
         super().__init__()
-        _check_settings(input_size, batch_size, eval_batch_size, num_workers)
+        _check_settings(input_size, batch_size, eval_batch_size, num_workers, loader_timeout_seconds)
         self.dataset = dataset
         self.input_size = input_size
         self.box = box
@@ -92,6 +95,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.balancing = balancing
         self.drop_last = drop_last
         self.corruption = corruption
+        self.loader_timeout_seconds = loader_timeout_seconds
         self.normalise = normalise
         self._train_pipeline = FacePipeline(dataset.scheme, input_size, box, augmentation)
         self._eval_pipeline = FacePipeline(dataset.scheme, input_size, box)
@@ -100,6 +104,7 @@ class FaceDataModule(pl.LightningDataModule):
         self._shapes: dict[str, np.ndarray] = {}
 
     def setup(self, stage: str) -> None:
+        self.dataset.check_protocol()
         if stage in ("fit", "validate") and "train" not in self._sources:
             source = self.dataset.train()
             given = self.dataset.val()
@@ -112,6 +117,7 @@ class FaceDataModule(pl.LightningDataModule):
             self._check_room(self._sources["train"])
             self.train_table = self._sources["train"].table
             self.val_table = self._sources["val"].table
+            check_scored(self.val_table, self.dataset)
         if stage == "fit":
             self.check_batch(rank_and_world()[1])
             if self._train_pipeline.mirrors:
@@ -121,6 +127,7 @@ class FaceDataModule(pl.LightningDataModule):
             self._sources["test"] = FaceSubset(faces, np.arange(len(faces.table)), self.box, scored=True)
             self._check_room(self._sources["test"])
             self.test_table = self._sources["test"].table
+            check_scored(self.test_table, self.dataset)
 
     def check_mirror_list(self) -> None:
         """For whoever mirrors faces: of training faces, or of test faces where nothing is trained.
@@ -133,6 +140,17 @@ class FaceDataModule(pl.LightningDataModule):
     def _check_room(self, faces: FaceSubset) -> None:
         if faces.table.seen is not None:
             check_room(self.box, faces.still_boxes, faces.table.seen, self.dataset.name, self.dataset.wider_pictures)
+
+    def check_images(self) -> None:
+        """Read some faces of each split that is set up, spread over it, as training and test will.
+
+        Raises:
+            DataError: an image that cannot be read.
+        """
+        for source in self._sources.values():
+            count = len(source.table)
+            for row in sorted(set(np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int).tolist())):
+                source.image(row)
 
     @property
     def test_padding(self) -> float:
@@ -211,11 +229,17 @@ class FaceDataModule(pl.LightningDataModule):
             sampler=sampler,
             drop_last=self.drop_last,
             num_workers=self.num_workers,
+            timeout=self.loader_timeout_seconds / 2 if self.num_workers else 0,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
             collate_fn=loaded,
         )
+
+    def first_train_faces(self, count: int) -> FaceBatch:
+        """A batch of the first training faces, or of all if they are fewer, as a model sees it on the CPU."""
+        faces = self._faces("train", self._train_pipeline, seed=self.seed)
+        return self.on_after_batch_transfer(faces.__getitems__(range(min(count, len(faces)))), 0)
 
     def val_dataloader(self) -> DataLoader | list[DataLoader]:
         if len(self.val_table) == 0:
@@ -227,11 +251,12 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _eval_loader(self, split: str, pipeline: FacePipeline) -> DataLoader:
         faces = self._faces(split, pipeline, seed=None)
-        return DataLoader(
+        return PatientLoader(
             faces,
             batch_size=self.eval_batch_size,
             sampler=ShardSampler(len(faces)),
             num_workers=self.num_workers,
+            timeout=self.loader_timeout_seconds / 2 if self.num_workers else 0,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread,
@@ -250,7 +275,14 @@ def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def _check_settings(input_size: int, batch_size: int, eval_batch_size: int, num_workers: int) -> None:
+def _check_settings(
+    input_size: int, batch_size: int, eval_batch_size: int, num_workers: int, loader_timeout_seconds: float
+) -> None:
+    if not 0 <= loader_timeout_seconds < np.inf:
+        raise ConfigError(
+            f"data.loader_timeout_seconds={loader_timeout_seconds} must be 0 or more seconds; 300 is usual, 0 waits "
+            "for ever."
+        )
     if input_size < 1:
         raise ConfigError(f"input_size is {input_size}; the side of the crop must be at least 1 px. 256 is usual.")
     if batch_size < 1 or eval_batch_size < 1 or num_workers < 0:

@@ -94,6 +94,7 @@ class PreparedDataset(LandmarkDataset):
                 f"({self.scheme.num_landmarks}). Set dataset.root to a store of {self.scheme.name}, or dataset.scheme."
                 "name_or_path to the store's scheme."
             )
+        store.check()
         return store
 
     @property

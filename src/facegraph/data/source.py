@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -133,6 +135,25 @@ class LandmarkDataset(ABC):
             return tuple(float(t) for t in self.thresholds.get(normaliser, ()))
         return tuple(float(t) for t in self.thresholds)
 
+    def check_protocol(self) -> None:
+        """Before faces are opened, whether they could be scored.
+
+        Raises:
+            ConfigError: no normaliser, or a threshold that is no number above zero.
+        """
+        if not self.normalisers:
+            raise ConfigError(
+                f"dataset.normalisers of '{self.name}' names none; errors are divided by one. Take {BOX} or one of "
+                f"{sorted(self.scheme.normalisers)}."
+            )
+        named = self.thresholds.values() if isinstance(self.thresholds, Mapping) else [self.thresholds]
+        for threshold in (t for thresholds in named for t in thresholds):
+            if isinstance(threshold, str) or not 0 < threshold < math.inf:
+                raise ConfigError(
+                    f"dataset.thresholds of '{self.name}' holds {threshold}; each must be a number above zero, a "
+                    "fraction of the normaliser: 0.08 is 8 %."
+                )
+
     def norm_distances(self, landmarks: np.ndarray) -> np.ndarray:
         """(..., M) distances, one per normaliser, of landmarks (..., N, 2), in their unit.
 
@@ -185,6 +206,31 @@ def measured(dataset: LandmarkDataset, landmarks: np.ndarray, ids: Sequence[str]
         raise DataError(f"{what}; none is left. {advice}.")
     warnings.warn(f"{what}; they are left out. {advice}.", stacklevel=3)
     return known
+
+
+def check_scored(table: FaceTable, dataset: LandmarkDataset) -> None:
+    """What scoring the faces of a split would stumble over at its end.
+
+    Raises:
+        DataError: an id twice, or a face with a normalising distance that is not above zero.
+    """
+    counts = Counter(table.ids)
+    twice = [name for name in table.ids if counts[name] > 1]
+    if twice:
+        raise DataError(
+            f"'{dataset.name}': id '{twice[0]}' stands for {counts[twice[0]]} of {len(table)} faces that are scored; "
+            "each needs its own. Prepare the set again, or correct the ids."
+        )
+    if not len(table):
+        return
+    distances = dataset.norm_distances(table.landmarks)
+    rows, columns = np.nonzero(~((distances > 0) & np.isfinite(distances)))
+    if len(rows):
+        raise DataError(
+            f"'{dataset.name}': of face '{table.ids[rows[0]]}' the distance {dataset.normalisers[columns[0]]} is "
+            f"{distances[rows[0], columns[0]]} ({len(set(rows))} of {len(table)} faces like this); errors cannot be "
+            "divided by it. Correct its landmarks, or choose other dataset.normalisers."
+        )
 
 
 def box_size(landmarks: np.ndarray) -> np.ndarray:

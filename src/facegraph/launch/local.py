@@ -15,6 +15,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
+from facegraph.checkpoint import LOCK_FILE
 from facegraph.compose import compose, project_root
 from facegraph.errors import ConfigError, RunError
 from facegraph.launch.live import DONE, QUEUED, STOPPED, Board, Watched, print_summary, watching
@@ -23,7 +24,7 @@ from facegraph.launch.slots import AUTO, Slot, check_count, make_slots
 from facegraph.locking import holder
 from facegraph.sweeps.failures import OTHER, failure_of_exit
 from facegraph.sweeps.status import DONE as JOB_DONE
-from facegraph.sweeps.status import LOCK_FILE, LOG_FILE, Failure, clear_failure, read_failure, state, write_failure
+from facegraph.sweeps.status import LOG_FILE, Failure, clear_failure, read_failure, state, write_failure
 
 _ERROR_LINE = "error: "
 _TAIL_BYTES = 1 << 16

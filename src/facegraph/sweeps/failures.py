@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import signal
 
-from facegraph.errors import ConfigError, DataError, FacegraphError, NonFiniteLossError, ProcessError, RunError
+from facegraph.errors import ConfigError, DataError, FacegraphError, NonFiniteError, ProcessError, RunError
 from facegraph.sweeps.status import Failure
 
 OUT_OF_MEMORY, DISK_FULL, NOT_FINITE, DATA, SETTINGS, FOLDER, KILLED, INTERRUPTED, OTHER = (
@@ -21,7 +21,7 @@ OUT_OF_MEMORY, DISK_FULL, NOT_FINITE, DATA, SETTINGS, FOLDER, KILLED, INTERRUPTE
 )
 
 _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
-    (NonFiniteLossError, NOT_FINITE),
+    (NonFiniteError, NOT_FINITE),
     (DataError, DATA),
     (ConfigError, SETTINGS),
     (RunError, FOLDER),

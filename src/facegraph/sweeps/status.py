@@ -15,7 +15,6 @@ from facegraph.records.files import write_atomically
 FAILURE_FILE = "failure.json"
 PROGRESS_FILE = "progress.json"
 LOG_FILE = "job.log"
-LOCK_FILE = ".lock"
 EVALUATIONS = "eval"
 
 DONE, FAILED, PARTIAL, NEW = "done", "failed", "partial", "new"

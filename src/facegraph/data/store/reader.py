@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
+from facegraph.data.missing import MASK
 from facegraph.data.source import FaceTable
 from facegraph.data.store.layout import RAW, TABLE_FILE, StoreInfo, read_info, shard_name
 from facegraph.errors import DataError
@@ -51,6 +52,54 @@ class FaceStore:
                 f"{self.path / TABLE_FILE} {what} ({len(missing) + len(wrong)} columns are wrong). Prepare the set "
                 "again."
             )
+
+    def check(self) -> None:
+        """What can be seen without reading the crops: for who trains on the store or scores it.
+
+        `facegraph doctor` looks at all of it, the pixels too, and says everything that is wrong.
+
+        Raises:
+            DataError: an id twice; points, boxes or places that are no numbers; a shard that is gone or cut short.
+        """
+        ids = self.frame["id"]
+        self._refuse(ids.duplicated().to_numpy(), "an id that another face has too")
+        points = self.landmarks
+        there = np.isfinite(points).all(axis=2)
+        if self.info.missing == MASK:
+            there |= np.isnan(points).all(axis=2)
+        self._refuse(~there.all(axis=1), "landmarks that are no numbers")
+        boxes = self.boxes
+        self._refuse(~(np.isfinite(boxes) | np.isnan(boxes).all(axis=1, keepdims=True)).all(axis=1), "half a box")
+        transforms = self.frame[_TRANSFORM].to_numpy(dtype=np.float64)
+        self._refuse(~(np.isfinite(transforms).all(axis=1) & (transforms[:, 0] > 0)), "a scale or shift of no use")
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Whether the shards are as long as the places of the crops in them say."""
+        places = self.frame[_PLACE].to_numpy(dtype=np.float64)
+        side, raw = self.info.crop.side, self.info.crop.image_format == RAW
+        whole = np.isfinite(places).all(axis=1)
+        self._refuse(~whole, "no place in a shard")
+        shard, offset, length = places.astype(np.int64).T
+        wrong = (shard < 0) | (offset < 0) | (length <= 0) | (raw & (length != 3 * side**2))
+        sizes = {int(number): self._shard_size(int(number)) for number in np.unique(shard[~wrong])}
+        ends = np.array([sizes.get(int(number), 0) for number in shard])
+        self._refuse(wrong | (offset + length > ends), "a crop beyond the end of its shard, which is cut short or gone")
+
+    def _shard_size(self, number: int) -> int:
+        try:
+            return (self.path / shard_name(number)).stat().st_size
+        except OSError:
+            return 0
+
+    def _refuse(self, wrong: np.ndarray, what: str) -> None:
+        if not wrong.any():
+            return
+        first = self.frame["id"].iloc[int(np.flatnonzero(wrong)[0])]
+        raise DataError(
+            f"{self.path} is damaged: {int(wrong.sum())} of {len(wrong)} faces have {what}, the first '{first}'. "
+            f"`facegraph doctor {self.path}` says all that is wrong; prepare the set again."
+        )
 
     @property
     def _landmark_columns(self) -> list[str]:
