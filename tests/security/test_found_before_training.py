@@ -23,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize(
     ("override", "named"),
     [
-        ("dataset.normalisers=[]", r"dataset\.normalisers of 'synthetic' names none"),
-        ("dataset.thresholds=[0.1,-1]", r"dataset\.thresholds of 'synthetic' holds -1; .*above zero"),
-        ("dataset.thresholds=[0.1,half]", r"dataset\.thresholds of 'synthetic' holds half; .*above zero"),
+        ("dataset.normalisers=[]", r"dataset\.normalisers=\[\] .*give one or more"),
+        ("dataset.thresholds=[0.1,-1]", r"dataset\.thresholds=\[0\.1, -1\] has -1; .*above zero"),
+        ("dataset.thresholds=[0.1,half]", r"dataset\.thresholds=\[0\.1,half\] cannot be used"),
         ("+trainer.limit_test_batches=0.5", r"limit_test_batches=0\.5 tests 2 of 5 batches.*partial_test=true"),
         ("+trainer.limit_test_batches=4", r"limit_test_batches=4 tests 4 of 5 batches"),
         ("+trainer.fast_dev_run=true", r"limit_test_batches=1 tests 1 of 5 batches"),

@@ -20,7 +20,7 @@ from facegraph.data.images import ImageHeader, check_image, read_image
 from facegraph.data.missing import LEAVE_OUT, MASK, REFUSE, lacking, missing_text
 from facegraph.data.orientation import UPRIGHT
 from facegraph.data.photographs import find_shared, name_photographs, tell_shared
-from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, check_scoring, measured
+from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, measured
 from facegraph.data.splits import USUAL, check_splits, find_validation
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import BOX, LandmarkScheme
@@ -126,7 +126,7 @@ class CropsDataset(LandmarkDataset):
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
         self.test_name = test_split
         self.thresholds = thresholds
-        check_scoring(scheme, self.normalisers, thresholds)
+        self.check_protocol()
         self.missing = missing
         if missing not in (REFUSE, LEAVE_OUT, MASK):
             raise ConfigError(

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from facegraph.data.photographs import find_shared, tell_shared
-from facegraph.data.source import LandmarkDataset, Thresholds, check_scoring, measured
+from facegraph.data.source import LandmarkDataset, Thresholds, measured
 from facegraph.data.splits import find_validation
 from facegraph.data.store.layout import EXIF_APPLIED, INFO_FILE, read_info
 from facegraph.data.store.photograph import ROTATED
@@ -66,7 +66,7 @@ class PreparedDataset(LandmarkDataset):
         self.attributes = None if attributes is None else tuple(attributes)
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
         self.thresholds = thresholds
-        check_scoring(scheme, self.normalisers, thresholds)
+        self.check_protocol()
         self.test_name = test_split if test_subset is None else f"{test_split}/{test_subset}"
 
     @property

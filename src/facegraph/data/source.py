@@ -136,21 +136,24 @@ class LandmarkDataset(ABC):
         return tuple(float(t) for t in self.thresholds)
 
     def check_protocol(self) -> None:
-        """Before faces are opened, whether they could be scored.
+        """Whether faces could be scored, before any is opened.
 
         Raises:
-            ConfigError: no normaliser, or a threshold that is no number above zero.
+            ConfigError: no normaliser, one that the scheme does not have or that is named twice, or a threshold that is
+                no number above zero or of an unknown normaliser.
         """
-        if not self.normalisers:
+        known = [*self.scheme.normalisers, BOX]
+        by_name = isinstance(self.thresholds, Mapping)
+        named = [*self.normalisers, *(self.thresholds if by_name else ())]
+        if not self.normalisers or len(set(self.normalisers)) < len(self.normalisers) or not set(named) <= set(known):
             raise ConfigError(
-                f"dataset.normalisers of '{self.name}' names none; errors are divided by one. Take {BOX} or one of "
-                f"{sorted(self.scheme.normalisers)}."
+                f"dataset.normalisers={list(self.normalisers)} with dataset.thresholds={self.thresholds}: give one or "
+                f"more of {known}, each once; thresholds are a list for all of them, or a list for each by its name."
             )
-        named = self.thresholds.values() if isinstance(self.thresholds, Mapping) else [self.thresholds]
-        for threshold in (t for thresholds in named for t in thresholds):
+        for threshold in (t for some in (self.thresholds.values() if by_name else [self.thresholds]) for t in some):
             if isinstance(threshold, str) or not 0 < threshold < math.inf:
                 raise ConfigError(
-                    f"dataset.thresholds of '{self.name}' holds {threshold}; each must be a number above zero, a "
+                    f"dataset.thresholds={self.thresholds} has {threshold}; each must be a number above zero, a "
                     "fraction of the normaliser: 0.08 is 8 %."
                 )
 
@@ -164,25 +167,6 @@ class LandmarkDataset(ABC):
             box_size(landmarks) if name == BOX else self.scheme.distance(name, landmarks) for name in self.normalisers
         ]
         return np.stack(columns, axis=-1)
-
-
-def check_scoring(scheme: LandmarkScheme, normalisers: Sequence[str], thresholds: Thresholds) -> None:
-    """How errors are scored, before anything is read or trained.
-
-    Raises:
-        ConfigError: no normaliser, one that the scheme does not have or that is named twice, or a threshold that is not
-            positive or of an unknown normaliser.
-    """
-    known = [*scheme.normalisers, BOX]
-    named = [*normalisers, *(thresholds if isinstance(thresholds, Mapping) else ())]
-    if not normalisers or len(set(normalisers)) < len(normalisers) or not set(named) <= set(known):
-        raise ConfigError(
-            f"dataset.normalisers={list(normalisers)} with dataset.thresholds={thresholds}: give one or more of "
-            f"{known}, each once; thresholds are a list for all of them, or a list for each by its name."
-        )
-    lists = thresholds.values() if isinstance(thresholds, Mapping) else [thresholds]
-    if not all(threshold > 0 for some in lists for threshold in some):
-        raise ConfigError(f"dataset.thresholds={thresholds}: each must be positive, a fraction such as 0.1.")
 
 
 def measured(dataset: LandmarkDataset, landmarks: np.ndarray, ids: Sequence[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from facegraph.data.cache import CachedSource
-from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset, Thresholds, check_scoring
+from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset, Thresholds
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
 from facegraph.data.synthetic.look import Look, sample_look
 from facegraph.data.synthetic.parameters import ATTRIBUTES, FaceParameters, sample_parameters
@@ -146,7 +146,7 @@ class SyntheticDataset(LandmarkDataset):
         self.scheme = scheme
         self.normalisers = tuple(normalisers)
         self.thresholds = thresholds
-        check_scoring(scheme, self.normalisers, thresholds)
+        self.check_protocol()
         sources = (
             SyntheticSource("train", scheme, train_size, image_size, seed, _TRAIN_STREAM),
             SyntheticSource("test", scheme, test_size, image_size, seed, _TEST_STREAM),
