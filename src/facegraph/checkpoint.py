@@ -9,17 +9,16 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
+from facegraph import plain_tensors
 from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import is_damaged
 from facegraph.errors import ConfigError, RunError
@@ -33,6 +32,8 @@ from facegraph.task import CHECKPOINT_KEY, THREADS_KEY
 CONFIG_FILE = "config.yaml"
 CHECKPOINT_FOLDER = "checkpoints"
 _MODEL = "model."
+_DESCRIPTION = {"scheme": str, "num_landmarks": int, "trained_on": str, "train_faces": int, "val_faces": int}
+_COUNTS = ("epoch", "global_step")
 # a process that Lightning starts for another device must join the folder of the first one
 _FOLDER_VARIABLE = "FACEGRAPH_OUTPUT_DIR"
 
@@ -132,12 +133,33 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         RunError: unreadable, or not facegraph's.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        checkpoint = plain_tensors.load(path)
+    except (OSError, ValueError) as error:
         raise RunError(f"cannot read the checkpoint {path}: {error}. Is the file whole?") from None
-    if CHECKPOINT_KEY not in checkpoint:
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
         raise RunError(f"{path} is no checkpoint of facegraph: it lacks '{CHECKPOINT_KEY}'.")
+    wrong = _wrong_parts(checkpoint)
+    if wrong:
+        raise RunError(
+            f"{path} is no whole checkpoint of facegraph: its {', '.join(wrong)} is missing or of another kind. "
+            "Restore it from a backup."
+        )
     return checkpoint
+
+
+def _wrong_parts(checkpoint: dict[Any, Any]) -> list[str]:
+    described, state = checkpoint[CHECKPOINT_KEY], checkpoint.get("state_dict")
+    if not isinstance(described, dict):
+        return [CHECKPOINT_KEY]
+    wrong = [name for name, kind in _DESCRIPTION.items() if not _is(described.get(name), kind)]
+    wrong += [name for name in _COUNTS if not _is(checkpoint.get(name), int)]
+    if not isinstance(state, dict) or not all(_is(n, str) and _is(value, Tensor) for n, value in state.items()):
+        wrong.append("state_dict")
+    return wrong
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def set_damaged_aside(folder: Path) -> bool:
@@ -184,7 +206,19 @@ def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def saved_statistics(state: dict[str, Tensor], scheme: LandmarkScheme) -> ShapeStatistics:
-    """The training statistics that a model keeps with its weights; the scheme is that of its data set."""
+    """The training statistics that a model keeps with its weights; the scheme is that of its data set.
+
+    Raises:
+        RunError: they are missing, or of another number of landmarks.
+    """
+    n = scheme.num_landmarks
+    for name, shape in (("mean_shape", (n, 2)), ("correlation", (n, n))):
+        found = tuple(state[name].shape) if name in state else None
+        if found != shape:
+            raise RunError(
+                f"the checkpoint's {name} is {'missing' if found is None else f'of shape {found}'}; {shape} is needed "
+                f"for scheme '{scheme.name}'. Restore the checkpoint, or choose a data set with its scheme."
+            )
     return ShapeStatistics(state["mean_shape"], state["correlation"], scheme)
 
 

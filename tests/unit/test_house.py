@@ -17,9 +17,15 @@ ENTRIES = [ROOT / "train.py", ROOT / "eval.py"]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 BASE = {"errors", "structures", "landmarks"}
+# readers of files that strangers wrote
+PLAIN = {"plain_files", "plain_json", "plain_parquet"}
 # unit -> what of facegraph it may import; a unit is a package or module directly under facegraph, or a file of one
 ALLOWED = {
     "errors": set(),
+    "plain_files": set(),
+    "plain_json": {"plain_files"},
+    "plain_parquet": {"plain_files"},
+    "plain_tensors": {"plain_files"},
     "structures": {"landmarks"},
     "landmarks": {"errors"},
     "geometry": {"errors", "structures"},
@@ -30,9 +36,9 @@ ALLOWED = {
     "heads": {"codecs", "layers", "graph", "structures", "errors"},
     "losses": {"codecs", "graph", "geometry", "structures", "errors"},
     "metrics": {"errors", "structures"},
-    "models": {"backbones", "codecs", "graph", "layers", "losses", "heads", "geometry", *BASE},
-    "data": {"geometry", "locking", *BASE},
-    "records": {"metrics.confidence", "metrics.functional", "metrics.names", "errors", "landmarks"},
+    "models": {"backbones", "codecs", "graph", "layers", "losses", "heads", "geometry", "plain_tensors", *BASE},
+    "data": {"geometry", "locking", *PLAIN, *BASE},
+    "records": {*PLAIN, "metrics.confidence", "metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {
         "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores",
         "metrics.confidence",
@@ -51,7 +57,7 @@ ALLOWED = {
     "ddp": {"sweeps.failures", "errors"},
     "callbacks": {"task", "structures", "errors"},
     "stage_training": {"errors"},
-    "checkpoint": {"callbacks", "checkpoint_io", "task", "records", *BASE},
+    "checkpoint": {"callbacks", "checkpoint_io", "task", "records", "plain_tensors", *BASE},
     "checkpoint_io": {"errors"},
     "settings": {"errors"},
     "overrides": set(),
@@ -59,7 +65,7 @@ ALLOWED = {
     "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
     "threads": {"launch.slots"},
-    "sweeps": {"locking", "metrics.names", "records", "errors"},
+    "sweeps": {"locking", "metrics.names", "records", "plain_json", "errors"},
     "progress": {"sweeps", "task"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "data.boxes", "overrides", "sweeps.failures", "errors"},
@@ -96,7 +102,7 @@ ALLOWED = {
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
         "geometry", "graph", "inspection", "launch.slots", "metrics", "models", "overrides",
-        "prepare", "records", "reports", "sweeps", "threads", "tracking", "viz", "viz_pairs",
+        "plain_tensors", "prepare", "records", "reports", "sweeps", "threads", "tracking", "viz", "viz_pairs",
         *BASE,
     },
 }  # fmt: skip

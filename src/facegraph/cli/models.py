@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from facegraph import plain_tensors
 from facegraph.cli.guard import guarded
 from facegraph.complexity import Complexity, measure
 from facegraph.compose import build_model, compose, statistics_for, training_landmarks
@@ -23,6 +24,8 @@ from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.reports.figures import plot_graph
 
+_MOST_BYTES = 4_000_000_000
+"""Of a file of landmarks: two million faces."""
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides as for train.py, such as experiment=scc_wflw head.top_k=5")
 ]
@@ -100,10 +103,10 @@ def _points(overrides: list[str], path: Path | None) -> tuple[np.ndarray, Landma
     if overrides:
         raise DataError(f"--landmarks and overrides {overrides} exclude each other; give one of them.")
     try:
-        points = np.load(path, allow_pickle=False)
+        points = plain_tensors.load_array(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}. Save an array with numpy.save.") from None
-    if points.ndim != 3 or points.shape[-1] != 2 or not np.issubdtype(points.dtype, np.number):
+    if points.ndim != 3 or points.shape[-1] != 2:
         raise DataError(f"{path} holds {points.dtype} of shape {points.shape}; (faces, points, 2) numbers are needed.")
     if not np.isfinite(points).all():
         face = int(np.argwhere(~np.isfinite(points))[0][0])
