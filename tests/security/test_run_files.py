@@ -313,7 +313,7 @@ def test_a_store_trains_on_no_face_twice(tmp_path: Path) -> None:
     store = quad_store(tmp_path, count=4, tests=1)
     store.frame.assign(id="a").to_parquet(store.path / TABLE_FILE, index=False)
     with pytest.raises(FacegraphError, match="ids occur more than once"):
-        FaceStore(store.path).source(np.arange(2))
+        FaceStore(store.path).check_ids()
 
 
 INFOS: dict[str, Callable[[dict[str, Any]], Any]] = {

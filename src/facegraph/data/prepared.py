@@ -81,6 +81,7 @@ class PreparedDataset(LandmarkDataset):
                 "If it lies elsewhere, set dataset.root=<store>."
             )
         store = FaceStore(self.root)
+        store.check_ids()
         if store.info.dataset != self.name and store.info.official_counts:
             raise DataError(
                 f"{self.root} holds {store.info.dataset}, but results would be named '{self.name}'. Choose dataset="

@@ -86,6 +86,15 @@ class FaceStore:
                     "again."
                 )
 
+    def check_ids(self) -> None:
+        """Raises DataError where two faces share an id, by which predictions are told apart."""
+        twice = self.frame["id"][self.frame["id"].duplicated()]
+        if len(twice):
+            raise DataError(
+                f"{self.path / TABLE_FILE}: {len(twice)} ids occur more than once, first {shown(twice.iloc[0])}; each "
+                "face needs its own. Prepare the set again."
+            )
+
     @property
     def _landmark_columns(self) -> list[str]:
         return [f"{axis}{i}" for i in range(self.info.scheme.num_landmarks) for axis in "xy"]
@@ -137,17 +146,11 @@ class FaceStore:
         """The faces of some rows, for training or scoring. attributes: columns to keep; None for all.
 
         Raises:
-            DataError: no such attribute, or an id twice.
+            DataError: no such attribute.
         """
         frame, names = self.frame, self.info.attributes if attributes is None else tuple(attributes)
         for name in names:
             self._check_attribute(name)
-        twice = frame["id"].iloc[rows].duplicated()
-        if twice.any():
-            raise DataError(
-                f"{self.path / TABLE_FILE}: {int(twice.sum())} ids occur more than once, first "
-                f"{shown(frame['id'].iloc[rows][twice].iloc[0])}; each face needs its own. Prepare the set again."
-            )
         table = FaceTable(
             ids=tuple(frame["id"].iloc[rows]),
             photos=tuple(frame["photo"].iloc[rows]),
