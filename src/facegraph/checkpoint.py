@@ -23,6 +23,7 @@ from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import is_damaged
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
+from facegraph.plain_text import one_line
 from facegraph.records import RESULT_FILE
 from facegraph.records.faces import SplitFaces, write_faces
 from facegraph.records.files import write_atomically
@@ -280,7 +281,8 @@ class InitialWeights:
             )
         model.load_state_dict(fitting, strict=False)
         if is_first_process():
-            print(f"started from {self.folder}, scheme {self.scheme}: {len(fitting)} of {len(own)} tensors fit.")
+            scheme = one_line(self.scheme)
+            print(f"started from {self.folder}, scheme {scheme}: {len(fitting)} of {len(own)} tensors fit.")
             _list("new, as initialised", learned - fitting.keys())
             _list("left out", self.state.keys() - fitting.keys())
 
@@ -289,4 +291,4 @@ def _list(what: str, names: Iterable[str]) -> None:
     ordered = sorted(names)
     if ordered:
         rest = f" and {len(ordered) - 8} more" if len(ordered) > 8 else ""
-        print(f"  {what}: {', '.join(ordered[:8])}{rest}")
+        print(one_line(f"  {what}: {', '.join(ordered[:8])}{rest}"))

@@ -16,6 +16,8 @@ import torch
 
 from facegraph import plain_json, plain_parquet, plain_tensors
 from facegraph.checkpoint import load_checkpoint, saved_statistics
+from facegraph.data.benchmarks.folder import FolderBenchmark
+from facegraph.data.crops import CropsDataset
 from facegraph.data.scheme_file import load_scheme
 from facegraph.data.store.layout import INFO_FILE, TABLE_FILE, read_info
 from facegraph.data.store.reader import FaceStore
@@ -29,7 +31,7 @@ from facegraph.reports.runs import read_faces
 from facegraph.sweeps.manifest import read_table
 from facegraph.sweeps.status import FAILURE_FILE, PROGRESS_FILE, read_failure, read_progress
 from facegraph.task import CHECKPOINT_KEY
-from tests.helpers.faces import QUAD
+from tests.helpers.faces import QUAD, annotation_frame, write_faces
 from tests.helpers.quad_stores import quad_store
 from tests.helpers.sweeps import FACES, drawn_errors, topk_table, write_run, write_sweep
 
@@ -235,11 +237,20 @@ def test_json_of_a_run_is_a_message(tmp_path: Path, content: bytes) -> None:
         read_table(tmp_path / "table.json")
 
 
-def test_a_job_outside_of_its_sweep_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: put("../../elsewhere", "identity")(content["jobs"][0]),
+        lambda content: put("..", "identity")(content["jobs"][0]),
+        lambda content: put(["../x"], "scored")(content["jobs"][0]),
+        put("..", "table", "name"),
+    ],
+)
+def test_a_sweep_names_no_folder_outside_of_itself(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     write_sweep(tmp_path, topk_table(), seeds=(0,))
     path = next((tmp_path / "tables").glob("*.json"))
     content = json.loads(path.read_text())
-    content["jobs"][0]["identity"] = "../../elsewhere"
+    change(content)
     path.write_text(json.dumps(content))
     with pytest.raises(RunError, match="leads out of the sweep"):
         read_table(path)
@@ -366,3 +377,25 @@ def test_a_shard_that_is_a_pipe_is_named(tmp_path: Path) -> None:
         os.mkfifo(shard)
     with pytest.raises(FacegraphError, match="pipe"):
         store.source(store.rows("train")).image(0)
+
+
+@pytest.mark.parametrize("name", ["../../x.png", "images/../../x.png", "/etc/passwd", "C:/x.png", "..\\x.png"])
+def test_no_image_outside_of_its_folder_is_opened(tmp_path: Path, name: str) -> None:
+    """By training as by prepare."""
+    root = tmp_path / "a" / "b"
+    frame = annotation_frame(4, tests=1)
+    write_faces(root, frame)
+    (tmp_path / "x.png").write_bytes(next((root / "images").iterdir()).read_bytes())
+    frame.assign(image=[name, *frame["image"][1:]]).to_csv(root / "annotations.csv", index=False)
+    with pytest.raises(FacegraphError, match="out of"):
+        CropsDataset(root, QUAD).train()
+    problems = FolderBenchmark(QUAD).index(root, 1, None).problems
+    assert any("out of" in problem.message for problem in problems)
+
+
+def test_an_absolute_name_within_the_folder_is_its_own(tmp_path: Path) -> None:
+    frame = annotation_frame(4, tests=1)
+    write_faces(tmp_path, frame)
+    own = [str(next(tmp_path.rglob(Path(name).name))) for name in frame["image"]]
+    frame.assign(image=own).to_csv(tmp_path / "annotations.csv", index=False)
+    assert len(CropsDataset(tmp_path, QUAD).train().table) == 3

@@ -151,7 +151,7 @@ def test_evaluation_refuses(tiny_run: TinyRun, overrides, error, named) -> None:
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("target", ["os.system", "facegraph.checkpoint.torch.load", "torch.load", "builtins.eval"])
+@pytest.mark.parametrize("target", ["os.system", "facegraph.plain_tensors.torch.load", "torch.load", "builtins.eval"])
 def test_a_saved_configuration_builds_nothing_foreign(target: str) -> None:
     with pytest.raises(ConfigError, match="wants to build"):
         check_trusted(OmegaConf.create({"data": [{"_target_": target}]}))

@@ -16,12 +16,15 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ENTRIES = [ROOT / "train.py", ROOT / "eval.py"]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-BASE = {"errors", "structures", "landmarks"}
-# readers of files that strangers wrote
-PLAIN = {"plain_files", "plain_json", "plain_parquet"}
+BASE = {"errors", "structures", "landmarks", "plain_text"}
+# readers of files that strangers wrote, and a writer of what stood in them
+PLAIN = {"plain_csv", "plain_files", "plain_json", "plain_parquet"}
 # unit -> what of facegraph it may import; a unit is a package or module directly under facegraph, or a file of one
 ALLOWED = {
-    "errors": set(),
+    "errors": {"plain_text"},
+    "plain_text": set(),
+    "plain_csv": {"plain_text"},
+    "screen": {"plain_text"},
     "plain_files": set(),
     "plain_json": {"plain_files"},
     "plain_parquet": {"plain_files"},
@@ -40,6 +43,7 @@ ALLOWED = {
     "data": {"geometry", "locking", *PLAIN, *BASE},
     "records": {*PLAIN, "metrics.confidence", "metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {
+        "plain_csv", "plain_text",
         "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores",
         "metrics.confidence",
         "geometry.completion", "geometry.procrustes",
@@ -62,7 +66,7 @@ ALLOWED = {
     "settings": {"errors"},
     "overrides": set(),
     "compose": {"data", "overrides", "settings", "task", "graph", "geometry", *BASE},
-    "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
+    "results": {"screen", "data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
     "threads": {"launch.slots"},
     "sweeps": {"locking", "metrics.names", "records", "plain_json", "errors"},
@@ -91,9 +95,9 @@ ALLOWED = {
         *BASE,
     },
     "scoring": {"compose", "entry", "evaluation", "sweeps", "errors"},
-    "launch": {"checkpoint", "compose", "locking", "records", "run", "sweeps", *BASE},
+    "launch": {"checkpoint", "compose", "locking", "records", "run", "screen", "sweeps", *BASE},
     "prepare": {"data", "geometry", "overrides", *BASE},
-    "doctor": {"data", "geometry", "viz", *BASE},
+    "doctor": {"data", "geometry", "plain_csv", "viz", *BASE},
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {
         "checkpoint", "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models",
@@ -102,7 +106,7 @@ ALLOWED = {
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
         "geometry", "graph", "inspection", "launch.slots", "metrics", "models", "overrides",
-        "plain_tensors", "prepare", "records", "reports", "sweeps", "threads", "tracking", "viz", "viz_pairs",
+        "plain_tensors", "prepare", "records", "reports", "screen", "sweeps", "threads", "tracking", "viz", "viz_pairs",
         *BASE,
     },
 }  # fmt: skip

@@ -25,6 +25,7 @@ from facegraph.entry import offer_data_of_run
 from facegraph.errors import ConfigError
 from facegraph.evaluation import open_run
 from facegraph.reports.quitting import quit_table, real_table
+from facegraph.screen import Screen
 
 bench = typer.Typer(no_args_is_help=True)
 bench.command()(codec)
@@ -56,7 +57,7 @@ def data(
     """
 
     def command() -> None:
-        note = Console(stderr=True)
+        note = Screen(stderr=True)
         found = bench_data(store, source, faces, input_size, _numbers(workers), jpeg, say=note.print)
         show(as_json, found.to_dict, lambda console: _print(found, console))
 
@@ -89,7 +90,7 @@ def models(
 
     def command() -> None:
         names = None if only is None else [name.strip() for name in only.split(",")]
-        say = Console(stderr=True).print
+        say = Screen(stderr=True).print
         found = bench_models(names, overrides or [], threads, _numbers(batch, "--batch"), seconds, say=say)
         show(as_json, found.to_dict, lambda console: _print_models(found, console))
 
@@ -110,7 +111,7 @@ def threads(
     """
 
     def command() -> None:
-        found = bench_threads(rounds, seconds, limit, say=Console(stderr=True).print)
+        found = bench_threads(rounds, seconds, limit, say=Screen(stderr=True).print)
         show(as_json, found.to_dict, lambda console: _print_threads(found, console))
 
     guarded(command)
@@ -143,7 +144,7 @@ def quit_(
             raise ConfigError(
                 f"precision={cfg.precision} cannot be had; quitting is measured in {PRECISION}: leave it out."
             )
-        found = bench_quit(open_run(cfg), values, faces, out, say=Console(stderr=True).print)
+        found = bench_quit(open_run(cfg), values, faces, out, say=Screen(stderr=True).print)
         show(as_json, found.to_dict, lambda console: _print_quit(found, console))
 
     guarded(command)

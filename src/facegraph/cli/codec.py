@@ -12,6 +12,7 @@ from facegraph.bench.codec import CodecBench, bench_codec
 from facegraph.cli.guard import guarded
 from facegraph.cli.output import show
 from facegraph.errors import ConfigError
+from facegraph.screen import Screen
 
 Number = TypeVar("Number", int, float)
 
@@ -36,7 +37,7 @@ def codec(
     """
 
     def command() -> None:
-        say = Console(stderr=True).print
+        say = Screen(stderr=True).print
         found = bench_codec(
             overrides or [], _values(sizes, "sizes", int), _values(noise, "noise", float), input_size, say=say
         )

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from facegraph import plain_tensors
@@ -23,6 +22,7 @@ from facegraph.graph.correlation import landmark_correlation
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.reports.figures import plot_graph
+from facegraph.screen import Screen
 
 _MOST_BYTES = 4_000_000_000
 """Of a file of landmarks: two million faces."""
@@ -58,7 +58,7 @@ def _summary(overrides: list[str], as_json: bool) -> None:
         print(json.dumps(costs.to_dict(), indent=2))
         return
     landmarks = statistics.mean_shape.shape[0]
-    Console().print(_summary_table(costs, f"{landmarks} landmarks, {cfg.input_size} px input; graph from {source}"))
+    Screen().print(_summary_table(costs, f"{landmarks} landmarks, {cfg.input_size} px input; graph from {source}"))
 
 
 def _summary_table(costs: Complexity, title: str) -> Table:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.synchronize import Barrier
 
 import cv2
@@ -39,6 +40,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOAD))
+    _start_server()
     executor = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start, initargs=(context.Barrier(workers),)
     )
@@ -56,6 +58,20 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_server() -> None:
+    """Start what processes are started from, deaf to Ctrl-C as they are: one that is pressed while it loads numpy, or
+    before a process has got to `_start`, would print its traceback.
+
+    A signal that is blocked stays so in processes that are started meanwhile; here it is delivered afterwards.
+    """
+    resource_tracker.ensure_running()  # it would take the block off
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

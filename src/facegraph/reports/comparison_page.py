@@ -12,6 +12,7 @@ from rich.table import Table
 
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.metrics.bootstrap import FEWEST_FACES
+from facegraph.plain_csv import to_csv
 from facegraph.reports.comparison import (
     TIE,
     Comparison,
@@ -142,7 +143,7 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     tables = ((FACES, face_table), (LANDMARKS, landmark_table), (SUBSETS, difference_table))
     for name, table in tables:
-        table(comparison).to_csv(folder / name, index=False)
+        (folder / name).write_text(to_csv(table(comparison)), encoding="utf-8", newline="")
     done("csv")
     figures = _figures(comparison, folder)
     done("figures")

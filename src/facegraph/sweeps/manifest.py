@@ -178,8 +178,10 @@ def read_table(path: Path) -> SweptTable:
                 f"{path} has version {content['schema_version']}, this facegraph reads {SCHEMA_VERSION}; "
                 "run the sweep again."
             )
+        table = table_from(content["table"])
+        _check_folder(table.name.replace("/", "."))
         return SweptTable(
-            table=table_from(content["table"]),
+            table=table,
             scale=plain_json.as_type(content["scale"], str, "scale"),
             jobs=_jobs(content["jobs"]),
             command=plain_json.as_type(content["command"], tuple[str, ...], "command"),
@@ -196,9 +198,13 @@ def _jobs(entries: Any) -> tuple[Job, ...]:
     jobs = plain_json.as_type(entries, tuple[Job, ...], "jobs")
     for job in jobs:
         for name in (job.identity, *job.scored):
-            if Path(name).name != name:
-                raise ValueError(f"a job's folder is called {name!r}, which leads out of the sweep")
+            _check_folder(name)
     return jobs
+
+
+def _check_folder(name: str) -> None:
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise ValueError(f"a folder is called {name!r}, which leads out of the sweep")
 
 
 def _path(sweep: Path, name: str) -> Path:
