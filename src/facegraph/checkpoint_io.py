@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from facegraph.errors import RunError
+from facegraph.plain_files import check_file
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -58,9 +58,12 @@ def is_damaged(path: Path) -> bool:
         OSError: it cannot be looked at.
     """
     try:
+        check_file(path)
         with zipfile.ZipFile(path) as parts:
             return parts.testzip() is not None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+    except (OSError, MemoryError):
+        raise
+    except Exception:  # zipfile fails at damaged archives in any way
         return True
 
 

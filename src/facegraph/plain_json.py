@@ -10,7 +10,6 @@ import dataclasses
 import json
 import types
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -69,7 +68,7 @@ def build(kind: type[Made], data: Any) -> Made:
         raise ValueError(
             f"{kind.__name__} lacks the fields {shortened(lacks)} and has the unknown ones {shortened(unknown)}"
         )
-    hints = _hints(kind)
+    hints = get_type_hints(kind)
     return kind(**{name: as_type(value, hints[name], f"{kind.__name__}.{name}") for name, value in data.items()})
 
 
@@ -109,8 +108,3 @@ def _first_fitting(value: Any, hints: tuple[Any, ...], whole: Any, where: str) -
         except ValueError:
             continue
     raise ValueError(f"{where} is {shortened(value)}; {whole} is needed")
-
-
-@lru_cache(maxsize=64)
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)

@@ -16,6 +16,7 @@ import torch
 
 from facegraph import plain_json, plain_parquet, plain_tensors
 from facegraph.checkpoint import load_checkpoint, saved_statistics
+from facegraph.checkpoint_io import is_damaged
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.crops import CropsDataset
 from facegraph.data.scheme_file import load_scheme
@@ -28,6 +29,7 @@ from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult, read_pre
 from facegraph.records.faces import FACES_FILE, check_faces
 from facegraph.records.results import MAX_THRESHOLDS
 from facegraph.reports.runs import read_faces
+from facegraph.reports.training_log import training_curve
 from facegraph.sweeps.manifest import read_table
 from facegraph.sweeps.status import FAILURE_FILE, PROGRESS_FILE, read_failure, read_progress
 from facegraph.task import CHECKPOINT_KEY
@@ -399,3 +401,24 @@ def test_an_absolute_name_within_the_folder_is_its_own(tmp_path: Path) -> None:
     own = [str(next(tmp_path.rglob(Path(name).name))) for name in frame["image"]]
     frame.assign(image=own).to_csv(tmp_path / "annotations.csv", index=False)
     assert len(CropsDataset(tmp_path, QUAD).train().table) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04" * 9, b"x" * 100])
+def test_a_checkpoint_that_is_no_archive_is_damaged(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save(whole_checkpoint(), path)
+    whole = path.read_bytes()
+    assert not is_damaged(path)
+    central = whole.replace(b"PK\x01\x02", b"PK\x01\x03")
+    for spoilt in (content, whole[:-300], whole[:100] + b"\xff" * 50 + whole[150:], central):
+        path.write_bytes(spoilt)
+        assert is_damaged(path)
+
+
+def test_a_curve_of_impossible_epochs_is_none(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "metrics.csv").write_text("epoch,val/nme\n1e999,0.1\n0,0.2\n1,inf\n")
+    assert [array.tolist() for array in training_curve(tmp_path)] == [[1], [0.2]]
+    (tmp_path / "log" / "metrics.csv").unlink()
+    os.mkfifo(tmp_path / "log" / "metrics.csv")
+    assert len(training_curve(tmp_path)[0]) == 0

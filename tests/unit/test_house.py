@@ -43,7 +43,7 @@ ALLOWED = {
     "data": {"geometry", "locking", *PLAIN, *BASE},
     "records": {*PLAIN, "metrics.confidence", "metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {
-        "plain_csv", "plain_text",
+        "plain_csv", "plain_files", "plain_text",
         "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores",
         "metrics.confidence",
         "geometry.completion", "geometry.procrustes",
@@ -62,7 +62,7 @@ ALLOWED = {
     "callbacks": {"task", "structures", "errors"},
     "stage_training": {"errors"},
     "checkpoint": {"callbacks", "checkpoint_io", "task", "records", "plain_tensors", *BASE},
-    "checkpoint_io": {"errors"},
+    "checkpoint_io": {"errors", "plain_files"},
     "settings": {"errors"},
     "overrides": set(),
     "compose": {"data", "overrides", "settings", "task", "graph", "geometry", *BASE},
