@@ -51,7 +51,15 @@ from facegraph.errors import FacegraphError
 from facegraph.models.dpr.released import MEAN_FACE, REGRESSION, REINIT
 from facegraph.models.dpr.released import read_released as read_dpr
 from facegraph.models.fan.released import read_released as read_fan
-from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult, predictions_of, read_predictions, summarise
+from facegraph.records import (
+    PREDICTIONS_FILE,
+    RESULT_FILE,
+    RunResult,
+    prediction_frame,
+    predictions_of,
+    read_predictions,
+    summarise,
+)
 from facegraph.reports.reading import runs_report
 from facegraph.task import CHECKPOINT_KEY
 from tests.data.formats import samples
@@ -230,7 +238,7 @@ def readers(folder: Path) -> list[Reader]:
     write_run(folder / "run", drawn_errors(0.05, count=12))
     store = quad_store(folder / "store", count=5, tests=2).path
     result = (folder / "run" / RESULT_FILE).read_bytes()
-    predictions = (folder / "run" / PREDICTIONS_FILE).read_bytes()
+    predictions = _predictions()
     frame = annotation_frame(3)
     boxed = frame.assign(box_x0=1, box_y0=2, box_x1=40, box_y1=50)
     points = samples.points(5)
@@ -288,6 +296,16 @@ def readers(folder: Path) -> list[Reader]:
 def _read_csv(path: Path) -> None:
     read_usable_annotations(path, QUAD)
     read_annotations(path, QUAD)
+
+
+def _predictions() -> bytes:
+    truth = np.stack([samples.points(4, seed) for seed in range(6)])
+    norms, flags = {"inter_ocular": np.full(6, 40.0)}, {"dark": np.arange(6) > 2}
+    parts = [
+        prediction_frame([f"{i}.png" for i in range(6)], np.arange(6), truth + shift, truth, norms, flags, name)
+        for name, shift in (("last", 1.5), ("best", 1.0))
+    ]
+    return pd.concat(parts, ignore_index=True).to_parquet(index=False)
 
 
 def _archive() -> bytes:

@@ -12,6 +12,5 @@ def to_csv(frame: pd.DataFrame) -> str:
     shown = frame.rename(columns=lambda name: as_cell(str(name)))
     texts = [i for i, dtype in enumerate(shown.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
     for i in texts:
-        column = [as_cell(value) if isinstance(value, str) else value for value in shown.iloc[:, i]]
-        shown.isetitem(i, pd.Series(column, index=shown.index, dtype=object))
+        shown.isetitem(i, [as_cell(value) if isinstance(value, str) else value for value in shown.iloc[:, i]])
     return shown.to_csv(index=False, lineterminator="\n")
