@@ -62,7 +62,9 @@ def build(kind: type[Made], data: Any) -> Made:
         for name, f in known.items()
         if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     }
-    given = set(data) if isinstance(data, Mapping) else set()
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{kind.__name__} is {shortened(data)}; an object is needed")
+    given = set(data)
     if not needed <= given <= set(known):
         lacks, unknown = sorted(needed - given), sorted(given - set(known))
         raise ValueError(

@@ -330,6 +330,7 @@ def test_a_store_trains_on_no_face_twice(tmp_path: Path) -> None:
 
 
 INFOS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "a crop that is none": put(None, "crop"),
     "a side in words": put("large", "crop", "side"),
     "a scheme that is none": put([], "scheme"),
     "flips that are none": put([1.5, 0, 2, 3], "scheme", "flip"),
