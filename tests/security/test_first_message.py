@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from facegraph.cli.guard import guarded
-from facegraph.data.processes import process_pool
+from facegraph.data.processes import _interrupts_held, process_pool
 from facegraph.errors import ConfigError
 from facegraph.launch.plan import check_tables
 
@@ -63,3 +64,19 @@ def test_processes_of_a_pool_hear_no_ctrl_c_from_their_first_moment() -> None:
     with process_pool(2) as pool:
         assert pool.submit(_family_is_deaf).result() == (True, True)
     assert not _deaf(os.getpid())
+
+
+def test_ctrl_c_while_a_pool_starts_comes_afterwards() -> None:
+    """Whichever thread the system hands it to."""
+    reached = []
+
+    def press() -> None:
+        with _interrupts_held():
+            threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+            signal.raise_signal(signal.SIGINT)
+            reached.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        press()
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

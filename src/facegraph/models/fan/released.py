@@ -34,7 +34,7 @@ FULL_STACKS = 4
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _STATISTICS = ("mean_shape", "correlation")
 _NEEDED = ("conv1.weight", "conv4.conv1.weight", "l0.weight")
-_MOST_NAMED = 5
+_MOST_NAMED, _LONGEST_NAME = 5, 100
 _MOST_WRAPPINGS = 4
 _LIMITS = {"num_modules": 8, "num_features": 512, "depth": 5, "stem_kernel": 15}
 """Of an architecture, before a model of it is built: names of weights cost a file nothing."""
@@ -124,6 +124,11 @@ def _unwrapped(loaded: Any) -> dict[str, Tensor]:
     return max(found, key=len, default={})
 
 
+def _names(names: list[str]) -> str:
+    """The first of them, each as long as a name of a weight may be."""
+    return ", ".join(name[:_LONGEST_NAME] for name in names[:_MOST_NAMED])
+
+
 def _shown(loaded: Any) -> str:
     if isinstance(loaded, Mapping):
         return f"a dictionary with {', '.join(map(shortened, list(loaded)[:_MOST_NAMED])) or 'nothing'}"
@@ -138,7 +143,7 @@ def _architecture(path: Path, state: Mapping[str, Tensor]) -> Architecture:
     if missing:
         raise RunError(
             f"{path} is no FAN: {', '.join(missing)} of its weights is missing or no convolution. It has "
-            f"{len(state)} tensors, the first are {', '.join(list(state)[:_MOST_NAMED])}."
+            f"{len(state)} tensors, the first are {_names(list(state))}."
         )
     found = Architecture(
         num_landmarks=state["l0.weight"].shape[0],
@@ -195,7 +200,7 @@ def _matched(
         )
     state |= {name: expected[name] for name in counters - found.keys()}
     left = sorted(found.keys() - expected.keys())
-    named = ", ".join(left[:_MOST_NAMED]) + (", ..." if len(left) > _MOST_NAMED else "")
+    named = _names(left) + (", ..." if len(left) > _MOST_NAMED else "")
     absent = len(counters - found.keys())
     notes = [
         f"{len(expected) - absent} of {len(expected)} tensors matched by name and shape"
