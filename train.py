@@ -17,6 +17,7 @@ from omegaconf import DictConfig  # noqa: E402
 
 from facegraph.entry import refuse_mistyped  # noqa: E402
 from facegraph.job import run  # noqa: E402
+from facegraph.launch.sweeper import refuse_unknown_tables  # noqa: E402
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -26,4 +27,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     refuse_mistyped(sys.argv[1:], "train")
+    refuse_unknown_tables(sys.argv[1:])
     main()

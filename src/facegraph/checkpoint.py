@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
-from facegraph import plain_yaml
+from facegraph import plain_tensors, plain_yaml
 from facegraph.callbacks import BEST, LAST
 from facegraph.checkpoint_io import is_damaged, not_finite
 from facegraph.compose import project_root
@@ -33,6 +31,7 @@ from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
 from facegraph.locking import HeldError, held
 from facegraph.overrides import for_shell, literal
+from facegraph.plain_text import one_line
 from facegraph.records import RESULT_FILE
 from facegraph.records.faces import SplitFaces, write_faces
 from facegraph.records.files import remove_parts, write_once
@@ -49,6 +48,8 @@ _LOADERS_SECONDS = (
 )
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 _MODEL = "model."
+_DESCRIPTION = {"scheme": str, "num_landmarks": int, "trained_on": str, "train_faces": int, "val_faces": int}
+_COUNTS = ("epoch", "global_step")
 # a process that Lightning starts for another device must join the folder of the first one
 _FOLDER_VARIABLE = "FACEGRAPH_OUTPUT_DIR"
 
@@ -232,19 +233,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         damaged = is_damaged(path)
         if not damaged:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            checkpoint = plain_tensors.load(path)
+    except (OSError, ValueError) as error:
         raise RunError(f"cannot read the checkpoint {path}: {error}. Is the file whole?") from None
     if damaged:
         raise RunError(
             f"cannot read the checkpoint {path}: it is not whole, or has other bytes than were written. Restore it "
             "from a backup, or train again in another output_dir."
         )
-    lacking = [
-        key for key in (CHECKPOINT_KEY, "state_dict") if not isinstance(checkpoint, dict) or key not in checkpoint
-    ]
-    if lacking:
-        raise RunError(f"{path} is no checkpoint of facegraph: it lacks '{lacking[0]}'.")
+    if not isinstance(checkpoint, dict) or CHECKPOINT_KEY not in checkpoint:
+        raise RunError(f"{path} is no checkpoint of facegraph: it lacks '{CHECKPOINT_KEY}'.")
+    wrong = _wrong_parts(checkpoint)
+    if wrong:
+        raise RunError(
+            f"{path} is no whole checkpoint of facegraph: its {', '.join(wrong)} is missing or of another kind. "
+            "Restore it from a backup."
+        )
     broken = not_finite(model_state(checkpoint))
     if broken:
         raise RunError(
@@ -253,6 +257,21 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             "with trainer.gradient_clip_val=1."
         )
     return checkpoint
+
+
+def _wrong_parts(checkpoint: dict[Any, Any]) -> list[str]:
+    described, state = checkpoint[CHECKPOINT_KEY], checkpoint.get("state_dict")
+    if not isinstance(described, dict):
+        return [CHECKPOINT_KEY]
+    wrong = [name for name, kind in _DESCRIPTION.items() if not _is(described.get(name), kind)]
+    wrong += [name for name in _COUNTS if not _is(checkpoint.get(name), int)]
+    if not isinstance(state, dict) or not all(_is(n, str) and _is(value, Tensor) for n, value in state.items()):
+        wrong.append("state_dict")
+    return wrong
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def set_damaged_aside(folder: Path) -> bool:
@@ -299,7 +318,19 @@ def model_state(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def saved_statistics(state: dict[str, Tensor], scheme: LandmarkScheme) -> ShapeStatistics:
-    """The training statistics that a model keeps with its weights; the scheme is that of its data set."""
+    """The training statistics that a model keeps with its weights; the scheme is that of its data set.
+
+    Raises:
+        RunError: they are missing, or of another number of landmarks.
+    """
+    n = scheme.num_landmarks
+    for name, shape in (("mean_shape", (n, 2)), ("correlation", (n, n))):
+        found = tuple(state[name].shape) if name in state else None
+        if found != shape:
+            raise RunError(
+                f"the checkpoint's {name} is {'missing' if found is None else f'of shape {found}'}; {shape} is needed "
+                f"for scheme '{scheme.name}'. Restore the checkpoint, or choose a data set with its scheme."
+            )
     return ShapeStatistics(state["mean_shape"], state["correlation"], scheme)
 
 
@@ -361,7 +392,8 @@ class InitialWeights:
             )
         model.load_state_dict(fitting, strict=False)
         if is_first_process():
-            print(f"started from {self.folder}, scheme {self.scheme}: {len(fitting)} of {len(own)} tensors fit.")
+            scheme = one_line(self.scheme)
+            print(f"started from {self.folder}, scheme {scheme}: {len(fitting)} of {len(own)} tensors fit.")
             _list("new, as initialised", learned - fitting.keys())
             _list("left out", self.state.keys() - fitting.keys())
 
@@ -370,4 +402,4 @@ def _list(what: str, names: Iterable[str]) -> None:
     ordered = sorted(names)
     if ordered:
         rest = f" and {len(ordered) - 8} more" if len(ordered) > 8 else ""
-        print(f"  {what}: {', '.join(ordered[:8])}{rest}")
+        print(one_line(f"  {what}: {', '.join(ordered[:8])}{rest}"))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from lightning_fabric.plugins import TorchCheckpointIO
 
 from facegraph.errors import RunError
 from facegraph.overrides import for_shell
+from facegraph.plain_files import check_file
 from facegraph.records.files import beside
 
 _MARKED_AS_FOLDER = 0x10
@@ -75,16 +74,19 @@ def is_damaged(path: Path) -> bool:
         OSError: it cannot be looked at.
     """
     try:
+        check_file(path)
         with zipfile.ZipFile(path) as parts:
             # torch reads nothing of a part that is marked as a folder, and hands out memory as it was
             folders = [part for part in parts.infolist() if part.is_dir() or part.external_attr & _MARKED_AS_FOLDER]
             return bool(folders) or parts.testzip() is not None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error):
-        return True  # the last of these where a header is changed: encrypted, a name that is no text, a wild offset
+    except MemoryError:
+        raise
     except OSError as error:
         if error.errno == errno.EINVAL:  # a place before the file's begin
             return True
         raise
+    except Exception:  # zipfile fails at damaged archives in any way
+        return True
 
 
 def _save(checkpoint: dict[str, Any], file: Any) -> None:

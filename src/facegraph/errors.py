@@ -1,8 +1,16 @@
 """Errors that a user can act on. Each message holds the bad value, what is allowed and the next step."""
 
+from facegraph.plain_text import printable
+
 
 class FacegraphError(ValueError):
-    """Base of every error that facegraph raises on purpose; entry points print its message without a traceback."""
+    """Base of every error that facegraph raises on purpose; entry points print its message without a traceback.
+
+    A message may quote a stranger's file: it holds no control characters.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(printable(str(message)))
 
 
 class ConfigError(FacegraphError):

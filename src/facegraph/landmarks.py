@@ -6,6 +6,7 @@ eye corners and pupils as in the evaluation protocols of each data set.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,9 @@ from facegraph.errors import ConfigError
 INTER_OCULAR = "inter_ocular"
 INTER_PUPIL = "inter_pupil"
 BOX = "box"
+MAX_LANDMARKS = 10_000
+"""Of a scheme. The densest annotated sets have about a thousand."""
+_MOST_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class LandmarkScheme:
     contours: lines that draw the face.
 
     Raises:
-        ConfigError: an index out of range, or a flip list that is not an involution of 0..N-1.
+        ConfigError: no landmark or more than MAX_LANDMARKS, an index out of range, a flip list that is not an
+            involution of 0..N-1, a normaliser between a group and itself or none.
     """
 
     name: str
@@ -45,9 +50,11 @@ class LandmarkScheme:
 
     def __post_init__(self) -> None:
         n = len(self.flip)
+        if not 1 <= n <= MAX_LANDMARKS:
+            raise ConfigError(f"scheme '{self.name}' has {n} landmarks; 1 to {MAX_LANDMARKS} are possible.")
         if sorted(self.flip) != list(range(n)):
-            twice = sorted({i for i in self.flip if self.flip.count(i) > 1})
-            missing = sorted(set(range(n)) - set(self.flip))
+            twice = sorted(i for i, count in Counter(self.flip).items() if count > 1)[:_MOST_NAMED]
+            missing = sorted(set(range(n)) - set(self.flip))[:_MOST_NAMED]
             raise ConfigError(
                 f"scheme '{self.name}': flip is no permutation of 0..{n - 1}: {twice} occur twice, {missing} are "
                 "missing. List for each landmark the index of its mirror landmark."
@@ -57,15 +64,21 @@ class LandmarkScheme:
             i = broken[0]
             raise ConfigError(
                 f"scheme '{self.name}': flip is no involution: {i} -> {self.flip[i]} -> {self.flip[self.flip[i]]}. "
-                f"Mirroring twice must give landmark {i} back; correct the entries {broken}."
+                f"Mirroring twice must give landmark {i} back; correct the entries {broken[:_MOST_NAMED]}."
             )
-        used = {f"normaliser '{k}'": (*a, *b) for k, (a, b) in self.normalisers.items()}
-        used |= {f"contour '{c.name}'": c.indices for c in self.contours}
-        for what, indices in used.items():
+        used = [(f"a group of normaliser '{name}'", g) for name, groups in self.normalisers.items() for g in groups]
+        used += [(f"contour '{c.name}'", c.indices) for c in self.contours]
+        for what, indices in used:
             if not indices or min(indices) < 0 or max(indices) >= n:
                 raise ConfigError(
-                    f"scheme '{self.name}': {what} is {indices}; each index must lie in 0..{n - 1} and "
+                    f"scheme '{self.name}': {what} is {indices[:_MOST_NAMED]}; each index must lie in 0..{n - 1} and "
                     "at least one is needed."
+                )
+        for name, (first, second) in self.normalisers.items():
+            if sorted(first) == sorted(second):
+                raise ConfigError(
+                    f"scheme '{self.name}': both groups of normaliser '{name}' are {first[:_MOST_NAMED]}, which lie no "
+                    "distance apart. Name two groups of landmarks."
                 )
 
     @property

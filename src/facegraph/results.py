@@ -21,6 +21,7 @@ from facegraph.records import CONFIDENCE, RunResult, prediction_frame, predictio
 from facegraph.reports.figures import plot_ced, plot_graph, plot_per_landmark
 from facegraph.reports.retention import plot_retention
 from facegraph.reports.tables import confidence_table, results_table, subsets_table
+from facegraph.screen import Screen
 from facegraph.structures import ShapeStatistics
 
 CED_LIMIT = 0.10
@@ -169,7 +170,7 @@ def in_stored(points: np.ndarray, rows: np.ndarray, source: FaceSource) -> np.nd
 
 
 def print_results(result: RunResult, folder: Path, console: Console | None = None) -> None:
-    console = console or Console()
+    console = console or Screen()
     console.print(results_table(result))
     if any(entry["subsets"] for entry in result.metrics["test"].values()):
         console.print(subsets_table(result))

@@ -306,7 +306,7 @@ def test_scheme_by_name_and_from_a_file(tmp_path: Path) -> None:
         ("mirror_pairs: [[0, 1], [2, 3]]", "flip: [1, 2, 3, 0]", "no involution"),
         ("mirror_pairs: [[0, 1], [2, 3]]", "", "one of the keys 'flip'"),
         ("[[0], [1]]}", "[0, 1]}", r"'normalisers\.inter_ocular' is 0|a list of landmark indices"),
-        ("[[0], [1]]}", "[[0], [9]]}", r"normaliser 'inter_ocular' is \(0, 9\)"),
+        ("[[0], [1]]}", "[[0], [9]]}", r"normaliser 'inter_ocular' is \(9,\)"),
         ("closed: false", "closed: maybe", r"'contours\.mouth\.closed' is 'maybe'; true or false"),
         ("contours:", "contour:", r"unknown key \['contour'\]"),
         ("name: quad", "name: [", "no readable YAML"),

@@ -157,7 +157,7 @@ def test_files_that_are_no_fan(tmp_path: Path) -> None:
         "five": (made_up(public_shapes(stacks=5, **SMALL)), r"five\.pth holds a FAN of 5 stacks .*FAN has 1 to 4"),
         "wide": (made_up(public_shapes(stacks=1, width=18, depth=2)), r"wide\.pth holds .* width 18 .*num_features=18"),
         "list": ([1, 2], "holds a list, not a state dict"),
-        "empty": ({"epoch": 1}, "holds a dictionary with epoch"),
+        "empty": ({"epoch": 1}, "holds a dictionary with 'epoch'"),
     }
     for name, (content, message) in cases.items():
         torch.save(content, tmp_path / f"{name}.pth")

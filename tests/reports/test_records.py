@@ -64,6 +64,10 @@ def card() -> ProtocolCard:
     )
 
 
+def summary(nme: float) -> dict[str, object]:
+    return {"count": 1, "nme": nme, "normalisers": {}, "subsets": {}, "per_landmark": []}
+
+
 def result(**metrics: object) -> RunResult:
     provenance = collect_provenance(
         device="cpu",
@@ -165,7 +169,7 @@ def test_result_comes_back_from_its_file(tmp_path) -> None:
     test = {
         name: summarise(small_frame(name), ["inter_ocular"], {"inter_ocular": (0.08, 0.1)}) for name in ("last", "best")
     }
-    written = result(val={"nme": 0.04}, test=test)
+    written = result(val={"last": {"nme": 0.04}}, test=test)
     path = written.write(tmp_path / "run")
     assert path.name == "result.json"
     assert RunResult.read(path) == RunResult.read(tmp_path / "run") == written
@@ -186,11 +190,11 @@ def test_json_is_strict() -> None:
 
 
 def test_a_different_result_is_never_overwritten(tmp_path) -> None:
-    first = result(test={"last": {"nme": 0.04}})
+    first = result(test={"last": summary(0.04)})
     first.write(tmp_path)
     first.write(tmp_path)
     with pytest.raises(RunError, match="never overwrites"):
-        result(test={"last": {"nme": 0.05}}).write(tmp_path)
+        result(test={"last": summary(0.05)}).write(tmp_path)
     assert RunResult.read(tmp_path) == first
 
 

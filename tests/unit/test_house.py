@@ -17,10 +17,19 @@ FILES = sorted(SOURCE.rglob("*.py"))
 ENTRIES = [ROOT / "train.py", ROOT / "eval.py"]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-BASE = {"errors", "structures", "landmarks"}
+BASE = {"errors", "structures", "landmarks", "plain_text"}
+# readers of files that strangers wrote, and a writer of what stood in them
+PLAIN = {"plain_csv", "plain_files", "plain_json", "plain_parquet", "plain_yaml"}
 # unit -> what of facegraph it may import; a unit is a package or module directly under facegraph, or a file of one
 ALLOWED = {
-    "errors": set(),
+    "errors": {"plain_text"},
+    "plain_text": set(),
+    "plain_csv": {"plain_text"},
+    "screen": {"plain_text"},
+    "plain_files": set(),
+    "plain_json": {"plain_files"},
+    "plain_parquet": {"plain_files"},
+    "plain_tensors": {"plain_files"},
     "structures": {"landmarks"},
     "landmarks": {"errors"},
     "geometry": {"errors", "structures"},
@@ -31,10 +40,11 @@ ALLOWED = {
     "heads": {"codecs", "layers", "graph", "structures", "errors"},
     "losses": {"codecs", "graph", "geometry", "structures", "errors"},
     "metrics": {"errors", "structures"},
-    "models": {"backbones", "codecs", "graph", "layers", "losses", "heads", "geometry", *BASE},
-    "data": {"geometry", "locking", "plain_yaml", *BASE},
-    "records": {"metrics.confidence", "metrics.functional", "metrics.names", "errors", "landmarks"},
+    "models": {"backbones", "codecs", "graph", "layers", "losses", "heads", "geometry", "plain_tensors", *BASE},
+    "data": {"geometry", "locking", *PLAIN, *BASE},
+    "records": {*PLAIN, "metrics.confidence", "metrics.functional", "metrics.names", "errors", "landmarks"},
     "reports": {
+        "plain_csv", "plain_files", "plain_text",
         "records", "sweeps", "metrics.functional", "metrics.names", "metrics.bootstrap", "metrics.face_scores",
         "metrics.confidence",
         "geometry.completion", "geometry.procrustes",
@@ -53,19 +63,19 @@ ALLOWED = {
     "callbacks": {"task", "structures", "errors"},
     "stage_training": {"errors"},
     "checkpoint": {
-        "callbacks", "checkpoint_io", "compose", "locking", "overrides", "plain_yaml", "task", "records", "trust",
-        *BASE,
+        "callbacks", "checkpoint_io", "compose", "locking", "overrides", "task", "records", "trust",
+        *PLAIN, *BASE,
     },
-    "checkpoint_io": {"overrides", "records.files", "errors"},
+    "checkpoint_io": {"overrides", "plain_files", "records.files", "errors"},
     "settings": {"errors"},
     "overrides": set(),
     "plain_yaml": set(),
     "trust": {"errors"},
     "compose": {"data", "overrides", "settings", "task", "graph", "geometry", *BASE},
-    "results": {"data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
+    "results": {"screen", "data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},
     "locking": set(),
     "threads": {"launch.slots"},
-    "sweeps": {"locking", "metrics.names", "records", "errors"},
+    "sweeps": {"locking", "metrics.names", "records", "plain_json", "errors"},
     "progress": {"sweeps", "task", "tracking.throughput"},
     "tracking": {"data", "metrics.names", "records", "reports.owned", "results", "sweeps", "task", "viz", *BASE},
     "entry": {"checkpoint", "compose", "data.boxes", "overrides", "sweeps.failures", "errors"},
@@ -91,9 +101,9 @@ ALLOWED = {
         "trust", *BASE,
     },
     "scoring": {"compose", "entry", "evaluation", "overrides", "sweeps", "errors"},
-    "launch": {"checkpoint", "compose", "locking", "records", "run", "sweeps", *BASE},
+    "launch": {"checkpoint", "compose", "locking", "records", "run", "screen", "sweeps", *BASE},
     "prepare": {"data", "geometry", "overrides", *BASE},
-    "doctor": {"data", "geometry", "viz", *BASE},
+    "doctor": {"data", "geometry", "plain_csv", "viz", *BASE},
     "inspection": {"data", "geometry", "reports", "viz", "viz_numbers", *BASE},
     "bench": {
         "checkpoint", "codecs", "complexity", "compose", "data", "entry", "evaluation", "geometry", "metrics", "models",
@@ -102,7 +112,8 @@ ALLOWED = {
     "cli": {
         "bench", "checkpoint", "complexity", "compose", "conversion", "data", "doctor", "entry", "evaluation",
         "geometry", "graph", "inspection", "launch.slots", "metrics", "models", "overrides",
-        "prepare", "records", "reports", "sweeps", "threads", "tracking", "trust", "viz", "viz_pairs",
+        "plain_tensors", "prepare", "records", "reports", "screen", "sweeps", "threads", "tracking", "trust", "viz",
+        "viz_pairs",
         *BASE,
     },
 }  # fmt: skip

@@ -23,6 +23,7 @@ from facegraph.errors import ConfigError
 from facegraph.evaluation import open_run
 from facegraph.overrides import literal
 from facegraph.reports.quitting import quit_table, real_table
+from facegraph.screen import Screen
 
 bench = typer.Typer(no_args_is_help=True)
 
@@ -46,7 +47,7 @@ def data(
     """Faces per second that a training's loader hands out, without a network, by loader processes."""
 
     def command() -> None:
-        found = bench_data(overrides or [], _numbers(workers), seconds, say=Console(stderr=True).print)
+        found = bench_data(overrides or [], _numbers(workers), seconds, say=Screen(stderr=True).print)
         show(as_json, found.to_dict, lambda console: _print_data(found, console))
 
     guarded(command)
@@ -69,7 +70,7 @@ def models(
 
     def command() -> None:
         names = None if only is None else [name.strip() for name in only.split(",")]
-        say = Console(stderr=True).print
+        say = Screen(stderr=True).print
         found = bench_models(names, overrides or [], threads, _numbers(batch, "--batch"), seconds, say=say)
         show(as_json, found.to_dict, lambda console: _print_models(found, console))
 
@@ -90,7 +91,7 @@ def threads(
     """
 
     def command() -> None:
-        found = bench_threads(rounds, seconds, limit, say=Console(stderr=True).print)
+        found = bench_threads(rounds, seconds, limit, say=Screen(stderr=True).print)
         show(as_json, found.to_dict, lambda console: _print_threads(found, console))
 
     guarded(command)
@@ -123,7 +124,7 @@ def quit_(
             raise ConfigError(
                 f"precision={cfg.precision} cannot be had; quitting is measured in {PRECISION}: leave it out."
             )
-        found = bench_quit(open_run(cfg), values, faces, out, say=Console(stderr=True).print)
+        found = bench_quit(open_run(cfg), values, faces, out, say=Screen(stderr=True).print)
         show(as_json, found.to_dict, lambda console: _print_quit(found, console))
 
     guarded(command)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from facegraph.cli.guard import guarded
 from facegraph.errors import ConfigError
@@ -15,6 +14,7 @@ from facegraph.reports.comparison import compare as compare_scores
 from facegraph.reports.comparison import read_scores
 from facegraph.reports.comparison_text import COVERAGE, card_lines, differences_table, verdict, write_comparison
 from facegraph.reports.run_labels import labels_of
+from facegraph.screen import Screen
 
 _NORM = "inter_ocular, inter_pupil, box, or two landmarks: 60,72. Default: the runs' own."
 
@@ -42,7 +42,7 @@ def _compare(run_a: Path, run_b: Path, out: Path | None, checkpoint: str, norm: 
     labels = labels_of(run_a, run_b)
     first, second = (read_scores(r, checkpoint, norm, label) for r, label in zip((run_a, run_b), labels, strict=True))
     comparison = compare_scores(first, second)
-    console = Console()
+    console = Screen()
     console.print(differences_table(comparison))
     console.print(verdict(comparison), markup=False, highlight=False)
     # torch and the data sets take seconds to import, which a refused pair of runs need not wait for
@@ -51,7 +51,7 @@ def _compare(run_a: Path, run_b: Path, out: Path | None, checkpoint: str, norm: 
 
     default = Path("outputs/compare") / "_".join(re.sub(r"[^\w.-]+", "-", label) for label in labels)
     folder = new_folder(out or default)
-    with Console(stderr=True).status("drawing"):
+    with Screen(stderr=True).status("drawing"):
         written, note = write_comparison(comparison, folder, lambda path: draw_pairs(comparison, path))
     for line in (COVERAGE, *card_lines(comparison), note):
         console.print(line, markup=False, highlight=False)

@@ -14,6 +14,7 @@ from facegraph.models.dpr.released import read_released as read_dpr
 from facegraph.models.fan.released import read_released as read_fan
 from facegraph.models.released import ReleasedWeights
 from facegraph.overrides import for_shell
+from facegraph.plain_text import one_line
 
 convert = typer.Typer(no_args_is_help=True)
 
@@ -49,7 +50,7 @@ def fan(
 def _report(released: ReleasedWeights, source: Path, out: Path) -> None:
     folder = write_run(released, source, out)
     for note in released.notes:
-        print(note)
+        print(one_line(note))
     print(f"wrote {folder}\nNext:  {_next_command(folder)}")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
@@ -19,6 +18,7 @@ from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import ERROR, Finding, count_levels
 from facegraph.doctor.report import new_folder, to_dict, to_json, write_report
 from facegraph.launch.slots import cores
+from facegraph.screen import Screen
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 
@@ -41,7 +41,7 @@ def _doctor(path: Path, as_json: bool, out: Path | None, workers: int, quick: bo
     store = FaceStore(path)
     workers = workers or cores()
     folder = new_folder(out or Path("outputs/doctor") / file_name(store.info.dataset))
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Screen(stderr=True), transient=True) as progress:
         steps = progress.add_task("", total=len(CHECKS) + 1, completed=-1)
         crops = progress.add_task("reading crops", total=len(store), visible=False)
         examination = Examination(
@@ -54,7 +54,7 @@ def _doctor(path: Path, as_json: bool, out: Path | None, workers: int, quick: bo
     if as_json:
         print(to_json({**to_dict(examination, findings), "report": str(folder)}))
     else:
-        console = Console()
+        console = Screen()
         console.print(_table(findings, f"{store.info.dataset}, {len(store):,} faces, {path}"))
         summary = ", ".join(f"{count} {level}s" for level, count in levels.items() if level != "info")
         console.print(f"{summary}; report, csv and pictures in {folder}", soft_wrap=True, highlight=False, markup=False)

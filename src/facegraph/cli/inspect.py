@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from facegraph.cli.guard import guarded
 from facegraph.compose import compose, make
@@ -15,6 +14,7 @@ from facegraph.data.store.reader import FaceStore
 from facegraph.errors import ConfigError
 from facegraph.inspection.report import PAGE, inspect_store
 from facegraph.inspection.view import StoreView
+from facegraph.screen import Screen
 
 _PREFERRED = "train"
 
@@ -55,7 +55,7 @@ def _inspect(
     splits = list(dict.fromkeys(store.frame["split"]))
     chosen = split or (_PREFERRED if _PREFERRED in splits or not splits else splits[0])
     view = StoreView(store, chosen, make(cfg.box), make(cfg.augment), input_size, seed)
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     with console.status("drawing"):
         folder = inspect_store(
             view, count, out, _command(view, recipe, count), " ".join(recipe), lambda part: console.print(f"  {part}")

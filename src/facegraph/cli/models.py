@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from facegraph import plain_tensors
 from facegraph.cli.guard import guarded
 from facegraph.complexity import Complexity, measure
 from facegraph.compose import build_model, compose, statistics_for, training_landmarks
@@ -22,7 +22,10 @@ from facegraph.graph.correlation import landmark_correlation
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.reports.figures import plot_graph
+from facegraph.screen import Screen
 
+_MOST_BYTES = 4_000_000_000
+"""Of a file of landmarks: two million faces."""
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Hydra overrides as for train.py, such as experiment=scc_wflw head.top_k=5")
 ]
@@ -55,7 +58,7 @@ def _summary(overrides: list[str], as_json: bool) -> None:
         print(json.dumps(costs.to_dict(), indent=2))
         return
     landmarks = statistics.mean_shape.shape[0]
-    Console().print(_summary_table(costs, f"{landmarks} landmarks, {cfg.input_size} px input; graph from {source}"))
+    Screen().print(_summary_table(costs, f"{landmarks} landmarks, {cfg.input_size} px input; graph from {source}"))
 
 
 def _summary_table(costs: Complexity, title: str) -> Table:
@@ -100,10 +103,10 @@ def _points(overrides: list[str], path: Path | None) -> tuple[np.ndarray, Landma
     if overrides:
         raise DataError(f"--landmarks and overrides {overrides} exclude each other; give one of them.")
     try:
-        points = np.load(path, allow_pickle=False)
+        points = plain_tensors.load_array(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read {path}: {error}. Save an array with numpy.save.") from None
-    if points.ndim != 3 or points.shape[-1] != 2 or not np.issubdtype(points.dtype, np.number):
+    if points.ndim != 3 or points.shape[-1] != 2:
         raise DataError(f"{path} holds {points.dtype} of shape {points.shape}; (faces, points, 2) numbers are needed.")
     if not np.isfinite(points).all():
         face = int(np.argwhere(~np.isfinite(points))[0][0])

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,9 +26,11 @@ from facegraph.data.missing import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
 from facegraph.launch.slots import cores
+from facegraph.plain_text import one_line
 from facegraph.prepare.build import prepare as build
 from facegraph.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
-from facegraph.prepare.report import report, to_printable
+from facegraph.prepare.report import report
+from facegraph.screen import Screen
 
 
 class Format(str, Enum):
@@ -163,11 +164,7 @@ def prepare(
             )
         _print(info, place, Path(f"{os.environ.get(_VARIABLE, 'data')}/{dataset}").expanduser(), was_whole)
 
-    try:
-        guarded(command)
-    except KeyboardInterrupt:
-        print("stopped. The same command goes on where it stopped.")
-        raise typer.Exit(130) from None
+    guarded(command, advice="The same command goes on where it stopped.")
 
 
 def _quality(image_format: Format, quality: int | None) -> int:
@@ -180,11 +177,11 @@ def _quality(image_format: Format, quality: int | None) -> int:
 
 def _print(info: StoreInfo, place: Path, usual: Path, was_whole: bool) -> None:
     if was_whole:
-        print(f"{to_printable(str(place))} is prepared already, from the same source and settings.")
+        print(f"{one_line(str(place))} is prepared already, from the same source and settings.")
         unread = sum(problem["kind"] == UNREADABLE_IMAGE for problem in info.problems)
         if unread:
             print(f"{unread} photograph(s) could not be read then. If they can be now, remove it to prepare it again.")
-    console = Console()
+    console = Screen()
     for part in report(info, place, usual):
         console.print(part, soft_wrap=isinstance(part, Text))
 
@@ -205,7 +202,7 @@ class ProgressBars:
             _Rate(),
             TimeRemainingColumn(),
         )
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._progress = Progress(*columns, console=Screen(stderr=True))
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> ProgressBars:
@@ -217,9 +214,7 @@ class ProgressBars:
 
     def show(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(
-                to_printable(stage), total=total, completed=done, start_at=done
-            )
+            self._tasks[stage] = self._progress.add_task(one_line(stage), total=total, completed=done, start_at=done)
         self._progress.update(self._tasks[stage], completed=done, total=total)
 
 

@@ -18,6 +18,7 @@ from facegraph.reports.cells import Report
 from facegraph.reports.reading import runs_report, sweep_reports
 from facegraph.reports.table_text import to_rich
 from facegraph.reports.writing import REPORT_FOLDER, folder_name, write_indices, write_report
+from facegraph.screen import Screen
 from facegraph.sweeps.manifest import TABLES_FOLDER, is_sweep
 
 _NARROW, _WIDE = 80, 160
@@ -46,7 +47,7 @@ def report(
 def _report(
     folders: Sequence[Path], out: Path | None, table: str | None, checkpoint: str | None, mix: bool, page: bool
 ) -> None:
-    note = Console(stderr=True)
+    note = Screen(stderr=True)
     sweeps = [folder for folder in folders if is_sweep(folder)]
     if not sweeps:
         if table is not None:
@@ -75,7 +76,7 @@ def _report(
 
 def _print_and_write(entries: Sequence[tuple[Report, Path]], page: bool, note: Console) -> None:
     width = max(_NARROW, min(shutil.get_terminal_size((120, 24)).columns, _WIDE))
-    console = Console(width=width)
+    console = Screen(width=width)
     for found, place in entries:
         console.print(to_rich(found, width))  # before its figures, which take seconds
         console.print()

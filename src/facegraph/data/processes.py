@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.synchronize import Barrier
+from types import FrameType
 
 import cv2
 
@@ -43,7 +45,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         workers, mp_context=context, initializer=_start, initargs=(context.Barrier(workers),)
     )
     try:
-        with _main_script_hidden():
+        with _interrupts_held(), _main_script_hidden():
             # A process is started when a task finds none that is idle, so none of these tasks may end before the last
             # process is started: a later start would run the main script.
             for _ in range(workers):
@@ -56,6 +58,29 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C comes after this, and never to processes that are started meanwhile.
+
+    It would end them with a traceback while they load numpy, before they have got to `_start`; and this one between two
+    of them, which would then find no lock of its own.
+    """
+    resource_tracker.ensure_running()  # as it starts it lets signals through
+    pressed: list[tuple[int, FrameType | None]] = []
+    in_main = threading.current_thread() is threading.main_thread()  # the one that Python hands signals to
+    # the block is inherited; here it does not hold, for another thread may take the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda *arguments: pressed.append(arguments)) if in_main else None
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if pressed and callable(handler):
+            handler(*pressed[0])
 
 
 @contextmanager

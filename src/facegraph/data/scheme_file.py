@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import yaml
 from facegraph import plain_yaml
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.procrustes import align_to, procrustes
-from facegraph.landmarks import SCHEMES, Contour, LandmarkScheme
+from facegraph.landmarks import MAX_LANDMARKS, SCHEMES, Contour, LandmarkScheme
 
 _KEYS = ("name", "num_landmarks", "flip", "mirror_pairs", "normalisers", "contours")
 
@@ -51,7 +52,7 @@ def load_scheme(name_or_path: str) -> LandmarkScheme:
         raise ConfigError(f"{path} holds {type(content).__name__}; a mapping with the keys {list(_KEYS)} is needed.")
     unknown = [key for key in content if key not in _KEYS]
     if unknown:
-        raise ConfigError(f"{path}: unknown key {unknown}; allowed are {list(_KEYS)}.")
+        raise ConfigError(f"{path}: unknown key {shortened(unknown)}; allowed are {list(_KEYS)}.")
     try:
         return LandmarkScheme(
             name=str(_get(path, content, "name", str)),
@@ -67,7 +68,7 @@ def load_scheme(name_or_path: str) -> LandmarkScheme:
 def _get(path: Path, content: dict[str, Any], key: str, kind: type) -> Any:
     value = content.get(key)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ConfigError(f"{path}: key '{key}' is {value!r}; {_KINDS[kind]} is needed.")
+        raise ConfigError(f"{path}: key '{key}' is {shortened(value)}; {_KINDS[kind]} is needed.")
     return value
 
 
@@ -76,12 +77,16 @@ _KINDS = {str: "a text", int: "a whole number", list: "a list", dict: "a mapping
 
 def _indices(path: Path, key: str, value: Any) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(isinstance(i, int) and not isinstance(i, bool) for i in value):
-        raise ConfigError(f"{path}: key '{key}' is {value!r}; a list of landmark indices (whole numbers) is needed.")
+        raise ConfigError(
+            f"{path}: key '{key}' is {shortened(value)}; a list of landmark indices (whole numbers) is needed."
+        )
     return tuple(value)
 
 
 def _flip(path: Path, content: dict[str, Any]) -> tuple[int, ...]:
     n = _get(path, content, "num_landmarks", int)
+    if not 1 <= n <= MAX_LANDMARKS:
+        raise ConfigError(f"{path}: key 'num_landmarks' is {n}; 1 to {MAX_LANDMARKS} are possible.")
     if ("flip" in content) == ("mirror_pairs" in content):
         raise ConfigError(f"{path}: give one of the keys 'flip' ({n} indices) and 'mirror_pairs' (pairs), not both.")
     if "flip" in content:
@@ -95,8 +100,8 @@ def _flip(path: Path, content: dict[str, Any]) -> tuple[int, ...]:
         pair = _indices(path, "mirror_pairs", entry)
         if len(pair) != 2 or len(set(pair)) != 2 or not all(0 <= i < n for i in pair) or seen & set(pair):
             raise ConfigError(
-                f"{path}: key 'mirror_pairs' holds {list(pair)}; two different indices in 0..{n - 1} are needed, each "
-                "landmark in one pair at most."
+                f"{path}: key 'mirror_pairs' holds {shortened(list(pair))}; two different indices in 0..{n - 1} are "
+                "needed, each landmark in one pair at most."
             )
         seen |= set(pair)
         flip_list[pair[0]], flip_list[pair[1]] = pair[1], pair[0]
@@ -108,7 +113,9 @@ def _normalisers(path: Path, content: dict[str, Any]) -> dict[str, tuple[tuple[i
     for name, groups in _get(path, content, "normalisers", dict).items():
         key = f"normalisers.{name}"
         if not isinstance(groups, list) or len(groups) != 2:
-            raise ConfigError(f"{path}: key '{key}' is {groups!r}; two lists of indices are needed, as [[60], [72]].")
+            raise ConfigError(
+                f"{path}: key '{key}' is {shortened(groups)}; two lists of indices are needed, as [[60], [72]]."
+            )
         normalisers[str(name)] = (_indices(path, key, groups[0]), _indices(path, key, groups[1]))
     return normalisers
 
@@ -118,10 +125,12 @@ def _contours(path: Path, content: dict[str, Any]) -> tuple[Contour, ...]:
     for name, value in (_get(path, content, "contours", dict) if "contours" in content else {}).items():
         key = f"contours.{name}"
         if not isinstance(value, dict) or not set(value) <= {"indices", "closed"} or "indices" not in value:
-            raise ConfigError(f"{path}: key '{key}' is {value!r}; {{indices: [...], closed: false}} is needed.")
+            raise ConfigError(
+                f"{path}: key '{key}' is {shortened(value)}; {{indices: [...], closed: false}} is needed."
+            )
         closed = value.get("closed", False)
         if not isinstance(closed, bool):
-            raise ConfigError(f"{path}: key '{key}.closed' is {closed!r}; true or false is needed.")
+            raise ConfigError(f"{path}: key '{key}.closed' is {shortened(closed)}; true or false is needed.")
         contours.append(Contour(str(name), _indices(path, f"{key}.indices", value["indices"]), closed))
     return tuple(contours)
 

@@ -16,6 +16,7 @@ from facegraph.doctor.examination import Examination
 from facegraph.doctor.findings import Finding, count_levels
 from facegraph.doctor.pictures import draw_findings
 from facegraph.errors import ConfigError
+from facegraph.plain_csv import to_csv
 
 REPORT, FACES = "report.json", "findings.csv"
 
@@ -71,7 +72,7 @@ def _finite(value: Any) -> Any:
 def write_report(examination: Examination, findings: Sequence[Finding], folder: Path) -> None:
     """Write report.json, findings.csv and pictures into an empty folder."""
     pictures = draw_findings(examination, findings, folder)
-    per_face(examination, findings).to_csv(folder / FACES, index=False)
+    (folder / FACES).write_text(to_csv(per_face(examination, findings)), encoding="utf-8", newline="")
     content = {**to_dict(examination, findings), "pictures": pictures}
     (folder / REPORT).write_text(to_json(content), encoding="utf-8")
 

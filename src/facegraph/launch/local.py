@@ -22,6 +22,7 @@ from facegraph.launch.live import DONE, QUEUED, STOPPED, Board, Watched, print_s
 from facegraph.launch.pool import ATTEMPT, GRACE_SECONDS, Outcome, Pool, Task
 from facegraph.launch.slots import AUTO, Slot, check_count, make_slots
 from facegraph.locking import holder
+from facegraph.screen import Screen
 from facegraph.sweeps.failures import OTHER, failure_of_exit
 from facegraph.sweeps.status import DONE as JOB_DONE
 from facegraph.sweeps.status import LOG_FILE, Failure, clear_failure, read_failure, state, write_failure
@@ -83,7 +84,7 @@ class LocalLauncher:
         self.threads_per_job = threads_per_job
         self.grace_seconds = grace_seconds
         self.entry = entry
-        self.console = console or Console()
+        self.console = console or Screen()
         self.stopped_by: int | None = None
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int = 0) -> list[JobReturn]:

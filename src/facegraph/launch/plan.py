@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import itertools
 import re
@@ -14,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from facegraph.compose import compose
+from facegraph.compose import compose, project_root
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.run import settings_of, several_processes
 from facegraph.sweeps.identity import identity, is_volatile
@@ -25,6 +26,8 @@ from facegraph.sweeps.table import Column, Row, Table, table_from
 _OWN = ("sweeps", "rows", "sweep_dir", "seed", "scale")
 # settings that every job gets from the sweep
 _TAKEN = ("output_dir", "resume", "sweep")
+# where Hydra looks for tables besides
+_SEARCHED = ("hydra.searchpath=", "--config-dir", "-cd")
 _PLAIN_COLUMNS = (
     Column("nme", "NME", "nme"),
     Column("params", "params", "params"),
@@ -122,6 +125,30 @@ def parse_command(arguments: Sequence[str], typed: Sequence[str] | None = None) 
         fixed=tuple(fixed),
         swept=swept,
     )
+
+
+def check_tables(arguments: Sequence[str]) -> None:
+    """Raise for a table that does not exist, before Hydra composes it: Hydra lists what lies beside it alone.
+
+    Where the command line gives folders of its own to search, it is left to Hydra.
+
+    Raises:
+        ConfigError: names all tables, the nearest ones first.
+    """
+    if any(argument.lstrip("+").startswith(_SEARCHED) for argument in arguments):
+        return
+    for argument in (a for a in arguments if a.startswith("sweeps=")):
+        folder = project_root() / "sweeps"
+        tables = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+        for name in _values(OverridesParser.create().parse_override(argument)):
+            if name not in tables:
+                named = {table: max(_likeness(name, table), _likeness(name, table.split("/")[-1])) for table in tables}
+                nearest = sorted(tables, key=lambda table: -named[table])
+                raise ConfigError(f"sweeps={name}: there is no such table. There are: {', '.join(nearest)}.")
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def tables_of(command: Command, master: DictConfig) -> list[Table]:

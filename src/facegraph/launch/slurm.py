@@ -28,6 +28,7 @@ from facegraph.errors import ConfigError, RunError
 from facegraph.launch.live import DONE, FAILED, RUNNING, Board, Watched, print_summary, watching
 from facegraph.launch.slurm_job import SlurmJob
 from facegraph.launch.slurm_queue import Note, Queue
+from facegraph.screen import Screen
 from facegraph.sweeps.failures import INTERRUPTED, KILLED, OTHER
 from facegraph.sweeps.status import DONE as JOB_DONE
 from facegraph.sweeps.status import LOG_FILE, Failure, clear_failure, read_failure, read_progress, state, write_failure
@@ -82,7 +83,7 @@ class SlurmLauncher:
     def __init__(self, sweep: Path, settings: Mapping[str, Any], console: Console | None = None) -> None:
         self.sweep = Path(sweep).absolute()
         self.settings = {str(k): _plain(v) for k, v in settings.items()}
-        self.console = console or Console()
+        self.console = console or Screen()
 
     def launch(self, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
         """Submit jobs, each given by the overrides of train.py, wait for all and return what became of them, in order.

@@ -12,13 +12,30 @@ from omegaconf import DictConfig, open_dict
 
 from facegraph.checkpoint import make_writable
 from facegraph.errors import ConfigError, FacegraphError
-from facegraph.launch.plan import Command, PlannedJob, parse_command, plan_table, still_composes, tables_of
+from facegraph.launch.plan import (
+    Command,
+    PlannedJob,
+    check_tables,
+    parse_command,
+    plan_table,
+    still_composes,
+    tables_of,
+)
+from facegraph.plain_text import printable
 from facegraph.sweeps.conditions import state_of
 from facegraph.sweeps.manifest import SweptTable, earlier_jobs, forget_job, write_table
 from facegraph.sweeps.status import DONE, FAILED, read_failure
 
 # launchers that start train.py anew for every job; others run jobs inside a process that Hydra already works in
 _OWN_PROCESSES = ("hydra_plugins.facegraph_sweeper.",)
+
+
+def refuse_unknown_tables(arguments: Sequence[str]) -> None:
+    """End the program where sweeps= on its command line names a table that does not exist, see `check_tables`."""
+    try:
+        check_tables(arguments)
+    except FacegraphError as error:
+        sys.exit(f"error: {error}")
 
 
 class Sweep:
@@ -117,7 +134,7 @@ def _summary(folder: Path, jobs: Sequence[PlannedJob]) -> int:
     for job, found in unfinished:
         failure = read_failure(job.job.folder(folder)) if found == FAILED else None
         why = f"failed ({failure.kind}): {(failure.message.splitlines() or [''])[0]}" if failure else "not finished"
-        print(f"{job.table} {job.job.row} seed {job.job.seed}: {why}  [{job.job.folder(folder)}]")
+        print(printable(f"{job.table} {job.job.row} seed {job.job.seed}: {why}  [{job.job.folder(folder)}]"))
     print(f"{len(jobs) - len(unfinished)} of {len(jobs)} jobs are done. facegraph report {folder} shows the table.")
     if unfinished:
         print("The same command again goes on with what is not done.")

@@ -13,6 +13,7 @@ from facegraph.data.store.counts import list_counts
 from facegraph.data.store.layout import EXIF_APPLIED, PROBLEMS_FILE, StoreInfo
 from facegraph.data.store.photograph import ROTATED, TRAITS
 from facegraph.overrides import for_shell
+from facegraph.plain_text import one_line
 
 SHOWN = 5
 _TRAINING = {
@@ -40,16 +41,16 @@ def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Te
     crop = info.crop
     kind = crop.image_format if not crop.quality else f"{crop.image_format} of quality {crop.quality}"
     yield Text(
-        f"{to_printable(str(out))}: {_bytes(size)}, crops of {crop.side} px, {kind}; content {info.content_hash[:16]}"
+        f"{one_line(str(out))}: {_bytes(size)}, crops of {crop.side} px, {kind}; content {info.content_hash[:16]}"
     )
     yield Text(
-        f"Next:  facegraph doctor {shlex.quote(to_printable(str(out)))}\n       {next_command(info, out, default_out)}"
+        f"Next:  facegraph doctor {shlex.quote(one_line(str(out)))}\n       {next_command(info, out, default_out)}"
     )
 
 
 def next_command(info: StoreInfo, out: Path, default_out: Path) -> str:
     """The command that trains on a store, or scores on it, for a shell."""
-    root = for_shell("dataset.root", to_printable(str(out)))
+    root = for_shell("dataset.root", one_line(str(out)))
     if info.dataset not in _SCORED and not info.counts.get("train"):
         option = info.dataset if info.dataset in _TRAINING else "prepared"
         return f"python eval.py run=<run folder> dataset={option} {root}   (there are no train faces)"
@@ -57,11 +58,6 @@ def next_command(info: StoreInfo, out: Path, default_out: Path) -> str:
     command = _TRAINING.get(info.dataset, own)
     elsewhere = out.absolute() != default_out.absolute() or command == own
     return f"{command} {root}" if elsewhere else command
-
-
-def to_printable(text: str) -> str:
-    """A text without characters that would garble a terminal, such as line breaks in a file name."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _counts(info: StoreInfo) -> Table:
@@ -92,7 +88,7 @@ def _problems(info: StoreInfo, out: Path) -> Table:
 
 def _text(text: str) -> Text:
     """Not a str: Rich would take [...] in it for its markup."""
-    return Text(to_printable(text))
+    return Text(one_line(text))
 
 
 def _photographs(info: StoreInfo) -> str:

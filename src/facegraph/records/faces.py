@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from facegraph import plain_json
 from facegraph.errors import DataError, RunError
 from facegraph.records.files import write_atomically
 
@@ -38,8 +39,8 @@ def check_faces(folder: Path, splits: Mapping[str, SplitFaces]) -> bool:
     if not path.is_file():
         return False
     try:
-        known = {name: SplitFaces(**faces) for name, faces in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        known = plain_json.as_type(plain_json.load(path), dict[str, SplitFaces], "faces")
+    except (OSError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read: {error}. Restore it, or delete it to go on without the check."
         ) from None

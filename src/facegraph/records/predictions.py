@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from facegraph import plain_parquet
 from facegraph.errors import ConfigError, DataError, RunError
 from facegraph.metrics.confidence import failure_auroc, rank_correlation, retention_areas
 from facegraph.metrics.functional import auc, failure_rate, mean_error, mean_where_true, nme, point_errors
@@ -113,17 +114,11 @@ def predictions_of(frame: pd.DataFrame) -> Predictions:
         DataError: the frame holds several checkpoints or no face, or lacks columns.
     """
     _check_frame(frame)
-    n = sum(str(c).startswith("pred_x") for c in frame.columns)
-
-    def points(prefix: str) -> np.ndarray:
-        names = [f"{prefix}_{axis}{i}" for i in range(n) for axis in "xy"]
-        return frame[names].to_numpy(dtype=np.float32).reshape(len(frame), n, 2)
-
     return Predictions(
         ids=tuple(frame["id"]),
         row=frame["index"].to_numpy(dtype=np.int64),
-        prediction=points("pred"),
-        truth=points("true"),
+        prediction=_points(frame, "pred"),
+        truth=_points(frame, "true"),
         norm_distances=_columns(frame, "norm_"),
         attributes=_columns(frame, "attr_"),
         checkpoint=str(frame["checkpoint"].iloc[0]),
@@ -152,13 +147,19 @@ def read_predictions(path: Path) -> pd.DataFrame:
     """Read a prediction frame from predictions.parquet or the run folder that holds it.
 
     Raises:
-        RunError: there is no such file or it is no parquet table.
+        RunError: there is no such file, it is no parquet table, or not one that `prediction_frame` made: it lacks
+            columns, has a face twice, or errors that are not those of its points.
     """
     path = Path(path) / PREDICTIONS_FILE if Path(path).is_dir() else Path(path)
     try:
-        return pd.read_parquet(path)
+        frame = plain_parquet.load(path)
+        _check_columns(frame)
+        for _, faces in frame.groupby("checkpoint", sort=False):
+            _check_unique(faces["id"].tolist(), faces["index"].to_numpy())
+        _check_errors(frame)
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read predictions from {path}: {error}. Run eval.py on the run to write them.") from None
+    return frame
 
 
 def summarise(
@@ -251,6 +252,51 @@ def _check_unique(ids: Sequence[str], rows: np.ndarray) -> None:
         if not keys.is_unique:
             twice = keys[keys.duplicated()].iloc[0]
             raise DataError(f"{what} '{twice}' occurs twice; keep one row per face, as PredictionTable.compute does.")
+
+
+def _check_columns(frame: pd.DataFrame) -> None:
+    """Raises ValueError unless all columns of a prediction frame are there and of its types."""
+    names = [str(column) for column in frame.columns]
+    count = sum(name.startswith("pred_x") for name in names)
+    points = [f"{prefix}_{axis}{i}" for prefix in ("pred", "true") for axis in "xy" for i in range(max(count, 1))]
+    norms = [name.removeprefix("norm_") for name in names if name.startswith("norm_")]
+    errors = [name for name in names if name.startswith("nme_")]
+    needed = ["id", "index", "checkpoint", *points, *(f"nme_{name}" for name in norms or ["box"])]
+    lacking = [name for name in (*needed, *(f"norm_{name[4:]}" for name in errors)) if name not in names]
+    if lacking:
+        raise ValueError(f"it lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking[:5])}")
+    numbers = [*points, *errors, *(f"norm_{name}" for name in norms), *(name for name in SAID if name in names)]
+    kinds = {"index": "iu", **dict.fromkeys(numbers, "fiub")}
+    kinds |= {name: "b" for name in names if name.startswith("attr_")}
+    kinds |= {name: "bfO" for name in names if name == "failed"}  # of a checkpoint without it beside one with it
+    wrong = [name for name, kind in kinds.items() if getattr(frame[name].dtype, "kind", "") not in kind]
+    wrong += [name for name in ("id", "checkpoint") if not all(isinstance(value, str) for value in frame[name])]
+    if wrong:
+        raise ValueError(f"its column {wrong[0]} holds {frame[wrong[0]].dtype}, which it cannot be")
+
+
+def _check_errors(frame: pd.DataFrame) -> None:
+    """Raises ValueError where errors of faces are not those of the points beside them."""
+    if frame.empty:
+        return
+    pred, true = (_points(frame, prefix).astype(np.float64) for prefix in ("pred", "true"))
+    for name, norm in _columns(frame, "norm_").items():
+        stored = frame[f"nme_{name}"].to_numpy(dtype=np.float64)
+        computed = nme(pred, true, norm.astype(np.float64))
+        apart = np.flatnonzero(~np.isclose(stored, computed, rtol=1e-4, atol=1e-7, equal_nan=True))
+        if len(apart):
+            row = int(apart[0])
+            raise ValueError(
+                f"nme_{name} of face '{frame['id'].iloc[row]}' is {stored[row]:g}, but {computed[row]:g} from its "
+                f"points ({len(apart)} of {len(frame)} faces like this)"
+            )
+
+
+def _points(frame: pd.DataFrame, prefix: str) -> np.ndarray:
+    """(M, N, 2) float32."""
+    count = sum(str(name).startswith("pred_x") for name in frame.columns)
+    names = [f"{prefix}_{axis}{i}" for i in range(count) for axis in "xy"]
+    return frame[names].to_numpy(dtype=np.float32).reshape(len(frame), count, 2)
 
 
 def _check_frame(frame: pd.DataFrame) -> None:

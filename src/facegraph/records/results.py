@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
 
 import facegraph
+from facegraph import plain_json
 from facegraph.errors import RunError
+from facegraph.plain_files import check_file
 from facegraph.records.files import write_atomically
 from facegraph.records.predictions import RESULT_FILE
 from facegraph.records.provenance import Provenance
 
 SCHEMA_VERSION = 2
+MAX_BYTES = 64_000_000
+MAX_THRESHOLDS = 100
+"""Of a normaliser; their names tell them apart by per cent."""
+_Measures = dict[str, float | None]
+_SUMMARY = {
+    "count": int,
+    "normalisers": dict[str, _Measures],
+    "subsets": dict[str, _Measures],
+    "per_landmark": list[float | None],
+}
+"""What every summary has, see predictions.summarise; the rest are measures."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ class RunResult:
             RunError: the text is no strict JSON, has another schema version, or fields are missing or unknown.
         """
         try:
-            data = json.loads(text, parse_constant=_refuse_constant)
+            data = plain_json.parse(text.encode(), strict=True)
         except ValueError as error:
             raise RunError(f"the result is no strict JSON: {error}. Write it with RunResult.write.") from None
         version = data.get("schema_version") if isinstance(data, dict) else None
@@ -102,15 +116,13 @@ class RunResult:
                 f"the result has schema version {version!r}, this facegraph ({facegraph.__version__}) reads "
                 f"{SCHEMA_VERSION}; use the version that wrote it or run eval.py again."
             )
-        _check_fields(data, cls)
-        card = _check_fields(data["protocol"], ProtocolCard)
-        thresholds = {name: tuple(values) for name, values in card["thresholds"].items()}
-        return cls(
-            protocol=ProtocolCard(**{**card, "thresholds": thresholds}),
-            metrics=data["metrics"],
-            provenance=Provenance(**_check_fields(data["provenance"], Provenance)),
-            schema_version=version,
-        )
+        try:
+            result = plain_json.build(cls, data)
+            _check_thresholds(result.protocol.thresholds)
+            _check_metrics(result.metrics)
+        except ValueError as error:
+            raise RunError(f"{error}; use the facegraph version that wrote it or run eval.py again.") from None
+        return result
 
     def write(self, folder: Path) -> Path:
         """Write result.json into a run folder in one step and return its path; an equal file is left alone.
@@ -135,8 +147,9 @@ class RunResult:
         """
         path = Path(path) / RESULT_FILE if Path(path).is_dir() else Path(path)
         try:
+            check_file(path, MAX_BYTES)
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise RunError(f"cannot read a result from {path}: {error}. Pass a finished run's folder.") from None
         try:
             return cls.from_json(text)
@@ -154,18 +167,21 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+def _check_thresholds(thresholds: Mapping[str, tuple[float, ...]]) -> None:
+    for name, values in thresholds.items():
+        if len(values) > MAX_THRESHOLDS:
+            raise ValueError(f"{len(values)} thresholds of {name}; at most {MAX_THRESHOLDS} are reported")
+        if not all(0 < value < np.inf for value in values):
+            raise ValueError(f"thresholds of {name} are {shortened(values)}; they must be above zero and finite")
 
 
-def _check_fields(data: Any, kind: type) -> dict[str, Any]:
-    """The values of a record; fields that came later have a default and may be missing."""
-    known = {f.name for f in fields(kind)}
-    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-    given = set(data) if isinstance(data, dict) else set()
-    if not needed <= given <= known:
-        raise RunError(
-            f"{kind.__name__} lacks the fields {sorted(needed - given)} and has the unknown ones "
-            f"{sorted(given - known)}; use the facegraph version that wrote it or run eval.py again."
-        )
-    return data
+def _check_metrics(metrics: Mapping[str, Any]) -> None:
+    """Raises ValueError unless they are as RunResult has them: reports take them as they are."""
+    plain_json.as_type(metrics.get("val", {}), dict[str, _Measures], "metrics.val")
+    for checkpoint, summary in plain_json.as_type(
+        metrics.get("test"), dict[str, dict[str, Any]], "metrics.test"
+    ).items():
+        for name, kind in _SUMMARY.items():
+            plain_json.as_type(summary.get(name), kind, f"metrics.test.{checkpoint}.{name}")
+        rest = {name: value for name, value in summary.items() if name not in _SUMMARY}
+        plain_json.as_type(rest, dict[str, _Measures | float | None], f"metrics.test.{checkpoint}")

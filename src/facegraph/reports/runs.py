@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from facegraph.errors import ConfigError, RunError
-from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult
+from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult, read_predictions
 from facegraph.sweeps.manifest import Job
 from facegraph.sweeps.status import (
     DONE,
@@ -127,21 +125,12 @@ def _damage(folder: Path, conditions: Iterable[str] = ()) -> Failure | None:
 
 
 def read_faces(path: Path, checkpoint: str) -> Faces | None:
-    """Ids, errors and attributes from predictions.parquet without its points; None without that checkpoint.
+    """Ids, errors and attributes from predictions.parquet; None without that checkpoint.
 
     Raises:
         RunError: no readable predictions.
     """
-    try:
-        names = pq.read_schema(path).names
-        wanted = [n for n in names if n in ("id", "checkpoint") or n.startswith(("nme_", "attr_"))]
-        frame = pq.read_table(path, columns=wanted).to_pandas()
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"cannot read predictions from {path}: {error}. Run eval.py on the run to write them.") from None
-    if missing := {"id", "checkpoint"} - set(names):
-        raise RunError(
-            f"{path} lacks the columns {sorted(missing)}; run eval.py on the run to write predictions again."
-        )
+    frame = read_predictions(path)
     frame = frame[frame["checkpoint"] == checkpoint]
     return None if frame.empty else faces_of(frame)
 

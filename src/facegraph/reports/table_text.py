@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from facegraph.plain_text import printable
 from facegraph.reports.cells import Report
 from facegraph.reports.layout import INDENT, Block, Unfinished, Words, blocks, command_text, unfinished
 
@@ -42,26 +43,27 @@ def to_rich(report: Report, width: int = 120) -> RenderableType:
 
 def to_markdown(report: Report) -> str:
     """A section: tables of pipes, unfinished trainings, footnotes. Best in bold, what is not measured in italics."""
-    lines = [f"## {_plain_line(report.table.title)}", "", _markdown(subtitle(report)), ""]
+    lines = [f"## {markdown(report.table.title)}", "", markdown(subtitle(report)), ""]
     if command := command_text(report):
-        lines += ["```", command, "```", ""]
+        fence = "`" * (1 + max(map(len, re.findall("`+", command)), default=2))
+        lines += [fence, printable(command), fence, ""]
     for block in blocks(report):
         if block.title:
-            lines += [f"### {_markdown(block.title)}", ""]
-        lines += ["| " + " | ".join(map(_markdown, block.header)) + " |"]
+            lines += [f"### {markdown(block.title)}", ""]
+        lines += ["| " + " | ".join(map(markdown, block.header)) + " |"]
         lines += ["|" + "|".join(["---", *["---:"] * (len(block.header) - 1)]) + "|"]
         lines += ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in block.rows]
         lines += [""]
     open_ones = unfinished(report)
     if open_ones:
-        lines += ["Not done:", "", *(f"- {_markdown(_unfinished_text(entry))}" for entry in open_ones), ""]
-    lines += [f"- {f'<sup>{note.mark}</sup> ' if note.mark else ''}{_markdown(note.text)}" for note in report.notes]
+        lines += ["Not done:", "", *(f"- {markdown(_unfinished_text(entry))}" for entry in open_ones), ""]
+    lines += [f"- {f'<sup>{note.mark}</sup> ' if note.mark else ''}{markdown(note.text)}" for note in report.notes]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def to_latex(report: Report) -> str:
     """A table environment per block with the rules of booktabs, and the footnotes of all below the last one."""
-    name = report.table.name.replace("/", ":")
+    name = re.sub(r"[^A-Za-z0-9:.-]+", "-", report.table.name.replace("/", ":"))
     found = blocks(report)
     lines = [r"% \usepackage{booktabs} in the preamble"]
     for number, block in enumerate(found):
@@ -87,7 +89,7 @@ def latex(text: str) -> str:
     'LAB \\\\& co\\\\_1: 5 \\\\%'
     """
     indent = r"\quad " if text.startswith(INDENT) else ""
-    return indent + "".join(_LATEX.get(character, character) for character in text.strip())
+    return indent + "".join(_LATEX.get(character, character) for character in _plain_line(text))
 
 
 def _rich_block(block: Block) -> RichTable:
@@ -108,17 +110,18 @@ def _rich_cell(words: Words) -> Text:
 
 def _markdown_cell(words: Words) -> str:
     indent = "&nbsp;&nbsp;" if words.text.startswith(INDENT) else ""
-    text = _markdown(words.text.strip())
+    text = markdown(words.text.strip())
     text = f"**{text}**" if words.best else f"*{text}*" if words.faint and text != "-" else text
     return indent + text + (f"<sup>{words.mark}</sup>" if words.mark else "")
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
+    """Text in a line, with what Markdown takes for its own escaped."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]<>|#" else c for c in _plain_line(text))
 
 
 def _plain_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def _latex_cell(words: Words) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from facegraph.plain_files import check_file
+
 _VAL_NME = "val/nme"
 
 
@@ -23,12 +25,14 @@ def training_curve(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     # "log" sorts before "log_from_<time>", and these by time
     for path in sorted(Path(folder).glob("log*/metrics.csv"), key=lambda p: p.parent.name):
         try:
+            check_file(path)
             table = pd.read_csv(path)
         except (OSError, ValueError):  # empty where a part was ended before its first line
             continue
         if not {"epoch", _VAL_NME} <= set(table.columns):
             continue
-        known = table[["epoch", _VAL_NME]].apply(pd.to_numeric, errors="coerce").dropna()
+        known = table[["epoch", _VAL_NME]].apply(pd.to_numeric, errors="coerce")
+        known = known[np.isfinite(known).all(axis=1)]
         epochs |= {int(epoch) + 1: float(nme) for epoch, nme in known.itertuples(index=False)}
     order = sorted(epochs)
     return np.array(order, dtype=np.int64), np.array([epochs[e] for e in order], dtype=np.float64)

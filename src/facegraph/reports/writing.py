@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facegraph.errors import RunError
+from facegraph.plain_csv import to_csv
 from facegraph.records.files import write_atomically
 from facegraph.reports.cells import Report
 from facegraph.reports.layout import unfinished
 from facegraph.reports.owned import own, refuse_others
 from facegraph.reports.table_csv import to_frame
-from facegraph.reports.table_text import subtitle, to_latex, to_markdown
+from facegraph.reports.table_text import markdown, subtitle, to_latex, to_markdown
 
 MARKDOWN, LATEX, CSV, INDEX = "table.md", "table.tex", "table.csv", "index.md"
 PAGE, INDEX_PAGE = "report.html", "index.html"
@@ -42,7 +43,7 @@ def write_report(
     contents = {
         MARKDOWN: to_markdown(report),
         LATEX: to_latex(report),
-        CSV: to_frame(report).to_csv(index=False, lineterminator="\n"),
+        CSV: to_csv(to_frame(report)),
     }
     refuse_others(folder, [*contents, *([PAGE] if page else [])])
     with _writing(folder):
@@ -81,8 +82,9 @@ def write_indices(reports: Sequence[Report], folder: Path, page: bool = True) ->
     lines = ["# Tables", "", "| table | name | | not done |", "|---|---|---|---:|"]
     for report in reports:
         place = folder_name(report)
-        link = f"[{report.table.title}]({place}/{MARKDOWN})"
-        lines.append(f"| {link} | {report.table.name} | {subtitle(report)} | {len(unfinished(report))} |")
+        link = f"[{markdown(report.table.title)}]({place}/{MARKDOWN})"
+        told = (link, markdown(report.table.name), markdown(subtitle(report)), str(len(unfinished(report))))
+        lines.append(f"| {' | '.join(told)} |")
     paths = [folder / INDEX]
     with _writing(folder):
         write_atomically(folder / INDEX, ("\n".join(lines) + "\n").encode())

@@ -33,8 +33,8 @@ VOLATILE = (
     "trainer.enable_model_summary",
 )
 _LENGTH = 12
-IDENTITY = re.compile(r"[\w-]+", re.ASCII)
-"""Names a folder of a job, and none above or below it."""
+FOLDER_NAME = re.compile(r"[\w-]+", re.ASCII)
+"""Of a job or of a condition; no name leads above or below."""
 
 
 def identity(config: Mapping[str, Any]) -> str:

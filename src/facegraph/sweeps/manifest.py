@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from facegraph import plain_json
 from facegraph.errors import RunError
 from facegraph.locking import HeldError, held
 from facegraph.records.files import write_atomically
-from facegraph.sweeps.identity import IDENTITY
+from facegraph.sweeps.identity import FOLDER_NAME
 from facegraph.sweeps.table import Row, Table, table_from
 
 TABLES_FOLDER = "tables"
@@ -172,30 +173,34 @@ def is_sweep(folder: Path) -> bool:
 def read_table(path: Path) -> SweptTable:
     """Raises RunError: unreadable, damaged, or of another version."""
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = plain_json.load(path)
         if content["schema_version"] != SCHEMA_VERSION:
             raise RunError(
                 f"{path} has version {content['schema_version']}, this facegraph reads {SCHEMA_VERSION}; "
                 "run the sweep again."
             )
+        table = table_from(content["table"])
         return SweptTable(
-            table=table_from(content["table"]),
-            scale=content["scale"],
-            jobs=tuple(_jobs(content["jobs"])),
-            command=tuple(content["command"]),
-            fixed=tuple(content.get("fixed", ())),
+            table=table,
+            scale=plain_json.as_type(content["scale"], str, "scale"),
+            jobs=_jobs(content["jobs"]),
+            command=plain_json.as_type(content["command"], tuple[str, ...], "command"),
+            fixed=plain_json.as_type(content.get("fixed", []), tuple[str, ...], "fixed"),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(f"cannot read the table of a sweep from {path}: {error}. Run the sweep again.") from error
 
 
-def _jobs(entries: Iterable[dict[str, Any]]) -> Iterable[Job]:
-    for entry in entries:
-        if not IDENTITY.fullmatch(entry["identity"]):
-            raise ValueError(f"'{entry['identity']}' is no identity of a job, which is its folder's name")
-        yield Job(**{**entry, "overrides": tuple(entry["overrides"]), "scored": tuple(entry["scored"])})
+def _jobs(entries: Any) -> tuple[Job, ...]:
+    """Raises ValueError: no jobs, or names that lead out of the sweep's folder."""
+    jobs = plain_json.as_type(entries, tuple[Job, ...], "jobs")
+    for job in jobs:
+        for name in (job.identity, *job.scored):
+            if not FOLDER_NAME.fullmatch(name):
+                raise ValueError(f"'{name}' cannot be the name of a job's folder")
+    return jobs
 
 
 def _path(sweep: Path, name: str) -> Path:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
+from facegraph import plain_json
 from facegraph.records import RESULT_FILE
 from facegraph.records.files import write_atomically
 
@@ -80,7 +81,7 @@ def write_failure(folder: Path, failure: Failure) -> None:
 
 def read_failure(folder: Path) -> Failure | None:
     try:
-        content = json.loads((Path(folder) / FAILURE_FILE).read_text(encoding="utf-8"))
+        content = plain_json.load(Path(folder) / FAILURE_FILE)
         return Failure(str(content["kind"]), str(content["message"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -99,6 +100,6 @@ def write_progress(folder: Path, progress: Progress) -> None:
 
 def read_progress(folder: Path) -> Progress | None:
     try:
-        return Progress(**json.loads((Path(folder) / PROGRESS_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return plain_json.build(Progress, plain_json.load(Path(folder) / PROGRESS_FILE))
+    except (OSError, ValueError):
         return None

@@ -14,18 +14,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facegraph.data.formats.files import LINE_LENGTH, read_bytes, shown, split_lines
+from facegraph.data.formats.files import LINE_LENGTH, NUMBER, is_cut, read_bytes, shown, split_lines
 from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import DataError
 
 MAX_BYTES = 2_000_000_000
 _SEPARATORS = (",", ";", "\t", "|")
-_STATED = re.compile(r'\s*"?sep=(.)"?\1*\s*')
-"""The first line that Excel reads and writes: sep=;"""
+_STATED = re.compile(r'\s*"?sep=(.)"?')
+"""How the first line begins that Excel reads and writes, sep=; and perhaps more separators."""
 _COORDINATE = re.compile(r"[xy]\d+|box_[xy][01]")
 _DECIMAL = re.compile(r"[+-]?\d*([.,])\d+(?:[eE][+-]?\d+)?")
 _MOST_LINES = 20
 """Of one row, whose quoted cells may hold line breaks."""
+MAX_COLUMNS = 5_000
+"""Of a header; with 98 points and all that a row may have there are 220."""
+MAX_LACKING = 50_000_000
+"""Cells that the rows of a file lack in all: they cost it no byte, but are made."""
+_CUT = "The file seems cut off: copy it again from its source, or correct the row and end its line."
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,21 @@ def read_table(path: Path) -> CsvTable:
     that begin with #, are passed over, but for a row of a full number of cells (an image may be called #1.png). Columns
     without a name are left out. Coordinates may have decimal commas where no comma separates cells.
 
+    A file whose last line has no end may be cut off: its last row is unusable if it lacks cells, or if its last
+    number looks so beside its column, see files.is_cut. Otherwise that cannot be told, nor
+    whether rows are missing below.
+
     Raises:
-        DataError: no such file, no header, a name that two columns have, no rows, or decimal commas beside points.
+        DataError: no such file, no header, more than MAX_COLUMNS columns, a name that two columns have, no rows, rows
+            that lack more than MAX_LACKING cells, or decimal commas beside points.
     """
     lines = _read_lines(path)
     start, separator, header = _find_header(path, lines)
+    if len(header) > MAX_COLUMNS:
+        raise DataError(
+            f"{path}, line {start + 1}: a header of {len(header)} columns; at most {MAX_COLUMNS} are read. Leave out "
+            "those that are no annotation."
+        )
     twice = [name for name, count in Counter(header).items() if name and count > 1]
     if twice:
         raise DataError(f"{path}, line {start + 1}: two columns are called '{twice[0]}'. Give each its own name.")
@@ -98,7 +113,9 @@ def _find_header(path: Path, lines: Sequence[str | Unusable]) -> tuple[int, str,
     for index, line in enumerate(lines):
         if isinstance(line, Unusable):
             raise DataError(f"{line.where}: {line.reason}")
-        stated = _STATED.fullmatch(line)
+        stated = _STATED.match(line)
+        if stated and line[stated.end() :].strip(f"{stated[1]} \t"):
+            stated = None
         if stated:
             separators = stated[1]
         if stated or not line.strip(" \t\r,;|\ufeff"):
@@ -132,7 +149,7 @@ def _read_rows(
     rows: list[list[str]] = []
     numbers: list[int] = []
     unusable: list[Unusable] = []
-    index = start
+    index, lacking = start, 0
     while index < len(lines):
         line, number = lines[index], index + 1
         index += 1
@@ -154,9 +171,28 @@ def _read_rows(
             reason = f"{len(cells)} cells, the header has {columns}. Correct or delete the row.{hint}"
             unusable.append(Unusable(f"{path}, line {number}", reason))
             continue
-        rows.append(cells[:columns] + [""] * (columns - len(cells)))
+        lacking += max(0, columns - len(cells))
+        if lacking > MAX_LACKING:
+            raise DataError(
+                f"{path}, line {number}: the rows so far lack {lacking} of the header's {columns} columns in all; at "
+                f"most {MAX_LACKING} are filled in. Leave out columns that are empty."
+            )
+        cells = cells[:columns]
+        if index == len(lines) and _is_cut(cells, columns, rows):
+            unusable.append(Unusable(f"{path}, line {number}", f"it ends in {shown(cells[-1])}. {_CUT}"))
+            continue
+        rows.append(cells + [""] * (columns - len(cells)))
         numbers.append(number)
     return rows, numbers, unusable
+
+
+def _is_cut(cells: Sequence[str], columns: int, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the last row of a file, whose line has no end, can be seen to be cut off. rows: those above it."""
+    if len(cells) < columns:
+        return True
+    # a decimal comma counts as a point
+    number, *others = (row[columns - 1].replace(",", ".") for row in (cells, *rows))
+    return NUMBER.fullmatch(number) is not None and all(map(NUMBER.fullmatch, others)) and is_cut(number, others)
 
 
 def _row(lines: Sequence[str | Unusable], index: int, separator: str) -> tuple[list[str], int]:
@@ -172,6 +208,8 @@ def _row(lines: Sequence[str | Unusable], index: int, separator: str) -> tuple[l
         if isinstance(line, Unusable):
             break
         text += line if used == 1 else f"\n{line}"
+        if used > 1 and '"' not in line:
+            continue  # nothing in it ends a quoted cell
         try:
             return _cells(text, separator), used
         except csv.Error as error:

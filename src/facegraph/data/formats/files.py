@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from facegraph.errors import DataError
@@ -71,12 +72,34 @@ def decode_line(line: bytes, where: str) -> str:
     return text
 
 
-NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-"""What counts as a number: not nan, inf, 1_000 or digits of other scripts, all of which float() takes."""
+_ENOUGH = 100
+"""Numbers in a row that would all need the same decimals by chance: none of them ends in a zero that was left out."""
+NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+"""What counts as a number: not nan, inf, 1_000 or digits of other scripts, all of which float() takes.
+
+No two parts that follow one another match the same characters: a line of digits costs as many steps as it is long.
+"""
 
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 """What no name of a file that is read here may hold."""
+
+
+def is_cut(number: str, others: Sequence[str]) -> bool:
+    """Whether the last number of a text that ends within a line can be seen to be cut off.
+
+    That is one that ends in a point, as no other does, or has fewer decimals than _ENOUGH others or more, which have
+    equally many. Where numbers are written with as many decimals as they need it cannot be seen: 12.3 may be the
+    beginning of 12.34, or whole.
+    """
+    if number.endswith("."):
+        return not any(other.endswith(".") for other in others)
+    usual = {_decimals(other) for other in others}
+    return len(others) >= _ENOUGH and len(usual) == 1 and _decimals(number) < min(usual)
+
+
+def _decimals(number: str) -> int:
+    return len(number.partition(".")[2])
 
 
 def shown(text: str, length: int = 40) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from facegraph.data.formats.bounds import check_coordinates
-from facegraph.data.formats.files import NUMBER, read_lines, shown
+from facegraph.data.formats.files import NUMBER, is_cut, read_lines, shown
 from facegraph.errors import DataError
 
 MAX_BYTES = 1_000_000
-_HEADER = re.compile(r"([A-Za-z_][\w ]*?)\s*:\s*(.*)", re.ASCII)
+_KEY = re.compile(r"[A-Za-z_][\w ]*", re.ASCII)
 _COMMENTS = ("#", "//", "%")
 _NEXT = "Copy the file again from its source, or correct the line."
 
@@ -31,16 +31,18 @@ def read_pts(path: Path, num_landmarks: int | None = None) -> np.ndarray:
     Args:
         path: the file.
         num_landmarks: how many points it must have; None takes what it has. Without it, a headerless file that was cut
-            off between two lines cannot be told from a whole one.
+            off between two lines cannot be told from a whole one. With it, neither can one that was cut off within its
+            last number, unless that number looks so beside the others, see files.is_cut: then it is refused.
 
     Raises:
         DataError: not there or not readable, too few or many points, a line that is no point, coordinates that are
             not finite or beyond 1e6 px.
     """
     parsed = _Parsed(path)
-    for number, text in enumerate(read_lines(path, MAX_BYTES), start=1):
+    lines = read_lines(path, MAX_BYTES)
+    for number, text in enumerate(lines, start=1):
         parsed.take(number, text.strip())
-    points = parsed.finish()
+    points = parsed.finish(ends_open=bool(lines[-1]))
     if num_landmarks is not None and len(points) != num_landmarks:
         raise DataError(
             f"{path}, line {parsed.last_line}: {len(points)} points end here, {num_landmarks} are needed. Copy the "
@@ -51,10 +53,14 @@ def read_pts(path: Path, num_landmarks: int | None = None) -> np.ndarray:
 
 @dataclass
 class _Parsed:
-    """What the lines so far said. opened, closed: line numbers of the braces, 0 before."""
+    """What the lines so far said.
+
+    numbers: of the points, as written. opened, closed: line numbers of the braces, 0 before.
+    """
 
     path: Path
     points: list[tuple[float, float]] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
     declared: int | None = None
     opened: int = 0
     closed: int = 0
@@ -73,13 +79,14 @@ class _Parsed:
         elif text.endswith("}") and self.opened:
             self.take(number, text[:-1].strip())
             self.closed = number
-        elif (header := _HEADER.fullmatch(text)) and not self.opened and not self.points:
-            self._take_header(where, header[1].lower(), header[2])
+        elif (header := _header(text)) and not self.opened and not self.points:
+            self._take_header(where, *header)
         else:
             self.points.append(_point(where, text))
+            self.numbers += text.split()
 
     def _take_header(self, where: str, key: str, value: str) -> None:
-        if key != "n_points":
+        if key.lower() != "n_points":
             return
         if self.declared is not None:
             raise DataError(f"{where}: a second n_points. {_NEXT}")
@@ -88,8 +95,11 @@ class _Parsed:
             raise DataError(f"{where}: n_points is {shown(value)}; a positive number is needed. {_NEXT}")
         self.declared = int(value)
 
-    def finish(self) -> np.ndarray:
+    def finish(self, ends_open: bool) -> np.ndarray:
+        """ends_open: whether the last line has no end."""
         where = f"{self.path}, line {self.last_line}"
+        if ends_open and not self.opened and self.numbers and is_cut(self.numbers[-1], self.numbers[:-1]):
+            raise DataError(f"{where}: the file ends within the number {shown(self.numbers[-1])}. {_NEXT}")
         if self.opened and not self.closed:
             raise DataError(f"{where}: the file ends before the brace of line {self.opened} is closed. {_NEXT}")
         if self.declared is not None and self.declared != len(self.points):
@@ -97,6 +107,12 @@ class _Parsed:
         if not self.points:
             raise DataError(f"{where}: the file has no points. {_NEXT}")
         return np.array(self.points, dtype=np.float64) - 1.0
+
+
+def _header(text: str) -> tuple[str, str] | None:
+    """Name and value of a line of the header."""
+    key, colon, value = text.partition(":")
+    return (key.rstrip(), value.strip()) if colon and _KEY.fullmatch(key.rstrip()) else None
 
 
 def _point(where: str, text: str) -> tuple[float, float]:

@@ -31,9 +31,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facegraph import plain_json
 from facegraph.data.missing import LEAVE_OUT
 from facegraph.errors import ConfigError, DataError
-from facegraph.landmarks import Contour, LandmarkScheme
+from facegraph.landmarks import LandmarkScheme
 
 INFO_FILE = "store.json"
 TABLE_FILE = "annotations.parquet"
@@ -139,7 +140,7 @@ def read_info(store: Path) -> StoreInfo:
             "Make one: facegraph prepare <data set> --source <folder as downloaded> --out " + str(store)
         )
     try:
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        fields: dict[str, Any] = plain_json.load(path)
         version = fields["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}). Prepare the set again.") from error
@@ -148,20 +149,6 @@ def read_info(store: Path) -> StoreInfo:
             f"{path} has format version {version}; this facegraph reads {FORMAT_VERSION}. Prepare the set again."
         )
     try:
-        scheme = fields["scheme"]
-        return StoreInfo(
-            **{
-                **fields,
-                "scheme": LandmarkScheme(
-                    name=scheme["name"],
-                    flip=tuple(scheme["flip"]),
-                    normalisers={k: (tuple(a), tuple(b)) for k, (a, b) in scheme["normalisers"].items()},
-                    contours=tuple(Contour(c["name"], tuple(c["indices"]), c["closed"]) for c in scheme["contours"]),
-                ),
-                "attributes": tuple(fields["attributes"]),
-                "crop": CropPolicy(**fields["crop"]),
-                "problems": tuple(fields["problems"]),
-            }
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        return plain_json.build(StoreInfo, fields)
+    except ValueError as error:
         raise DataError(f"{path} cannot be read ({type(error).__name__}: {error}). Prepare the set again.") from error

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from facegraph import plain_json
 from facegraph.data.entries import FaceEntry, FileImage
 from facegraph.data.store.hashing import file_hash
 from facegraph.data.store.layout import FORMAT_VERSION, CropPolicy
@@ -62,7 +62,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
 def read_plan(path: Path) -> Plan | None:
     """A plan from its file; None if it is not there or cannot be read."""
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found = plain_json.load(path)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from PIL import Image
 
+from facegraph import plain_parquet
+from facegraph.data.formats.files import shown
 from facegraph.data.missing import MASK
 from facegraph.data.source import FaceTable
 from facegraph.data.store.layout import RAW, TABLE_FILE, StoreInfo, read_info, shard_name
 from facegraph.errors import DataError
+from facegraph.plain_files import check_file
 
 _TEXTS = ("id", "photo", "image", "split", "source")
 _BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]
 _TRANSFORM = ["scale", "shift_x", "shift_y"]
 _PLACE = ["shard", "offset", "length"]
+_MOST = 2**50
+_JPEG_HEADER = 65_536
+"""Bytes that a JPEG of noise may have beyond its pixels."""
 
 
 class FaceStore:
@@ -35,15 +42,22 @@ class FaceStore:
         self.path = Path(path)
         self.info: StoreInfo = read_info(self.path)
         try:
-            self.frame = pd.read_parquet(self.path / TABLE_FILE)
+            self.frame = plain_parquet.load(self.path / TABLE_FILE)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path / TABLE_FILE} cannot be read: {error}. Prepare the set again.") from error
         self._check_columns()
+        self._check_values()
 
     def _check_columns(self) -> None:
         numbers = [*self._landmark_columns, *_BOX, *_TRANSFORM, *_PLACE, "width", "height"]
         flags = [f"attr_{name}" for name in self.info.attributes]
         missing = [name for name in (*_TEXTS, *numbers, *flags) if name not in self.frame]
+        if not missing:
+            texts = [name for name in _TEXTS if not all(isinstance(text, str) for text in self.frame[name])]
+            if texts:
+                raise DataError(
+                    f"{self.path / TABLE_FILE} has other than texts in column '{texts[0]}'. Prepare the set again."
+                )
         wrong = [name for name in numbers if name not in missing and not is_numeric_dtype(self.frame[name])]
         wrong += [name for name in flags if name not in missing and not is_bool_dtype(self.frame[name])]
         if missing or wrong:
@@ -52,6 +66,26 @@ class FaceStore:
                 f"{self.path / TABLE_FILE} {what} ({len(missing) + len(wrong)} columns are wrong). Prepare the set "
                 "again."
             )
+
+    def _check_values(self) -> None:
+        """Raises DataError for a place in a shard that no crop can have, a crop of no photograph."""
+        shard, offset, length = (self.frame[name].to_numpy(dtype=np.float64) for name in _PLACE)
+        transform = self.frame[_TRANSFORM].to_numpy(dtype=np.float64)
+        crop = self.info.crop
+        lengths = (3 * crop.side**2,) * 2 if crop.image_format == RAW else (1, 3 * crop.side**2 + _JPEG_HEADER)
+        for what, wrong in (
+            ("shard", ~((shard >= 0) & (shard < _MOST))),
+            ("offset", ~((offset >= 0) & (offset < _MOST))),
+            ("length", ~((length >= lengths[0]) & (length <= lengths[1]))),
+            ("scale", ~((transform[:, 0] > 0) & np.isfinite(transform).all(axis=1))),
+        ):
+            if wrong.any():
+                row = int(np.flatnonzero(wrong)[0])
+                raise DataError(
+                    f"{self.path / TABLE_FILE}, row {row + 1}: {what} is {shown(str(self.frame[what].iloc[row]))}, "
+                    f"which no crop of this store can have ({int(wrong.sum())} row(s) like this). Prepare the set "
+                    "again."
+                )
 
     def check(self) -> None:
         """What can be seen without reading the crops: for who trains on the store or scores it.
@@ -70,21 +104,14 @@ class FaceStore:
         self._refuse(~there.all(axis=1), "landmarks that are no numbers")
         boxes = self.boxes
         self._refuse(~(np.isfinite(boxes) | np.isnan(boxes).all(axis=1, keepdims=True)).all(axis=1), "half a box")
-        transforms = self.frame[_TRANSFORM].to_numpy(dtype=np.float64)
-        self._refuse(~(np.isfinite(transforms).all(axis=1) & (transforms[:, 0] > 0)), "a scale or shift of no use")
         self._check_places()
 
     def _check_places(self) -> None:
         """Whether the shards are as long as the places of the crops in them say."""
-        places = self.frame[_PLACE].to_numpy(dtype=np.float64)
-        side, raw = self.info.crop.side, self.info.crop.image_format == RAW
-        whole = np.isfinite(places).all(axis=1)
-        self._refuse(~whole, "no place in a shard")
-        shard, offset, length = places.astype(np.int64).T
-        wrong = (shard < 0) | (offset < 0) | (length <= 0) | (raw & (length != 3 * side**2))
-        sizes = {int(number): self._shard_size(int(number)) for number in np.unique(shard[~wrong])}
-        ends = np.array([sizes.get(int(number), 0) for number in shard])
-        self._refuse(wrong | (offset + length > ends), "a crop beyond the end of its shard, which is cut short or gone")
+        shard, offset, length = self.frame[_PLACE].to_numpy(dtype=np.int64).T
+        sizes = {int(number): self._shard_size(int(number)) for number in np.unique(shard)}
+        ends = np.array([sizes[int(number)] for number in shard])
+        self._refuse(offset + length > ends, "a crop beyond the end of its shard, which is cut short or gone")
 
     def _shard_size(self, number: int) -> int:
         try:
@@ -184,6 +211,7 @@ class StoreSource:
         self, path: Path, info: StoreInfo, table: FaceTable, places: np.ndarray, transforms: np.ndarray
     ) -> None:
         self._path = path
+        self._side = info.crop.side
         self._raw_side = info.crop.side if info.crop.image_format == RAW else None
         self._table = table
         self._places = places
@@ -205,13 +233,21 @@ class StoreSource:
         if len(found) == length:
             if self._raw_side is not None:
                 return found.reshape(self._raw_side, self._raw_side, 3)
-            image = cv2.imdecode(found, cv2.IMREAD_COLOR_RGB)
+            image = cv2.imdecode(found, cv2.IMREAD_COLOR_RGB) if self._is_crop(found) else None
             if image is not None:
                 return image
         raise DataError(
             f"{self._path / shard_name(shard)}: the crop of face '{self._table.ids[index]}' is damaged or cut short. "
             "Prepare the set again."
         )
+
+    def _is_crop(self, content: np.ndarray) -> bool:
+        """Whether an encoded image says that it is as large as the crops of this store, before it is decoded."""
+        try:
+            with Image.open(BytesIO(content.tobytes())) as header:
+                return header.size == (self._side, self._side)
+        except Exception:  # of damaged images
+            return False
 
     def image_to_stored(self, index: int) -> np.ndarray:
         """(3, 3) float64, px of the photograph -> px of image(index)."""
@@ -222,6 +258,7 @@ class StoreSource:
         if number not in self._shards:
             path = self._path / shard_name(number)
             try:
+                check_file(path)
                 self._shards[number] = np.memmap(path, dtype=np.uint8, mode="r")
             except (OSError, ValueError) as error:
                 raise DataError(f"{path} cannot be opened: {error}. Prepare the set again.") from error

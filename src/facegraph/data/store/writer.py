@@ -42,6 +42,7 @@ from facegraph.data.store.table import annotation_frame, count_faces
 from facegraph.data.store.workers import write_shards
 from facegraph.errors import DataError
 from facegraph.landmarks import LandmarkScheme
+from facegraph.plain_csv import to_csv
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) as the work goes on."""
@@ -281,7 +282,7 @@ def _write_annotations(
     frame = annotation_frame(faces, rows, shards, content.scheme, content.attributes)
     frame.to_parquet(folder / TABLE_FILE, index=False)
     table = pd.DataFrame([asdict(p) for p in problems], columns=["kind", "split", "name", "message", "optional"])
-    table.to_csv(folder / PROBLEMS_FILE, index=False)
+    (folder / PROBLEMS_FILE).write_text(to_csv(table), encoding="utf-8", newline="")
     info = StoreInfo(
         dataset=content.dataset,
         version=content.version,

@@ -6,7 +6,6 @@ regressions were never stored with it, so the local stage cannot be loaded; the 
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facegraph import plain_tensors
 from facegraph.errors import DataError, RunError
 from facegraph.geometry.matrices import compose, invert
 from facegraph.geometry.points import map_points
@@ -35,6 +35,8 @@ MEAN_FACE = "mean_98_face.npy"
 INPUT_SIZE, MARGIN = 512, 2.0
 """The crop that eval.py cuts: twice the box, so that the second cut finds what lies around it, at enough px."""
 _BLACK = -1.0
+_MOST_BYTES = 1_000_000
+"""Of mean_98_face.npy, which has about 2,000."""
 _AT_ONCE = 16
 """Photographs that are held as float32 at a time."""
 _FIRST_LAYERS = ("global_reinit.localization.0.weight", "global_regression.features.0.0.weight")
@@ -69,6 +71,11 @@ def read_released(path: str | Path) -> ReleasedWeights:
     for name in _FIRST_LAYERS:
         if name not in state:
             raise RunError(f"the files in {folder} lack '{name.split('.', 1)[1]}'; are they the released DPR weights?")
+        if state[name].ndim != 4 or state[name].shape[1] != 3:
+            raise RunError(
+                f"'{name.split('.', 1)[1]}' in {folder} has shape {tuple(state[name].shape)}, which is no "
+                "convolution of 3 colours. Download the files again."
+            )
         state[name] = state[name][:, [2, 1, 0]].contiguous()  # trained on BGR
     state["mean_face"] = face
     local = "are there but have no place in stages=gsr" if (folder / LOCAL_REINIT).is_file() else "are not there"
@@ -224,12 +231,12 @@ def _weights_folder(path: Path) -> Path:
 def _state(path: Path) -> dict[str, Tensor]:
     """The tensors of a released file, without the prefix of DataParallel."""
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        checkpoint = plain_tensors.load(path)
+    except (OSError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}. Is the file whole?") from None
     state = checkpoint.get("state_dict") if isinstance(checkpoint, Mapping) else None
-    if not isinstance(state, Mapping):
-        raise RunError(f"{path} holds no 'state_dict'; the released files do. Download it again.")
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise RunError(f"{path} holds no 'state_dict' of tensors; the released files do. Download it again.")
     return {str(name).removeprefix("module."): value for name, value in state.items()}
 
 
@@ -243,12 +250,14 @@ def _mean_face(folder: Path) -> Tensor:
             "released code (98 points, in units of the frame). Put it beside the weights."
         )
     try:
-        face = np.load(path, allow_pickle=False)
+        face = plain_tensors.load_array(path, _MOST_BYTES)
     except (OSError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}. Is the file whole?") from None
     if face.size != 2 * WFLW98.num_landmarks:
         raise RunError(f"{path} holds {face.size} numbers; x and y of 98 points are needed.")
-    return torch.from_numpy(face.reshape(-1, 2)).float()
+    if not np.isfinite(face).all():
+        raise RunError(f"{path} holds numbers that are not finite. Download it again.")
+    return torch.from_numpy(face.astype(np.float32).reshape(-1, 2))
 
 
 def _mean_in_crop(face: Tensor) -> Tensor:

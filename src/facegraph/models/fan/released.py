@@ -6,16 +6,17 @@ those of facegraph's model. What a file cannot tell (pooling, strides of the ste
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from facegraph import plain_tensors
 from facegraph.codecs.decoders import Centroid
 from facegraph.codecs.heatmap import HeatmapCodec
 from facegraph.errors import ConfigError, RunError
@@ -33,8 +34,10 @@ FULL_STACKS = 4
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _STATISTICS = ("mean_shape", "correlation")
 _NEEDED = ("conv1.weight", "conv4.conv1.weight", "l0.weight")
-_MOST_NAMED = 5
+_MOST_NAMED, _LONGEST_NAME = 5, 100
 _MOST_WRAPPINGS = 4
+_LIMITS = {"num_modules": 8, "num_features": 512, "depth": 5, "stem_kernel": 15}
+"""Of an architecture, before a model of it is built: names of weights cost a file nothing."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,12 @@ def read_released(path: str | Path, pool: str | None = None) -> ReleasedWeights:
 def _read(path: Path) -> dict[str, Tensor]:
     """Names -> tensors, unwrapped."""
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = plain_tensors.load(path)
     except FileNotFoundError:
         raise RunError(f"there is no file {path}; give the .pth of a published FAN, such as 2dfan2.pth.") from None
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except (OSError, ValueError) as error:
         raise RunError(
-            f"{path} cannot be read as plain tensors ({reason}). Download it again; of a TorchScript archive, save "
+            f"{path} cannot be read as plain tensors ({error}). Download it again; of a TorchScript archive, save "
             "torch.jit.load(file).state_dict() with torch.save first."
         ) from error
     state = _unwrapped(loaded)
@@ -122,34 +124,46 @@ def _unwrapped(loaded: Any) -> dict[str, Tensor]:
     return max(found, key=len, default={})
 
 
+def _names(names: list[str]) -> str:
+    """The first of them, each as long as a name of a weight may be."""
+    return ", ".join(name[:_LONGEST_NAME] for name in names[:_MOST_NAMED])
+
+
 def _shown(loaded: Any) -> str:
     if isinstance(loaded, Mapping):
-        return f"a dictionary with {', '.join(map(str, list(loaded)[:_MOST_NAMED])) or 'nothing'}"
+        return f"a dictionary with {', '.join(map(shortened, list(loaded)[:_MOST_NAMED])) or 'nothing'}"
     return f"a {type(loaded).__name__}"
 
 
 def _architecture(path: Path, state: Mapping[str, Tensor]) -> Architecture:
     missing = [name for name in _NEEDED if name not in state or state[name].ndim != 4]
-    levels = _numbers(r"m0\.b1_(\d+)\.conv1\.weight", state)
+    levels = _numbers(r"m0\.b1_(\d{1,9})\.conv1\.weight", state)
     if not levels:
         missing.append("m0.b1_1.conv1.weight")
     if missing:
         raise RunError(
             f"{path} is no FAN: {', '.join(missing)} of its weights is missing or no convolution. It has "
-            f"{len(state)} tensors, the first are {', '.join(list(state)[:_MOST_NAMED])}."
+            f"{len(state)} tensors, the first are {_names(list(state))}."
         )
-    return Architecture(
+    found = Architecture(
         num_landmarks=state["l0.weight"].shape[0],
-        num_modules=len(_numbers(r"l(\d+)\.weight", state)),
+        num_modules=len(_numbers(r"l(\d{1,9})\.weight", state)),
         num_features=state["l0.weight"].shape[1],
         depth=max(levels),
         norm="batch" if "bn1.running_mean" in state else "instance",
         stem_kernel=state["conv1.weight"].shape[-1],
     )
+    for name, most in _LIMITS.items():
+        if getattr(found, name) > most:
+            raise RunError(
+                f"{path} names or holds weights of {name}={getattr(found, name)}; a FAN of at most {most} is built. "
+                "The published ones are far smaller: download the file again."
+            )
+    return found
 
 
 def _numbers(pattern: str, state: Mapping[str, Tensor]) -> list[int]:
-    return [int(match.group(1)) for name in state if (match := re.fullmatch(pattern, name))]
+    return [int(match.group(1)) for name in state if (match := re.fullmatch(pattern, name, re.ASCII))]
 
 
 def _scheme(path: Path, num_landmarks: int) -> LandmarkScheme:
@@ -186,7 +200,7 @@ def _matched(
         )
     state |= {name: expected[name] for name in counters - found.keys()}
     left = sorted(found.keys() - expected.keys())
-    named = ", ".join(left[:_MOST_NAMED]) + (", ..." if len(left) > _MOST_NAMED else "")
+    named = _names(left) + (", ..." if len(left) > _MOST_NAMED else "")
     absent = len(counters - found.keys())
     notes = [
         f"{len(expected) - absent} of {len(expected)} tensors matched by name and shape"
