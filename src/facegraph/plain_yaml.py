@@ -42,7 +42,8 @@ def read(path: Path) -> str:
 
 
 def _check_size(text: str) -> None:
-    total, open_, known = 0, [], {}  # the parts that are open: name or None, and the total where they begin
+    total, known = 0, dict[str, int]()
+    open_: list[tuple[str | None, int]] = []  # parts: name, and the total where they begin
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             if any(name == event.anchor for name, _ in open_):

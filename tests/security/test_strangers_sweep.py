@@ -46,6 +46,7 @@ def set_at(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 CASES = {
     "a job elsewhere": set_at("jobs", 0, "identity", value="../../outside"),
     "a job that is no text": set_at("jobs", 0, "identity", value=7),
+    "a job scored elsewhere": set_at("jobs", 0, "scored", value=["../x"]),
     "a table above": set_at("table", "name", value=".."),
     "a table at the top": set_at("table", "name", value="/outside/x"),
     "a condition elsewhere": set_at("table", "evaluations", value={"../../x": {"label": "x", "overrides": []}}),

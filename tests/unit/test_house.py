@@ -63,7 +63,7 @@ ALLOWED = {
     "callbacks": {"task", "structures", "errors"},
     "stage_training": {"errors"},
     "checkpoint": {
-        "callbacks", "checkpoint_io", "compose", "locking", "overrides", "task", "records", "trust",
+        "callbacks", "checkpoint_io", "compose", "locking", "overrides", "plain_tensors", "task", "records", "trust",
         *PLAIN, *BASE,
     },
     "checkpoint_io": {"overrides", "plain_files", "records.files", "errors"},

@@ -143,14 +143,16 @@ class LandmarkDataset(ABC):
                 no number above zero or of an unknown normaliser.
         """
         known = [*self.scheme.normalisers, BOX]
-        by_name = isinstance(self.thresholds, Mapping)
-        named = [*self.normalisers, *(self.thresholds if by_name else ())]
+        by_name: Mapping[str, Sequence[float]] = (
+            self.thresholds if isinstance(self.thresholds, Mapping) else {BOX: self.thresholds}
+        )
+        named = [*self.normalisers, *by_name]
         if not self.normalisers or len(set(self.normalisers)) < len(self.normalisers) or not set(named) <= set(known):
             raise ConfigError(
                 f"dataset.normalisers={list(self.normalisers)} with dataset.thresholds={self.thresholds}: give one or "
                 f"more of {known}, each once; thresholds are a list for all of them, or a list for each by its name."
             )
-        for threshold in (t for some in (self.thresholds.values() if by_name else [self.thresholds]) for t in some):
+        for threshold in (t for some in by_name.values() for t in some):
             if isinstance(threshold, str) or not 0 < threshold < math.inf:
                 raise ConfigError(
                     f"dataset.thresholds={self.thresholds} has {threshold}; each must be a number above zero, a "

@@ -68,16 +68,14 @@ class FaceStore:
             )
 
     def _check_values(self) -> None:
-        """Raises DataError for a place in a shard that no crop can have, a crop of no photograph."""
+        """Raises DataError for a place in a shard that no crop can have."""
         shard, offset, length = (self.frame[name].to_numpy(dtype=np.float64) for name in _PLACE)
-        transform = self.frame[_TRANSFORM].to_numpy(dtype=np.float64)
         crop = self.info.crop
         lengths = (3 * crop.side**2,) * 2 if crop.image_format == RAW else (1, 3 * crop.side**2 + _JPEG_HEADER)
         for what, wrong in (
             ("shard", ~((shard >= 0) & (shard < _MOST))),
             ("offset", ~((offset >= 0) & (offset < _MOST))),
             ("length", ~((length >= lengths[0]) & (length <= lengths[1]))),
-            ("scale", ~((transform[:, 0] > 0) & np.isfinite(transform).all(axis=1))),
         ):
             if wrong.any():
                 row = int(np.flatnonzero(wrong)[0])
@@ -104,6 +102,8 @@ class FaceStore:
         self._refuse(~there.all(axis=1), "landmarks that are no numbers")
         boxes = self.boxes
         self._refuse(~(np.isfinite(boxes) | np.isnan(boxes).all(axis=1, keepdims=True)).all(axis=1), "half a box")
+        transforms = self.frame[_TRANSFORM].to_numpy(dtype=np.float64)
+        self._refuse(~(np.isfinite(transforms).all(axis=1) & (transforms[:, 0] > 0)), "a scale or shift of no use")
         self._check_places()
 
     def _check_places(self) -> None:
