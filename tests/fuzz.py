@@ -34,7 +34,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from facegraph.checkpoint import load_checkpoint
+from facegraph.checkpoint import CONFIG_FILE, claim, load_checkpoint, read_config
+from facegraph.compose import compose
 from facegraph.data.annotations import read_annotations, read_usable_annotations
 from facegraph.data.archives import unpack_archives
 from facegraph.data.formats.coco import read_coco
@@ -239,6 +240,8 @@ def readers(folder: Path) -> list[Reader]:
     store = quad_store(folder / "store", count=5, tests=2).path
     result = (folder / "run" / RESULT_FILE).read_bytes()
     predictions = _predictions()
+    claim(folder / "claimed", compose([]))
+    config = (folder / "claimed" / CONFIG_FILE).read_bytes()
     frame = annotation_frame(3)
     boxed = frame.assign(box_x0=1, box_y0=2, box_x1=40, box_y1=50)
     points = samples.points(5)
@@ -287,6 +290,7 @@ def readers(folder: Path) -> list[Reader]:
         ),
         Reader("predictions.parquet", PREDICTIONS_FILE, [predictions], _PARQUET, _summarise),
         Reader("result.json", RESULT_FILE, [result], _JSON, _report),
+        Reader(CONFIG_FILE, CONFIG_FILE, [config], _TEXT, lambda path: read_config(path.parent)),
         Reader("checkpoints", "last.ckpt", [saved(CHECKPOINT)], _TORCH, load_checkpoint),
         Reader("weights of FAN", "a.pth", [saved(made_up(public_shapes(1, width=8, depth=1)))], _TORCH, read_fan),
         Reader("weights of DPR", REINIT, [saved(DPR)], _TORCH, lambda path: read_dpr(path.parent), dpr),

@@ -12,8 +12,8 @@ from tests.fuzz import Found, Reader, attempt, fuzz, readers
 TITLES = (
     ".pts", "lists of WFLW", ".mat of 300W-LP", ".mat of points", ".mat of COFW-68", ".mat of its boxes",
     ".mat of iBUG's boxes", "HDF5 of COFW", "COCO json", "csv", "scheme yaml", "archives", "store.json",
-    "annotations.parquet", "shards", "predictions.parquet", "result.json", "checkpoints", "weights of FAN",
-    "weights of DPR",
+    "annotations.parquet", "shards", "predictions.parquet", "result.json", "config.yaml", "checkpoints",
+    "weights of FAN", "weights of DPR",
 )  # fmt: skip
 
 
