@@ -71,7 +71,8 @@ def test_a_failed_row_stops_no_other_and_the_next_call_adds_to_what_is_done(tmp_
 
 @pytest.mark.parametrize("sweeper", ["table", "basic"])
 def test_several_devices_in_one_process_are_refused(tmp_path: Path, sweeper: str) -> None:
-    done = sweep(tmp_path / "sweep", "head.top_k=1,3", "trainer=ddp", "trainer.devices=2", "hydra/launcher=basic")
+    chosen = (f"hydra/sweeper={sweeper}", "hydra/launcher=basic")
+    done = sweep(tmp_path / "sweep", "head.top_k=1,3", "trainer=ddp", "trainer.devices=2", *chosen)
     assert done.returncode != 0
     assert "trainer.devices=2" in done.stderr
     assert "where the processes of one job would mix with those of the next" in done.stderr

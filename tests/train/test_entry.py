@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from facegraph.compose import compose
+from facegraph.entry import refuse_mistyped
 from facegraph.run import make_absolute, train
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, TinyRun, evaluate_run, python, train_tiny
@@ -80,18 +81,16 @@ def test_a_scheme_s_name_is_one_whatever_the_working_folder_holds(
 
 
 @pytest.mark.parametrize(
-    ("script", "arguments", "quoted"),
+    ("name", "arguments", "quoted"),
     [
-        ("train.py", ["dataset=crops", "dataset.root=/a=b"], """'dataset.root="/a=b"'"""),
-        ("train.py", ["sweeps=scc/table7_topk", "dataset.root=/ü"], """'dataset.root="/ü"'"""),
-        ("eval.py", ["run=/a=b"], """'run="/a=b"'"""),
+        ("train", ["dataset=crops", "dataset.root=/a=b"], """'dataset.root="/a=b"'"""),
+        ("train", ["sweeps=scc/table7_topk", "dataset.root=/ü"], """'dataset.root="/ü"'"""),
+        ("eval", ["run=/a=b"], """'run="/a=b"'"""),
     ],
 )
-def test_an_override_that_needs_quotes_is_named_with_them(
-    script: str, arguments: list[str], quoted: str, tmp_path: Path
-) -> None:
-    done = python(ROOT / script, *arguments, folder=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"error: the override {arguments[-1]} cannot be read")
-    assert quoted in done.stderr
-    assert "Traceback" not in done.stderr
+def test_an_override_that_needs_quotes_is_named_with_them(name: str, arguments: list[str], quoted: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        refuse_mistyped(arguments, name)
+    said = str(caught.value)
+    assert said.startswith(f"error: the override {arguments[-1]} cannot be read")
+    assert quoted in said
