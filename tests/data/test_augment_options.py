@@ -122,7 +122,7 @@ def test_fan_has_the_values_of_its_code() -> None:
 
 def test_musica_has_the_values_of_its_code() -> None:
     musica = augmentation_of("musica")
-    assert musica.geometric == GeometricAugmentation(30, height_min=0.6, height_max=1.4, shear=0.3)
+    assert musica.geometric == GeometricAugmentation(30, width_min=0.6, width_max=1.4, shear=0.3)
     assert musica.probability == 0.5
     clip, noise = musica.photometric
     assert isinstance(clip, ContrastClip)
@@ -143,7 +143,7 @@ def test_the_boxes_that_the_comments_recommend() -> None:
     moved = np.array([musica.jittered(boxes[0], np.random.default_rng(n)) for n in range(2000)])
     assert np.mean((moved == boxes[0]).all(axis=1)) == pytest.approx(0.5, abs=0.04)
     sides = (moved[:, 2:] - moved[:, :2]) / [20, 40]
-    np.testing.assert_allclose([sides.min(axis=0), sides.max(axis=0)], [[1, 1], [1.1, 1.2]], atol=0.005)
+    np.testing.assert_allclose([sides.min(axis=0), sides.max(axis=0)], [[1, 1], [1.2, 1.1]], atol=0.005)
     shifts = np.abs((moved[:, :2] + moved[:, 2:]) / 2 - [20, 30]) / [20, 40]
     np.testing.assert_allclose(shifts.max(axis=0), 0.2, atol=0.002)
 
