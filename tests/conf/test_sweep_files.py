@@ -152,11 +152,74 @@ def test_rows_are_the_paper_recipe(name: str, row: Row) -> None:
 @pytest.mark.parametrize(("name", "row"), LARGER)
 def test_rows_keep_their_faces_when_small(name: str, row: Row) -> None:
     cfg, paper = config(name, row, "small"), config(name, row, "paper")
-    assert (cfg.backbone.name, cfg.input_size, cfg.trainer.max_epochs) == ("resnet18", 128, 54)
+    assert (cfg.backbone.name, cfg.trainer.max_epochs) == ("resnet18", 54)
     assert (cfg.dataset, cfg.loss, cfg.box) == (paper.dataset, paper.loss, paper.box)
     assert cfg.head == paper.head
     assert (cfg.optimizer._target_, cfg.optimizer.lr) == ("torch.optim.AdamW", 2e-3)
     assert set(cfg.scheduler) == {"_target_", "warmup"}, "settings of another schedule do not fit OneCycle"
+
+
+def geometry(cfg: DictConfig) -> tuple[int, float, tuple[int, ...]]:
+    """Side of the crop and its margin, and the sides of what a system makes of it: frames, patches or heatmaps."""
+    model = cfg.model
+    sides = {
+        "facegraph.models.dpr.model.DPR": lambda: (model.coarse_size, model.global_size, model.part_size),
+        "facegraph.models.musica.model.MuSiCa": lambda: (model.patch_size,),
+        "facegraph.models.fan.model.FAN": lambda: (cfg.input_size // (model.stem_stride * model.stem_pool),),
+        "facegraph.models.regressor.LandmarkRegressor": tuple,
+    }
+    return cfg.input_size, cfg.box.margin, sides[model._target_]()
+
+
+HALF_SIDE = (128, 1.25, ())
+FAN_HALF_SIDE = (128, 1.8182, (32,))
+# 120 px of face in the crop, of which a frame of 128 px shows 113: nothing is enlarged
+DPR_SMALL = (192, 1.6, (128, 128, 64))
+# 142.5 px for the box: what patches of 14 px are made for
+MUSICA_AT_ANY_SCALE = (228, 1.6, (14,))
+WHEN_SMALL = {
+    "scc_wflw": HALF_SIDE,
+    "scc_300w": HALF_SIDE,
+    "scc_cofw": HALF_SIDE,
+    "fc_wflw": HALF_SIDE,
+    "lgrn_wflw": HALF_SIDE,
+    "hrnet_heatmap_wflw": HALF_SIDE,
+    "fan_300w": FAN_HALF_SIDE,
+    "fan_300wlp": FAN_HALF_SIDE,
+    "fan_wflw": FAN_HALF_SIDE,
+    "dpr_wflw": DPR_SMALL,
+    "musica_wflw": MUSICA_AT_ANY_SCALE,
+    "musica_300w": MUSICA_AT_ANY_SCALE,
+    # small by themselves: the scale leaves them as they are
+    "scc_300w_small": HALF_SIDE,
+    "fc_300w_small": HALF_SIDE,
+    "heatmap_300w_small": HALF_SIDE,
+    "fan_300w_small": (128, 1.25, (32,)),
+    "dpr_300w_small": DPR_SMALL,
+    "musica_300w_small": MUSICA_AT_ANY_SCALE,
+}
+# rows about the geometry, and the one that has DPR's
+ROWS_WHEN_SMALL = {
+    "gcn_moved": (192, 1.6, ()),
+    "4.4": (64, 1.8182, (16,)),
+    "4.5": (64, 1.8182, (32,)),
+    "7.1": (64, 1.8182, (16,)),
+    "7.2": (64, 1.8182, (32,)),
+    "7.3": (64, 1.8182, (32,)),
+    "7.4": (64, 1.8182, (32,)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_small_scale_leaves_each_system_its_geometry(name: str) -> None:
+    """Each row that has another recipe than those above it, or a geometry of its own."""
+    seen: set[str] = set()
+    for row in table(name).trained:
+        own = recipe(name, row)
+        if own not in seen or row.name in ROWS_WHEN_SMALL:
+            expected = ROWS_WHEN_SMALL.get(row.name, WHEN_SMALL[own])
+            assert geometry(config(name, row, "small")) == expected, row.name
+            seen.add(own)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if table(name).evaluations])
