@@ -165,7 +165,7 @@ def test_one_iteration_is_its_formulas() -> None:
 
 
 def test_dropout_acts_on_the_state_and_on_all_that_read_it() -> None:
-    """What is left of the state is twice what it was, so nothing before the tanh was dropped; the head reads the rest."""
+    """What is left of the state is twice what it was, so nothing was dropped before; the head reads what is left."""
     torch.manual_seed(0)
     iteration = Iteration(3, 5, 14, 4, 200, attention=True, dropout=0.5)
     patches, before = torch.randn(2, 3, 3, 14, 14), torch.rand(2, 200) - 0.5
