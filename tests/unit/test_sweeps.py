@@ -58,7 +58,7 @@ NODE = {
     },
     "evaluations": {"far": {"label": "far", "overrides": ["box=detector-jittered"], "value": 0.3}},
     "rows": {
-        "a": {"label": "A", "overrides": [], "value": 1, "paper": {"nme": 4.4}},
+        "a": {"label": "A", "overrides": [], "value": 1, "paper": {"nme": 4.4}, "counted": {"nme": 5.0}},
         "b": {"label": "B", "overrides": ["loss=l1"], "evaluations": []},
         "theirs": {"label": "other group", "paper": {"nme": 5.0}},
     },
@@ -86,6 +86,8 @@ def test_a_table_survives_its_own_dictionary_and_json() -> None:
         ({"baseline": "theirs"}, "only published; name a trained row"),
         ({"baseline": "z"}, "no row of scc/table named 'z'; choose from a, b, theirs"),
         ({"rows": {"a": {"label": "A", "overrides": [], "paper": {"fr": 1}}}}, "values for no column: \\['fr'\\]"),
+        ({"rows": {"a": {"label": "A", "overrides": [], "counted": {"fr": 1}}}}, "values for no column: \\['fr'\\]"),
+        ({"baseline": None, "rows": {"a": {"label": "A", "counted": {"nme": 1}}}}, "only trained rows have counted"),
         ({"at_scale": {"tiny": []}}, "scales \\['tiny'\\]; there are paper, small, smoke"),
         ({"rows": {"a": "head=fc"}}, "not a block of settings"),
         ({"rows": {"a": {"label": "A", "overrides": "head=fc"}}}, "must be a list: \\[head=fc\\]"),
