@@ -154,7 +154,8 @@ def _scale(table: Table, scale: str) -> list[str]:
 
 def _counted(table: Table) -> list[str]:
     found = [c.label for c in table.columns if any(c.name in row.counted for row in table.rows)]
-    return [f"Counted from the released code or weights, not published: {', '.join(found)}."] if found else []
+    listed = ", ".join(found)
+    return [f"Counted from the released code or weights, at their size, not published: {listed}."] if found else []
 
 
 def _origins(labels: Mapping[str, str], trainings: Mapping[str, Sequence[Training]]) -> list[str]:
