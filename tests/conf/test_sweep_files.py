@@ -10,6 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from facegraph.compose import compose, make
+from facegraph.data.augment import Augmentation
 from facegraph.data.corruption import NONE, Corruption
 from facegraph.entry import offer_data_of_run
 from facegraph.landmarks import LandmarkScheme
@@ -78,7 +79,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return values
 
 
-OF_SCC = {"scc_wflw", "scc_cofw", "scc_300w", "fc_wflw", "lgrn_wflw"}
+OF_SCC = {"scc_wflw", "scc_cofw", "scc_300w", "fc_wflw", "lgrn_wflw", "lgrn_wflw_released"}
 TRAINED = [(name, row) for name in FILES for row in table(name).trained]
 
 
@@ -129,6 +130,9 @@ def test_rows_compose_at_smoke(name: str, row: Row) -> None:
     assert cfg.trainer.max_epochs * cfg.dataset.train_size <= 100
     assert (cfg.data.num_workers, cfg.data.balancing, cfg.trainer.precision) == (0, None, "32-true")
     assert cfg.backbone.name == "test_resnet"
+    # what an experiment sets below a group whose option the scale replaces would be left over here
+    assert make(cfg.augment) == Augmentation()
+    make(cfg.scheduler)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -193,6 +197,7 @@ WHEN_SMALL = {
     "scc_cofw": HALF_SIDE,
     "fc_wflw": HALF_SIDE,
     "lgrn_wflw": HALF_SIDE,
+    "lgrn_wflw_released": HALF_SIDE,
     "hrnet_heatmap_wflw": HALF_SIDE,
     "fan_300w": FAN_HALF_SIDE,
     "fan_300wlp": FAN_HALF_SIDE,

@@ -104,6 +104,16 @@ def test_paper_has_the_values_of_the_paper() -> None:
     assert (rectangle.area_fraction, rectangle.aspect_min, rectangle.aspect_max, rectangle.p) == (0.2, 0.4, 2.5, 0.5)
 
 
+def test_released_code_of_scc_has_another_range_of_scale_than_its_paper() -> None:
+    paper, released = augmentation_of("paper"), augmentation_of("paper_released")
+    assert released.geometric == replace(paper.geometric, scale_min=0.9314, scale_max=1.0686)
+    assert [type(t) for t in released.photometric] == [RectangleOcclusion]
+
+
+def test_hrnet_has_the_values_of_its_code() -> None:
+    assert augmentation_of("hrnet") == Augmentation(GeometricAugmentation(30, 0.75, 1.25, flip_probability=0.5))
+
+
 def test_fan_has_the_values_of_its_code() -> None:
     fan = augmentation_of("fan")
     assert fan.geometric == GeometricAugmentation(50, 0.8, 1.2, 2 * 0.0625, flip_probability=0.5, probability=0.5)

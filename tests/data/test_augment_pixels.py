@@ -164,10 +164,11 @@ def test_p_is_the_share_of_changed_faces(p: float) -> None:
         lambda: ContrastClip(low_max=0.7, high_min=0.6),
         lambda: Augmentation(probability=-1),
         lambda: Augmentation(afterwards=[A.HorizontalFlip()]),
+        lambda: Augmentation(geometric={"scale_min": 0.9}),
     ],
 )
 def test_out_of_range_is_refused(make) -> None:
-    with pytest.raises(ConfigError, match=r"needs|needed|may move pixels"):
+    with pytest.raises(ConfigError, match=r"needs|needed|may move pixels|Choose an option that has one"):
         make()
 
 

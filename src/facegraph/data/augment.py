@@ -115,7 +115,7 @@ class Augmentation:
     afterwards: transforms like the photometric ones that the coin has no say in.
 
     Raises:
-        ConfigError: a transform that may move pixels, or a probability out of range.
+        ConfigError: a transform that may move pixels, a probability out of range, or numbers in place of geometric.
     """
 
     geometric: GeometricAugmentation = field(default_factory=GeometricAugmentation)
@@ -124,6 +124,11 @@ class Augmentation:
     afterwards: Sequence[PixelTransform | A.BasicTransform | A.BaseCompose] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.geometric, GeometricAugmentation):
+            raise ConfigError(
+                f"augmentation: geometric is {self.geometric}, numbers without a GeometricAugmentation to hold them. "
+                "Choose an option that has one, such as augment=light, or set augment.geometric._target_ too."
+            )
         for name in ("photometric", "afterwards"):
             transforms = tuple(getattr(self, name) or ())
             object.__setattr__(self, name, transforms)
