@@ -124,7 +124,7 @@ def test_identity_ignores_where_and_how_and_sees_the_rest() -> None:
 
 
 def job(row: str, seed: int, name: str = "0") -> Job:
-    return Job(row, seed, f"{name}{row}{seed}", (f"seed={seed}",), ("far",))
+    return Job(row, seed, identity({"row": row, "seed": seed, "name": name}), (f"seed={seed}",), ("far",))
 
 
 def test_a_table_file_gains_rows_and_seeds_and_replaces_those_planned_again(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_a_table_file_gains_rows_and_seeds_and_replaces_those_planned_again(tmp_
     (read,) = read_sweep(tmp_path)
     assert read.jobs == (job("a", 0, "new"), job("a", 1), job("b", 0))
     assert read.jobs_of("b") == (job("b", 0),)
-    assert read.jobs[0].folder(tmp_path) == tmp_path / "jobs" / "newa0"
+    assert read.jobs[0].folder(tmp_path) == tmp_path / "jobs" / job("a", 0, "new").identity
 
 
 def test_a_row_never_mixes_settings(tmp_path: Path) -> None:
