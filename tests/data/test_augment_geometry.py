@@ -53,13 +53,13 @@ def test_probability_leaves_the_mirror_alone(probability: float) -> None:
     assert np.mean([flipped for _, flipped in changes]) == pytest.approx(0.5, abs=0.04)
 
 
-def test_height_reaches_its_range_and_width_stays() -> None:
-    parts = linear_parts(GeometricAugmentation(height_min=0.6, height_max=1.4))
-    np.testing.assert_allclose(parts[:, 0], [[1, 0]] * len(parts), atol=1e-12)
-    heights = parts[:, 1, 1]
-    assert heights.min() == pytest.approx(0.6, abs=0.01)
-    assert heights.max() == pytest.approx(1.4, abs=0.01)
-    assert heights.mean() == pytest.approx(1.0, abs=0.02)
+def test_width_reaches_its_range_and_height_stays() -> None:
+    parts = linear_parts(GeometricAugmentation(width_min=0.6, width_max=1.4))
+    np.testing.assert_allclose(parts[:, 1], [[0, 1]] * len(parts), atol=1e-12)
+    widths = parts[:, 0, 0]
+    assert widths.min() == pytest.approx(0.6, abs=0.01)
+    assert widths.max() == pytest.approx(1.4, abs=0.01)
+    assert widths.mean() == pytest.approx(1.0, abs=0.02)
 
 
 def test_shear_reaches_its_range_along_both_axes() -> None:
@@ -73,15 +73,15 @@ def test_shear_reaches_its_range_along_both_axes() -> None:
 
 
 def test_rotation_comes_before_the_stretch() -> None:
-    """The height of the turned face changes, so the second row of a rotation is multiplied and the first is not."""
-    parts = linear_parts(GeometricAugmentation(rotation_degrees=30, height_min=0.6, height_max=1.4))
-    np.testing.assert_allclose(np.linalg.norm(parts[:, 0], axis=1), 1, atol=1e-12)
-    assert np.ptp(np.linalg.norm(parts[:, 1], axis=1)) > 0.7
+    """The width of the turned face changes, so the first row of a rotation is multiplied and the second is not."""
+    parts = linear_parts(GeometricAugmentation(rotation_degrees=30, width_min=0.6, width_max=1.4))
+    np.testing.assert_allclose(np.linalg.norm(parts[:, 1], axis=1), 1, atol=1e-12)
+    assert np.ptp(np.linalg.norm(parts[:, 0], axis=1)) > 0.7
     np.testing.assert_allclose((parts[:, 0] * parts[:, 1]).sum(axis=1), 0, atol=1e-12)
 
 
 def test_everything_turns_about_the_centre() -> None:
-    geometric = GeometricAugmentation(30, 0.9, 1.1, height_min=0.6, height_max=1.4, shear=0.3, flip_probability=0.5)
+    geometric = GeometricAugmentation(30, 0.9, 1.1, width_min=0.6, width_max=1.4, shear=0.3, flip_probability=0.5)
     for seed in range(50):
         matrix, _ = geometric.sample(np.random.default_rng(seed), SIZE)
         np.testing.assert_allclose(transform_points(matrix, CENTRE), CENTRE, atol=1e-9)
@@ -111,7 +111,7 @@ def test_a_mirrored_face_keeps_left_left() -> None:
 
 @pytest.mark.parametrize(
     "settings_",
-    [{"probability": 1.5}, {"height_min": 1.2, "height_max": 1.1}, {"height_min": 0}, {"shear": 1}],
+    [{"probability": 1.5}, {"width_min": 1.2, "width_max": 1.1}, {"width_min": 0}, {"shear": 1}],
     ids=str,
 )
 def test_out_of_range_is_refused(settings_: dict[str, float]) -> None:

@@ -104,6 +104,16 @@ def test_paper_has_the_values_of_the_paper() -> None:
     assert (rectangle.area_fraction, rectangle.aspect_min, rectangle.aspect_max, rectangle.p) == (0.2, 0.4, 2.5, 0.5)
 
 
+def test_released_code_of_scc_has_another_range_of_scale_than_its_paper() -> None:
+    paper, released = augmentation_of("paper"), augmentation_of("paper_released")
+    assert released.geometric == replace(paper.geometric, scale_min=0.9314, scale_max=1.0686)
+    assert [type(t) for t in released.photometric] == [RectangleOcclusion]
+
+
+def test_hrnet_has_the_values_of_its_code() -> None:
+    assert augmentation_of("hrnet") == Augmentation(GeometricAugmentation(30, 0.75, 1.25, flip_probability=0.5))
+
+
 def test_fan_has_the_values_of_its_code() -> None:
     fan = augmentation_of("fan")
     assert fan.geometric == GeometricAugmentation(50, 0.8, 1.2, 2 * 0.0625, flip_probability=0.5, probability=0.5)
@@ -122,7 +132,7 @@ def test_fan_has_the_values_of_its_code() -> None:
 
 def test_musica_has_the_values_of_its_code() -> None:
     musica = augmentation_of("musica")
-    assert musica.geometric == GeometricAugmentation(30, height_min=0.6, height_max=1.4, shear=0.3)
+    assert musica.geometric == GeometricAugmentation(30, width_min=0.6, width_max=1.4, shear=0.3)
     assert musica.probability == 0.5
     clip, noise = musica.photometric
     assert isinstance(clip, ContrastClip)
@@ -143,7 +153,7 @@ def test_the_boxes_that_the_comments_recommend() -> None:
     moved = np.array([musica.jittered(boxes[0], np.random.default_rng(n)) for n in range(2000)])
     assert np.mean((moved == boxes[0]).all(axis=1)) == pytest.approx(0.5, abs=0.04)
     sides = (moved[:, 2:] - moved[:, :2]) / [20, 40]
-    np.testing.assert_allclose([sides.min(axis=0), sides.max(axis=0)], [[1, 1], [1.1, 1.2]], atol=0.005)
+    np.testing.assert_allclose([sides.min(axis=0), sides.max(axis=0)], [[1, 1], [1.2, 1.1]], atol=0.005)
     shifts = np.abs((moved[:, :2] + moved[:, 2:]) / 2 - [20, 30]) / [20, 40]
     np.testing.assert_allclose(shifts.max(axis=0), 0.2, atol=0.002)
 

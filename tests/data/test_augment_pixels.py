@@ -31,22 +31,64 @@ def test_same_generator_same_picture_and_the_input_stays(transform) -> None:
     assert pictures[0].shape == image.shape
 
 
-def test_contrast_clip_by_hand() -> None:
-    """Nothing to clip leaves the levels alone; otherwise the formula, to half a level."""
-    image = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+def levels_of(seed: int, low_max: float = 0.4, high_min: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    """low and high (3,) that ContrastClip draws, as levels of a byte."""
+    rng = np.random.default_rng(seed)
+    return 255 * rng.uniform(0, low_max, 3), 255 * rng.uniform(high_min, 1, 3)
+
+
+def ramp(first: int = 0, last: int = 255) -> np.ndarray:
+    """(1, W, 3): each level from first to last once, the same in all channels."""
+    return np.repeat(np.arange(first, last + 1, dtype=np.uint8)[None, :, None], 3, axis=2)
+
+
+def test_contrast_clip_blackens_and_whitens_and_leaves_what_lies_between() -> None:
+    """With black and white in the channel nothing is left to stretch."""
+    image = ramp()
     np.testing.assert_array_equal(ContrastClip(0.0, 1.0).apply(image, np.random.default_rng(0)), image)
-    rng = np.random.default_rng(4)
-    low, high = rng.uniform(0, 0.4, 3), rng.uniform(0.6, 1, 3)
-    clipped = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(4))
-    expected = np.clip((image / 255 - low) / (high - low), 0, 1) * 255
-    assert np.abs(clipped - expected).max() <= 0.5 + 1e-9
+    for seed in range(20):
+        low, high = levels_of(seed)
+        clipped = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(seed))
+        np.testing.assert_array_equal(clipped, np.where(image < low, 0, np.where(image > high, 255, image)))
+
+
+def test_contrast_clip_uses_the_whole_range_afterwards() -> None:
+    """By hand: 110, 130 and 150 lie between any low of up to 102 and any high from 153 on: 0, 127.5 and 255."""
+    image = np.array([[110, 130, 150]], dtype=np.uint8)[..., None].repeat(3, axis=2)
+    for seed in range(20):
+        clipped = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(seed))
+        assert set(clipped[0, 0]) == {0}
+        assert set(clipped[0, 1]) <= {127, 128}
+        assert set(clipped[0, 2]) == {255}
+
+
+def test_contrast_clip_takes_minimum_and_maximum_of_what_was_clipped() -> None:
+    """A channel whose darkest is cut to 0 and whose lightest is left: (v - 0) / 140, whatever the darkest was."""
+    image = np.array([[1, 120, 140]], dtype=np.uint8)[..., None].repeat(3, axis=2)
+    seed = next(s for s in range(50) if (levels_of(s)[0] > 2).all())
+    clipped = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(seed))
+    np.testing.assert_array_equal(clipped[0], [[0] * 3, [219] * 3, [255] * 3])  # 255 * 120 / 140 = 218.57
+    image = np.array([[110, 140, 254]], dtype=np.uint8)[..., None].repeat(3, axis=2)
+    seed = next(s for s in range(50) if (levels_of(s)[1] < 253).all())
+    clipped = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(seed))
+    np.testing.assert_array_equal(clipped[0], [[0] * 3, [53] * 3, [255] * 3])  # 255 * 30 / (255 - 110) = 52.76
+
+
+def test_contrast_clip_leaves_no_level_in_a_constant_channel() -> None:
+    """Even where the level is above high: 1 minus the minimum, 1."""
+    image = np.broadcast_to(np.array([5, 130, 250], dtype=np.uint8), (4, 6, 3)).copy()
+    image[:, 3:, 1] = 140  # and only there: other channels do not matter to one
+    for seed in range(10):
+        clipped = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(seed))
+        assert not clipped[..., [0, 2]].any()
+        assert (clipped[:, :3, 1] == 0).all()
+        assert (clipped[:, 3:, 1] == 255).all()
 
 
 def test_contrast_clip_treats_channels_apart_and_reaches_its_ranges() -> None:
-    image = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     blacks, whites = [], []
     for seed in range(300):
-        levels = ContrastClip(0.4, 0.6).apply(image, np.random.default_rng(seed))[0]
+        levels = ContrastClip(0.4, 0.6).apply(ramp(), np.random.default_rng(seed))[0]
         assert (np.diff(levels.astype(int), axis=0) >= 0).all()
         blacks.append((levels == 0).sum(axis=0) / 256)
         whites.append(1 - (levels == 255).sum(axis=0) / 256)
@@ -122,10 +164,11 @@ def test_p_is_the_share_of_changed_faces(p: float) -> None:
         lambda: ContrastClip(low_max=0.7, high_min=0.6),
         lambda: Augmentation(probability=-1),
         lambda: Augmentation(afterwards=[A.HorizontalFlip()]),
+        lambda: Augmentation(geometric={"scale_min": 0.9}),
     ],
 )
 def test_out_of_range_is_refused(make) -> None:
-    with pytest.raises(ConfigError, match=r"needs|needed|may move pixels"):
+    with pytest.raises(ConfigError, match=r"needs|needed|may move pixels|Choose an option that has one"):
         make()
 
 

@@ -99,7 +99,9 @@ def test_grey_jpeg_becomes_rgb(tmp_path: Path, frame: pd.DataFrame) -> None:
     frame.loc[0, "image"] = "grey.jpg"
     write_faces(tmp_path, frame)
     cv2.imwrite(str(tmp_path / "images" / "grey.jpg"), np.full((64, 64), 90, np.uint8))
-    assert opened(tmp_path).train().image(0).shape == (64, 64, 3)
+    image = opened(tmp_path).train().image(0)
+    assert image.shape == (64, 64, 3)
+    np.testing.assert_allclose(image, 90, atol=2)  # JPEG may lose a level
 
 
 def break_cell(column: str, value: object, row: int = 2):

@@ -164,6 +164,21 @@ def test_one_iteration_is_its_formulas() -> None:
         np.testing.assert_allclose(step.attention[face], attention, atol=1e-6)
 
 
+def test_dropout_acts_on_the_state_and_on_all_that_read_it() -> None:
+    """What is left of the state is twice what it was, so nothing was dropped before; the head reads what is left."""
+    torch.manual_seed(0)
+    iteration = Iteration(3, 5, 14, 4, 200, attention=True, dropout=0.5)
+    patches, before = torch.randn(2, 3, 3, 14, 14), torch.rand(2, 200) - 0.5
+    whole = iteration.eval()(patches, before).state
+    step = iteration.train()(patches, before)
+    left = step.state != 0
+    assert 0.35 < left.float().mean() < 0.65
+    torch.testing.assert_close(step.state, torch.where(left, 2 * whole, 0))
+    raw = iteration.head(step.state)
+    torch.testing.assert_close(step.displacement.flatten(1), raw[:, :-1])
+    torch.testing.assert_close(step.error, raw[:, -1])
+
+
 @pytest.mark.parametrize("levels", [[2, 1, 0], [2, 2, 1, 0], [1, 0]])
 def test_the_cascade_adds_displacements_in_px_of_its_levels(levels: list[int]) -> None:
     """Written as the paper does: what was moved so far is carried to the next level and doubled there."""

@@ -124,6 +124,21 @@ def check_latex(text: str) -> None:
     assert not re.search(r"(?<!\\)[%#_]", outside)
 
 
+def test_what_was_counted_stands_beside_what_was_published() -> None:
+    """95 M published, 96.6 M counted: neither takes the place of the other, and a note says which is which."""
+    column = {"macs": {"label": "multiply-adds", "metric": "macs"}}
+    rows = {"a": {"label": "A", "overrides": [], "paper": {"macs": 0.095}, "counted": {"macs": 0.09657}}}
+    cell = Cell(DONE, {0: 0.097}, {0: DONE}, 0.097, paper=0.095, counted=0.09657)
+    (block,) = blocks(report_of({"a": {"macs": cell}}, topk_table(columns=column, rows=rows, baseline=None)))
+    line = dict(zip(block.header, (words.text for words in block.rows[0]), strict=True))
+    assert (line["paper"], line["counted"]) == ("0.095", "0.097")
+    columns = column | NME | {"fr": {"label": "FR", "metric": "fr@0.10"}}
+    report = report_of({"a": dict.fromkeys(columns, cell)}, topk_table(columns=columns, rows=rows, baseline=None))
+    (stacked,) = blocks(report)
+    assert [row[0].text for row in stacked.rows] == ["A", "  paper", "  ours - paper", "  counted"]
+    assert to_frame(report).set_index(["column", "of"]).loc[("macs", "all seeds"), "counted"] == 0.09657
+
+
 def test_latex_is_balanced_and_escaped() -> None:
     for report in (one_column(), by_subsets()):
         check_latex(to_latex(report))

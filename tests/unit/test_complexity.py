@@ -7,7 +7,9 @@ import torch
 from torch import nn
 
 from facegraph.complexity import count_macs, count_macs_thop, count_params, latency_ms, measure
-from facegraph.compose import build_model, compose
+from facegraph.compose import build_model, compose, make
+from facegraph.layers.graph_conv import StaticEdges
+from facegraph.losses.criteria import SoftWing
 from tests.helpers.models import face_statistics, small_model
 
 pytestmark = pytest.mark.any_processor
@@ -31,6 +33,24 @@ def test_costs_of_the_papers_models(overrides: str, params: int, thop: int, macs
     assert count_macs_thop(model, 256) == thop
     assert count_macs(model, 256)[0] == macs
     assert round(thop / 1e9, 4) == 4.8126 if "fc" in overrides else round(thop / 1e9, 3) == 5.165
+
+
+def test_the_network_that_the_released_command_trains() -> None:
+    """23.7058 M as counted in the released code, which has a bias in front of two batch norms."""
+    cfg = compose(["experiment=lgrn_wflw_released"])
+    model = build_model(cfg, face_statistics(98))
+    assert count_params(model) == 23_705_134
+    biases_left_out = 256 + 4 * 98
+    assert round((count_params(model) + biases_left_out) / 1e6, 4) == 23.7058
+    assert model.head.mask.sum() == 470
+    assert isinstance(model.head.edges, StaticEdges)
+    criterion = make(cfg.loss)(statistics=face_statistics(98))
+    assert isinstance(criterion, SoftWing)
+    assert criterion.relative_weight == 1
+    # the lists of the graph one way: landmark 33 of WFLW looks at 41, 34 and 40, and is in nobody's list
+    assert torch.nonzero(criterion.laplacian[33] > 0).flatten().tolist() == [34, 40, 41]
+    assert torch.nonzero(criterion.laplacian[:, 33]).flatten().tolist() == [33]
+    assert cfg.scheduler.milestones == [200, 350]
 
 
 class Sample(nn.Module):

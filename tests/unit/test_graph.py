@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from facegraph.data.synthetic.dataset import SyntheticDataset
 from facegraph.errors import ConfigError
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
-from facegraph.graph.published import published_neighbours
+from facegraph.graph.published import COFW29_EDGES, IBUG68_EDGES, published_neighbours
+from facegraph.landmarks import COFW29, IBUG68, LandmarkScheme
 from tests.helpers.models import face_statistics
 from tests.helpers.runs import ROOT
 
@@ -142,6 +144,28 @@ def test_published_graphs_have_the_published_sizes(n: int, non_zeros: int, direc
     assert sum(map(len, lists)) == directed
     assert int(graph_mask(lists, symmetric=True).sum()) == non_zeros
     assert int(graph_mask(lists, symmetric=False).sum()) == directed + n
+
+
+@pytest.mark.parametrize(("scheme", "one_sided"), [(IBUG68, [(55, 64)]), (COFW29, [])])
+def test_graphs_drawn_by_hand_follow_the_face(scheme: LandmarkScheme, one_sided: list[tuple[int, int]]) -> None:
+    """Mirrored they are themselves, but for one edge; neighbours on a contour are neighbours in the graph."""
+    lists = published_neighbours(scheme.num_landmarks)
+    edges = {frozenset((i, j)) for i, row in enumerate(lists) for j in row}
+    assert all(len(edge) == 2 for edge in edges)
+    mirrored = {frozenset(scheme.flip[i] for i in edge) for edge in edges}
+    assert sorted(tuple(sorted(edge)) for edge in edges - mirrored) == one_sided
+    for contour in scheme.contours:
+        closing = contour.indices[:1] if contour.closed else ()
+        assert {frozenset(step) for step in pairwise((*contour.indices, *closing))} <= edges, contour.name
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="the published lists in ../shared are not part of this repository")
+@pytest.mark.parametrize(("n", "edges"), [(68, IBUG68_EDGES), (29, COFW29_EDGES)])
+def test_our_copy_of_the_graphs_drawn_by_hand_is_theirs(n: int, edges: tuple[tuple[int, int], ...]) -> None:
+    section = PUBLISHED.read_text().split(f"## {n}pts.txt")[1].split("\n## ")[0]
+    drawn = [(int(i), int(j)) for i, j in re.findall(r"(\d+)-(\d+)\b", section.split("(a-b):")[1])]
+    assert list(edges) == drawn
+    assert [(i, j) for i, row in enumerate(published_neighbours(n)) for j in row] == sorted(drawn, key=lambda e: e[0])
 
 
 @pytest.mark.parametrize("n", [17, 0, 106])

@@ -53,10 +53,20 @@ def test_wings_are_continuous_at_their_joint(omega, epsilon):
         assert _at(loss, omega - 1e-9) == pytest.approx(_at(loss, omega + 1e-9), abs=1e-5)
 
 
-def test_wing_ablation_value_has_gradient_at_zero_error():
-    pred = torch.zeros(2, 5, 2, requires_grad=True)
-    functional.soft_wing(pred, torch.zeros(2, 5, 2)).backward()
-    assert torch.isfinite(pred.grad).all()
+@pytest.mark.parametrize(
+    ("loss", "slope"),
+    [
+        (functools.partial(functional.wing, omega=20.0, epsilon=0.1), 20 / 0.1),
+        (functools.partial(functional.wing, omega=10.0, epsilon=2.0), 10 / 2),
+        (functools.partial(functional.soft_wing, omega1=2.0, omega2=20.0, epsilon=0.5), 1),
+    ],
+)
+def test_slope_of_the_wings_at_and_beside_no_error(loss, slope):
+    """None at zero, where the two sides disagree; beside it omega / epsilon for Wing and 1 for Soft Wing."""
+    error = torch.tensor([[0.0, 1e-9], [-1e-9, 0.0]], dtype=torch.float64, requires_grad=True)
+    loss(error, torch.zeros(2, 2, dtype=torch.float64)).backward()
+    expected = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64) * slope / 4
+    torch.testing.assert_close(error.grad, expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [{"omega": 0.0}, {"epsilon": -1.0}, {"epsilon": float("nan")}])
@@ -102,6 +112,17 @@ def test_same_face_at_another_input_size_costs_the_same(name, relative_weight):
     large = criterion(LandmarkOutput(pred), batch_of(256, target))["loss"]
     small = criterion(LandmarkOutput(pred / 2), batch_of(128, target / 2))["loss"]
     torch.testing.assert_close(large, small)
+
+
+@pytest.mark.parametrize("name", ["L1", "L2", "SmoothL1", "Wing", "SoftWing"])
+def test_given_neighbours_take_the_place_of_the_strongest(name):
+    lists = [[(i + 3) % 8, (i + 5) % 8] for i in range(8)]
+    make = functools.partial(getattr(criteria, name), _statistics(8), relative_weight=1.0)
+    pred, target = torch.rand(2, 3, 8, 2) * 256
+    criterion = make(neighbours=lambda n: lists[:n])
+    found = criterion(LandmarkOutput(pred), batch_of(256, target))["relative"]
+    torch.testing.assert_close(found, functional.relative_location(pred, target, lists, criterion.point_loss))
+    assert not torch.equal(found, make()(LandmarkOutput(pred), batch_of(256, target))["relative"])
 
 
 def test_relative_weight_adds_the_relative_term():

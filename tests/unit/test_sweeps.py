@@ -57,7 +57,7 @@ NODE = {
     },
     "evaluations": {"far": {"label": "far", "overrides": ["box=detector-jittered"], "value": 0.3}},
     "rows": {
-        "a": {"label": "A", "overrides": [], "value": 1, "paper": {"nme": 4.4}},
+        "a": {"label": "A", "overrides": [], "value": 1, "paper": {"nme": 4.4}, "counted": {"nme": 5.0}},
         "b": {"label": "B", "overrides": ["loss=l1"], "evaluations": []},
         "theirs": {"label": "other group", "paper": {"nme": 5.0}},
     },
@@ -85,6 +85,8 @@ def test_a_table_survives_its_own_dictionary_and_json() -> None:
         ({"baseline": "theirs"}, "only published; name a trained row"),
         ({"baseline": "z"}, "no row of scc/table named 'z'; choose from a, b, theirs"),
         ({"rows": {"a": {"label": "A", "overrides": [], "paper": {"fr": 1}}}}, "values for no column: \\['fr'\\]"),
+        ({"rows": {"a": {"label": "A", "overrides": [], "counted": {"fr": 1}}}}, "values for no column: \\['fr'\\]"),
+        ({"baseline": None, "rows": {"a": {"label": "A", "counted": {"nme": 1}}}}, "only trained rows have counted"),
         ({"at_scale": {"tiny": []}}, "scales \\['tiny'\\]; there are paper, small, smoke"),
         ({"rows": {"a": "head=fc"}}, "not a block of settings"),
         ({"rows": {"a": {"label": "A", "overrides": "head=fc"}}}, "must be a list: \\[head=fc\\]"),
@@ -121,7 +123,7 @@ def test_identity_ignores_where_and_how_and_sees_the_rest() -> None:
 
 
 def job(row: str, seed: int, name: str = "0") -> Job:
-    return Job(row, seed, f"{name}{row}{seed}", (f"seed={seed}",), ("far",))
+    return Job(row, seed, identity({"row": row, "seed": seed, "name": name}), (f"seed={seed}",), ("far",))
 
 
 def test_a_table_file_gains_rows_and_seeds_and_replaces_those_planned_again(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def test_a_table_file_gains_rows_and_seeds_and_replaces_those_planned_again(tmp_
     (read,) = read_sweep(tmp_path)
     assert read.jobs == (job("a", 0, "new"), job("a", 1), job("b", 0))
     assert read.jobs_of("b") == (job("b", 0),)
-    assert read.jobs[0].folder(tmp_path) == tmp_path / "jobs" / "newa0"
+    assert read.jobs[0].folder(tmp_path) == tmp_path / "jobs" / job("a", 0, "new").identity
 
 
 def test_a_row_never_mixes_settings(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ class GeometricAugmentation:
     shift: largest shift along x and along y, as a fraction of the crop's side.
     flip_probability: of a horizontal mirror.
     probability: of everything but the mirror; with 1 - probability the face is at most mirrored.
-    height_min, height_max: another factor, on the height alone.
+    width_min, width_max: another factor, on the width alone, as a face turned aside is narrower.
     shear: largest shear along x and, drawn on its own, along y: the number of px a row or column moves per px of
         distance from the centre; below 1, where the two could lay the face flat.
 
@@ -42,8 +42,8 @@ class GeometricAugmentation:
     shift: float = 0.0
     flip_probability: float = 0.0
     probability: float = 1.0
-    height_min: float = 1.0
-    height_max: float = 1.0
+    width_min: float = 1.0
+    width_max: float = 1.0
     shear: float = 0.0
 
     def __post_init__(self) -> None:
@@ -55,9 +55,9 @@ class GeometricAugmentation:
             f"shift={self.shift} (a fraction of the side, 0 to 1)": 0 <= self.shift <= 1,
             f"flip_probability={self.flip_probability} (0 to 1)": 0 <= self.flip_probability <= 1,
             f"probability={self.probability} (0 to 1)": 0 <= self.probability <= 1,
-            f"height_min={self.height_min}, height_max={self.height_max} (0 < height_min <= height_max)": 0
-            < self.height_min
-            <= self.height_max,
+            f"width_min={self.width_min}, width_max={self.width_max} (0 < width_min <= width_max)": 0
+            < self.width_min
+            <= self.width_max,
             f"shear={self.shear} (0 to below 1)": 0 <= self.shear < 1,
         }
         wrong = [what for what, fine in allowed.items() if not fine]
@@ -76,7 +76,7 @@ class GeometricAugmentation:
         flipped = bool(rng.random() < self.flip_probability)
         centre = ((size - 1) / 2, (size - 1) / 2)
         matrix = rotation(angle, centre)
-        if self.shear or self.height_min != 1 or self.height_max != 1:
+        if self.shear or self.width_min != 1 or self.width_max != 1:
             matrix = self._stretch(rng, centre) @ matrix
         matrix = translation(dx, dy) @ scaling(factor, centre) @ matrix
         if self.probability < 1 and rng.random() >= self.probability:
@@ -84,12 +84,12 @@ class GeometricAugmentation:
         return (matrix @ horizontal_flip(size) if flipped else matrix), flipped
 
     def _stretch(self, rng: np.random.Generator, centre: tuple[float, float]) -> np.ndarray:
-        """(3, 3): a shear about the centre, then the factor on the height."""
-        height = rng.uniform(self.height_min, self.height_max)
+        """(3, 3): a shear about the centre, then the factor on the width."""
+        width = rng.uniform(self.width_min, self.width_max)
         along_x, along_y = rng.uniform(-self.shear, self.shear, size=2)
         x, y = centre
         shear = np.array([[1.0, along_x, 0.0], [along_y, 1.0, 0.0], [0.0, 0.0, 1.0]])
-        return translation(x, y) @ np.diag([1.0, height, 1.0]) @ shear @ translation(-x, -y)
+        return translation(x, y) @ np.diag([width, 1.0, 1.0]) @ shear @ translation(-x, -y)
 
 
 class Change(NamedTuple):
@@ -116,7 +116,8 @@ class Augmentation:
     afterwards: transforms like the photometric ones that the coin has no say in.
 
     Raises:
-        ConfigError: a transform that may move pixels or cannot be applied, or a probability out of range.
+        ConfigError: a transform that may move pixels or cannot be applied, a probability out of range, or numbers in
+            place of geometric.
     """
 
     geometric: GeometricAugmentation = field(default_factory=GeometricAugmentation)
@@ -125,6 +126,11 @@ class Augmentation:
     afterwards: Sequence[PixelTransform | A.BasicTransform | A.BaseCompose] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.geometric, GeometricAugmentation):
+            raise ConfigError(
+                f"augmentation: geometric is {self.geometric}, numbers without a GeometricAugmentation to hold them. "
+                "Choose an option that has one, such as augment=light, or set augment.geometric._target_ too."
+            )
         for name in ("photometric", "afterwards"):
             transforms = tuple(getattr(self, name) or ())
             object.__setattr__(self, name, transforms)

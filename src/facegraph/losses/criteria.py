@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +19,17 @@ ERROR_WEIGHT = 0.05
 """Weight of the term that teaches a predicted error, MuSiCa's."""
 
 
+Neighbours = Callable[[int], Sequence[Sequence[int]]]
+"""Number of landmarks -> the list of each one's neighbours."""
+
+
 class PointCriterion(nn.Module, ABC):
     """A point loss on the landmarks, plus relative_weight times the same loss on relative locations (L-GRN).
 
     Args:
         statistics: landmark correlation, from which the neighbours of the relative term are taken.
         relative_weight: 0 for SCC, 1 for L-GRN. relative_neighbours: neighbours per landmark (L-GRN: 3).
+        neighbours: N -> their lists, in place of those of the strongest correlation.
         error_weight: of the term |predicted error - error made|, there only where the model predicts its error. The
         term is a fraction of the normaliser, the others are px; as it moves nothing but the error head, the weight
         matters to optimisers only that are not invariant to the scale of a gradient.
@@ -42,6 +48,7 @@ class PointCriterion(nn.Module, ABC):
         relative_weight: float = 0.0,
         relative_neighbours: int = 3,
         error_weight: float = ERROR_WEIGHT,
+        neighbours: Neighbours | None = None,
     ) -> None:
         super().__init__()
         for name, weight in (("relative_weight", relative_weight), ("error_weight", error_weight)):
@@ -49,8 +56,12 @@ class PointCriterion(nn.Module, ABC):
                 raise ConfigError(f"loss.{name}={weight} is out of range; 0 switches the term off.")
         self.relative_weight, self.error_weight = relative_weight, error_weight
         if relative_weight > 0:
-            neighbours = top_k_neighbours(statistics.correlation, relative_neighbours, "loss.relative_neighbours")
-            matrix = functional.laplacian(neighbours, like=statistics.mean_shape)
+            lists = (
+                top_k_neighbours(statistics.correlation, relative_neighbours, "loss.relative_neighbours")
+                if neighbours is None
+                else neighbours(len(statistics.mean_shape))
+            )
+            matrix = functional.laplacian(lists, like=statistics.mean_shape)
             self.register_buffer("laplacian", matrix, persistent=False)
 
     @abstractmethod
@@ -104,8 +115,9 @@ class SmoothL1(PointCriterion):
         relative_weight: float = 0.0,
         relative_neighbours: int = 3,
         error_weight: float = ERROR_WEIGHT,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours, error_weight)
+        super().__init__(statistics, relative_weight, relative_neighbours, error_weight, neighbours)
         self.beta = beta
 
     def point_loss(self, pred: Tensor, target: Tensor) -> Tensor:
@@ -123,8 +135,9 @@ class Wing(PointCriterion):
         relative_weight: float = 0.0,
         relative_neighbours: int = 3,
         error_weight: float = ERROR_WEIGHT,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours, error_weight)
+        super().__init__(statistics, relative_weight, relative_neighbours, error_weight, neighbours)
         functional.check_positive(omega=omega, epsilon=epsilon)
         self.omega, self.epsilon = omega, epsilon
 
@@ -144,8 +157,9 @@ class SoftWing(PointCriterion):
         relative_weight: float = 0.0,
         relative_neighbours: int = 3,
         error_weight: float = ERROR_WEIGHT,
+        neighbours: Neighbours | None = None,
     ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours, error_weight)
+        super().__init__(statistics, relative_weight, relative_neighbours, error_weight, neighbours)
         functional.check_positive(omega1=omega1, omega2=omega2, epsilon=epsilon)
         self.omega1, self.omega2, self.epsilon = omega1, omega2, epsilon
 

@@ -24,7 +24,7 @@ class Cell:
     row has no such number (no faces of that subset, another condition); PUBLISHED for a row that is only published.
     values: seed -> value. states: seed -> state, of all its trainings.
     mean: over seeds. std: over seeds with n - 1; None with one seed.
-    paper: the published value. difference: mean - paper.
+    paper: the published value. difference: mean - paper. counted: a cost counted beforehand from the released code.
     interval: 95 % over test faces, of the mean; None without predictions, for too few faces and for costs.
     against: comparison with the baseline row on the same faces and seeds (difference: this row - baseline); None for
     the baseline itself, without one, for too few faces, for another protocol, and for costs.
@@ -43,6 +43,7 @@ class Cell:
     faces: int | None = None
     remark: str = ""
     comparable: bool = True
+    counted: float | None = None
 
     @property
     def difference(self) -> float | None:

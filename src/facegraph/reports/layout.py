@@ -210,6 +210,7 @@ def _full(report: Report) -> Block:
             heading(column): measured,
             "paper": [Words(unit.text(c.paper), faint=True) for c in cells],
             "ours - paper": [Words(unit.signed(c.difference)) for c in cells],
+            "counted": [Words(unit.text(c.counted), faint=True) for c in cells],
             "95 % interval": [Words(interval_text(c.interval, unit)) for c in cells],
             f"minus {versus}": [Words(unit.signed(c.against.difference if c.against else None)) for c in cells],
             "p": [Words(p_text(c.against.p if c.against else None)) for c in cells],
@@ -242,6 +243,7 @@ def _below(report: Report, row: ReportRow, columns: Sequence[Column]) -> Iterato
     parts = {
         "paper": [unit.text(cell.paper) for cell, unit in cells],
         "ours - paper": [unit.signed(cell.difference) for cell, unit in cells],
+        "counted": [unit.text(cell.counted) for cell, unit in cells],
         "95 % interval": [interval_text(cell.interval, unit) for cell, unit in cells],
         f"p against {versus}": [p_text(cell.against.p if cell.against else None) for cell, _ in cells],
     }

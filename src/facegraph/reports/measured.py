@@ -91,11 +91,11 @@ def _untested(name: str, scores: Mapping[str, Mapping[int, _Scores]], table: Tab
 
 
 def _cell(row: Row, trainings: Sequence[Training], column: Column, checkpoint: str, table: Table) -> Cell:
-    paper = row.paper.get(column.name)
+    paper, counted = row.paper.get(column.name), row.counted.get(column.name)
     if row.overrides is None:
         return Cell(PUBLISHED if paper is not None else ABSENT, paper=paper)
     if column.evaluation is not None and column.evaluation not in {e.name for e in table.evaluations_of(row)}:
-        return Cell(ABSENT, paper=paper, remark=f"not scored under {column.evaluation}")
+        return Cell(ABSENT, paper=paper, counted=counted, remark=f"not scored under {column.evaluation}")
     states = {t.seed: t.state_of(column.evaluation) for t in trainings}
     done = [t for t in trainings if states[t.seed] == DONE]
     values, lacking = {}, ""
@@ -107,7 +107,7 @@ def _cell(row: Row, trainings: Sequence[Training], column: Column, checkpoint: s
             values[training.seed] = value * unit_of(column.metric).factor
     if not values:
         state, remark = (ABSENT, lacking) if lacking else _unfinished(trainings, states)
-        return Cell(state, {}, states, paper=paper, remark=remark)
+        return Cell(state, {}, states, paper=paper, counted=counted, remark=remark)
     numbers = np.array(list(values.values()))
     finite = bool(np.isfinite(numbers).all())
     missing = len(states) - len(values)
@@ -122,6 +122,7 @@ def _cell(row: Row, trainings: Sequence[Training], column: Column, checkpoint: s
         mean=float(numbers.mean()) if finite else None,
         std=float(numbers.std(ddof=1)) if finite and len(numbers) > 1 else None,
         paper=paper,
+        counted=counted,
         remark=remark,
     )
 

@@ -45,6 +45,7 @@ def notes_of(
         *_seeds(table, labels, trainings),
         *_other_checkpoint(table, trainings, checkpoint),
         *_scale(table, scale),
+        *_counted(table),
         *([f"Varies on purpose: {joined(meant, labels)}."] if meant else []),
         *_origins(labels, trainings),
         *_without_predictions(labels, trainings, checkpoint),
@@ -149,6 +150,12 @@ def _scale(table: Table, scale: str) -> list[str]:
             "differences to the paper say nothing about how well it is reproduced."
         ))  # fmt: skip
     return found
+
+
+def _counted(table: Table) -> list[str]:
+    found = [c.label for c in table.columns if any(c.name in row.counted for row in table.rows)]
+    listed = ", ".join(found)
+    return [f"Counted from the released code or weights, at their size, not published: {listed}."] if found else []
 
 
 def _origins(labels: Mapping[str, str], trainings: Mapping[str, Sequence[Training]]) -> list[str]:

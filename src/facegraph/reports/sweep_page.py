@@ -151,6 +151,7 @@ def _statistics(report: Report, column: Column) -> HtmlTable:
                 interval_text(v.interval, unit),
                 unit.text(v.paper),
                 unit.signed(v.difference),
+                unit.text(v.counted),
                 unit.signed(against.difference) if against else None,
                 f"[{unit.signed(against.low)}, {unit.signed(against.high)}]" if against else None,
                 p_text(against.p) if against else None,
@@ -158,7 +159,7 @@ def _statistics(report: Report, column: Column) -> HtmlTable:
             ]
         )
     header = [
-        "row", "mean", "std over seeds", "by seed", "95 % interval", "published", "ours - published",
+        "row", "mean", "std over seeds", "by seed", "95 % interval", "published", "ours - published", "counted",
         "difference to the baseline", "its 95 % interval", "p", "faces",
     ]  # fmt: skip
     return HtmlTable(heading(column), header, rows)

@@ -13,9 +13,9 @@ from facegraph.sweeps.table import Column
 COLUMNS = (
     "table", "scale", "checkpoint", "row", "label", "series", "value", "column", "metric", "subset", "normaliser",
     "evaluation", "unit", "of", "seed", "state", "ours", "std", "seeds", "low", "high", "paper", "difference",
-    "baseline", "baseline_difference", "baseline_low", "baseline_high", "p", "faces", "identity", "remark",
+    "counted", "baseline", "baseline_difference", "baseline_low", "baseline_high", "p", "faces", "identity", "remark",
 )  # fmt: skip
-"""of: "seed" or "all seeds". ours, std, low, high, paper and the differences are in the column's unit."""
+"""of: "seed" or "all seeds". ours, std, low, high, paper, counted and the differences are in the column's unit."""
 _WHOLE = ("seed", "seeds", "faces")
 
 
@@ -69,6 +69,7 @@ def _lines(report: Report, row: ReportRow, cell: Cell) -> Iterator[dict[str, Any
         "high": cell.interval.high if cell.interval else None,
         "paper": cell.paper,
         "difference": cell.difference,
+        "counted": cell.counted,
         "baseline": report.table.baseline if against else None,
         "baseline_difference": against.difference if against else None,
         "baseline_low": against.low if against else None,

@@ -128,7 +128,8 @@ def _as_of(row: Row, table: Table) -> Row:
     """A row of an earlier version of a table without what the table no longer has."""
     columns, conditions = {c.name for c in table.columns}, {e.name for e in table.evaluations}
     scored = None if row.evaluations is None else tuple(name for name in row.evaluations if name in conditions)
-    return replace(row, paper={k: v for k, v in row.paper.items() if k in columns}, evaluations=scored)
+    paper, counted = ({k: v for k, v in given.items() if k in columns} for given in (row.paper, row.counted))
+    return replace(row, paper=paper, counted=counted, evaluations=scored)
 
 
 def _content(swept: SweptTable) -> dict[str, Any]:

@@ -32,7 +32,9 @@ class Row:
 
     name: short, unique. label: as printed. overrides: of train.py; None for a row that is only published, such as
     another group's method. value: the swept number, where rows make a curve; series: rows of one series are joined.
-    at_scale: scale -> further overrides there. paper: column name -> published value in the unit the column prints.
+    at_scale: scale -> further overrides there. paper: column name -> published value in the unit the column prints, and
+    nothing that the source does not print. counted: column name -> a cost in that unit that was counted from the
+    released code or weights beforehand, of a row that facegraph trains.
     evaluations: names of the table's conditions that the row is scored under; None for all.
     """
 
@@ -43,6 +45,7 @@ class Row:
     series: str = ""
     at_scale: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     paper: Mapping[str, float] = field(default_factory=dict)
+    counted: Mapping[str, float] = field(default_factory=dict)
     evaluations: tuple[str, ...] | None = None
 
 
@@ -228,9 +231,13 @@ def _check(table: Table) -> None:
             raise ConfigError(f"table {table.name} has several {what} labelled {twice}; give each its own label.")
     columns = {column.name for column in table.columns}
     for row in table.rows:
-        unknown = sorted(set(row.paper) - columns)
+        unknown = sorted({*row.paper, *row.counted} - columns)
         if unknown:
             raise ConfigError(f"row {row.name} of table {table.name} has values for no column: {unknown}.")
+        if row.counted and row.overrides is None:
+            raise ConfigError(
+                f"row {row.name} of table {table.name} is only published; only trained rows have counted."
+            )
         for name in row.evaluations or ():
             table.evaluation(name)
     for column in table.columns:

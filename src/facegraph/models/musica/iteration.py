@@ -71,9 +71,9 @@ class Iteration(nn.Module):
     """state = tanh(linear(patch features and state before)); displacements and predicted error = linear(state).
 
     Args:
-        patches: number M. landmarks: number N. hidden: size of the state. dropout: share of the linear layer's inputs
-        that is dropped in training (the released code has 0.5 as an option, off; where it acts there is not known).
-        patch_size, channels, attention: see PatchNetwork.
+        patches: number M. landmarks: number N. hidden: size of the state. dropout: share of the state that is dropped
+        in training, after the tanh and for all that read it: head and next iteration. The released code has 0.5 as an
+        option there, off. patch_size, channels, attention: see PatchNetwork.
     """
 
     def __init__(
@@ -98,7 +98,8 @@ class Iteration(nn.Module):
         rows = patches.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         features, weights = self.patch_network(rows)
         features = features.unflatten(0, (faces, count)).flatten(1)
-        state = torch.tanh(self.state(self.dropout(torch.cat([features, state.to(features.dtype)], dim=1))))
+        state = torch.tanh(self.state(torch.cat([features, state.to(features.dtype)], dim=1)))
+        state = self.dropout(state)
         # coordinates need more than the 8 bits of bfloat16
         with torch.autocast(patches.device.type, enabled=False):
             raw = self.head(state.float())
