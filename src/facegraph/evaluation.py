@@ -98,6 +98,7 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
         default_root_dir=str(folder),
     )
     preflight.check_test(data, trainer)
+    folders.make_writable(folder)
     trainer.test(task, datamodule=data, verbose=False)
     assert task.predictions is not None
     frames = {cfg.checkpoint: frame_of(task.predictions, data.test_source, data.dataset, cfg.checkpoint)}
@@ -152,7 +153,7 @@ def _evaluation_folder(cfg: DictConfig, run: Path, dataset: str) -> Path:
     """Where an evaluation writes: as configured, or a new folder within the run.
 
     Raises:
-        RunError: the folder holds a result already, or cannot be written.
+        RunError: the folder holds a result already.
     """
     name = f"{file_name(dataset)}_{cfg.checkpoint}"
     folder = folders.output_folder(cfg.output_dir or None, name)
@@ -160,5 +161,4 @@ def _evaluation_folder(cfg: DictConfig, run: Path, dataset: str) -> Path:
         folder = run / "eval" / name / folder.name
     if (folder / RESULT_FILE).exists():
         raise RunError(f"{folder} holds a result already and nothing is overwritten; choose another output_dir.")
-    folders.make_writable(folder)
     return folder

@@ -136,7 +136,7 @@ def check(config: Mapping[str, Any], build: Callable[[str], Any], needed: Sequen
             raise _unusable(group, value, _OPTION)
     for key, value in _numbers(config):
         if not (math.isfinite(value) and abs(value) < _BEYOND):
-            raise _unusable(key, value, "a finite number of 64 bits")
+            raise _unusable(key, value, "a finite number, below 2^63")
     for key, rule in RULES.items():
         value, given = setting_at(config, key)
         if given and not _open(value) and not rule.allows(value):

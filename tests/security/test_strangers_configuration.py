@@ -60,6 +60,11 @@ def unpickling(target: str, bomb: Path, **more: Any) -> dict[str, Any]:
     return {"_target_": target, "checkpoint_path": str(bomb), "weights_only": False, **more}
 
 
+def copied(run: TinyRun, folder: Path) -> None:
+    """Without what other tests have scored in it."""
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("eval"))
+
+
 Change = Callable[[dict[str, Any], Path], Any]
 
 
@@ -165,7 +170,7 @@ READING: dict[str, Callable[[Path], None]] = {
 @pytest.fixture
 def strangers(tiny_run: TinyRun, tmp_path: Path, outside: Path, case: str) -> Path:
     run = tmp_path / "run"
-    shutil.copytree(tiny_run.folder, run)
+    copied(tiny_run, run)
     config = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     assert isinstance(config, dict)
     CASES[case](config, outside / "bomb.ckpt")
@@ -207,7 +212,7 @@ def test_a_result_that_asks_for_more_shows_no_images(tiny_run: TinyRun, tmp_path
     target = f"dataset.scheme={{_target_:torch.load,f:{outside}/bomb.ckpt,weights_only:false}}"
     for wanted in (target, "dataset.root=${oc.env:SECRET}"):
         run = tmp_path / "run" / "eval" / "synthetic_last" / "now"
-        shutil.copytree(tiny_run.folder, run)
+        copied(tiny_run, run)
         shutil.copy(tiny_run.folder / "config.yaml", tmp_path / "run")
         text = (run / "result.json").read_text()
         (run / "result.json").write_text(told(text, ["dataset=crops", wanted]))
@@ -248,7 +253,7 @@ def test_a_configuration_that_is_none(text: str, named: str, tmp_path: Path) -> 
 def test_its_name_leads_nowhere(tiny_run: TinyRun, tmp_path: Path, outside: Path) -> None:
     """Of the data set; a folder is named after it."""
     run = tmp_path / "run"
-    shutil.copytree(tiny_run.folder, run)
+    copied(tiny_run, run)
     config: Any = OmegaConf.load(run / "config.yaml")
     config.dataset.name = config.data.dataset.name = "../../../outside/x"
     OmegaConf.save(config, run / "config.yaml")
@@ -259,7 +264,7 @@ def test_its_name_leads_nowhere(tiny_run: TinyRun, tmp_path: Path, outside: Path
 
 def test_its_log_stays_in_its_folder(tiny_run: TinyRun, tmp_path: Path, outside: Path) -> None:
     run = tmp_path / "run"
-    shutil.copytree(tiny_run.folder, run)
+    copied(tiny_run, run)
     config: Any = OmegaConf.load(run / "config.yaml")
     for place in ("../../outside", str(outside)):
         config.logger.csv.version = place

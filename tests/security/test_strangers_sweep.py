@@ -25,7 +25,7 @@ SECRET = "s3cr3t-of-the-user"
 def sweep(tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "sweep"
     write_table(folder, SweptTable(TABLE, "smoke", (Job("a", 0, IDENTITY, ()),), ("sweeps=scc/t",)))
-    shutil.copytree(tiny_run.folder, folder / "jobs" / IDENTITY)
+    shutil.copytree(tiny_run.folder, folder / "jobs" / IDENTITY, ignore=shutil.ignore_patterns("eval"))
     (tmp_path / "outside").mkdir()
     monkeypatch.chdir(tmp_path / "outside")
     monkeypatch.setenv("SECRET", SECRET)

@@ -80,7 +80,7 @@ def test_what_is_done_is_left_alone(tmp_path: Path) -> None:
 
 def test_failures_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError):
-        run_job(job_config(tmp_path / "nan", "optimizer.lr=1e30"))
+        run_job(job_config(tmp_path / "nan", "optimizer.lr=1e18"))
     failure = read_failure(tmp_path / "nan")
     assert failure is not None
     assert failure.kind == NOT_FINITE
