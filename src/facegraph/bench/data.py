@@ -79,7 +79,7 @@ def bench_data(
         for count in workers:
             data = build_data(compose([*overrides, f"data.num_workers={count}"]))
             data.setup("fit")
-            say(f"{count} loader processes")
+            say(f"loader processes: {count}")
             speeds.append(_speed(data.train_dataloader(), count, seconds))
     finally:
         cv2.setNumThreads(threads[0])

@@ -154,7 +154,11 @@ def _print_data(found: DataBench, console: Console) -> None:
     for column in ("median", "best fifth"):
         table.add_column(column, justify="right")
     for speed in found.speeds:
-        name = "in the training process" if speed.workers == 0 else f"{speed.workers} processes"
+        name = (
+            "in the training process"
+            if speed.workers == 0
+            else f"{speed.workers} process{'es' if speed.workers > 1 else ''}"
+        )
         table.add_row(name, f"{speed.middle:.0f}", f"{speed.best:.0f}")
     console.print(table)
 
