@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from facegraph.plain_files import check_file
+
 LARGEST = 1 << 20
 """Bytes of a file; a resolved configuration has about 10,000."""
 MOST_VALUES, DEEPEST = 100_000, 40
@@ -16,9 +18,13 @@ def load(path: Path) -> Any:
     """Plain values of a file.
 
     Raises:
-        OSError: it cannot be read. yaml.YAMLError: as `read`, or it names objects of a program.
+        OSError: it cannot be read. ValueError: as `read`, or it names objects of a program.
     """
-    return yaml.safe_load(read(path))
+    text = read(path)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
 
 
 def read(path: Path) -> str:
@@ -27,17 +33,18 @@ def read(path: Path) -> str:
     What repeats an earlier part (`*name`) counts as that part: nine of ten repetitions each make 10^9 values of a line.
 
     Raises:
-        OSError: it cannot be read. yaml.YAMLError: no text in UTF-8, no YAML, or beyond a limit, which it names.
+        OSError: it cannot be read. ValueError: no text in UTF-8, no YAML, or beyond a limit, which it names.
     """
+    check_file(path)
     with path.open("rb") as file:
         content = file.read(LARGEST + 1)
     if len(content) > LARGEST:
-        raise yaml.YAMLError(f"it has more than {LARGEST} bytes")
+        raise ValueError(f"it has more than {LARGEST} bytes")
+    text = content.decode("utf-8-sig")  # fails with a ValueError
     try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise yaml.YAMLError(f"it is no text in UTF-8: {error}") from error
-    _check_size(text)
+        _check_size(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
     return text
 
 
@@ -47,7 +54,7 @@ def _check_size(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             if any(name == event.anchor for name, _ in open_):
-                raise yaml.YAMLError(f"the part '{event.anchor}' repeats itself{event.start_mark}")
+                raise ValueError(f"the part '{event.anchor}' repeats itself")
             total += known.get(event.anchor, 1)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
@@ -61,4 +68,4 @@ def _check_size(text: str) -> None:
             if name:
                 known[name] = total - before
         if total > MOST_VALUES or len(open_) > DEEPEST:
-            raise yaml.YAMLError(f"it has more than {MOST_VALUES} values, or is more than {DEEPEST} deep")
+            raise ValueError(f"it has more than {MOST_VALUES} values, or is more than {DEEPEST} deep")

@@ -69,7 +69,7 @@ ALLOWED = {
     "checkpoint_io": {"overrides", "plain_files", "records.files", "errors"},
     "settings": {"errors"},
     "overrides": set(),
-    "plain_yaml": set(),
+    "plain_yaml": {"plain_files"},
     "trust": {"errors"},
     "compose": {"data", "overrides", "settings", "task", "graph", "geometry", *BASE},
     "results": {"screen", "data", "geometry", "graph", "metrics", "records", "reports", "viz", *BASE},

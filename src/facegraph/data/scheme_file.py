@@ -7,7 +7,6 @@ from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
-import yaml
 
 from facegraph import plain_yaml
 from facegraph.errors import ConfigError, DataError
@@ -46,7 +45,7 @@ def load_scheme(name_or_path: str) -> LandmarkScheme:
         content = plain_yaml.load(path)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Correct its access rights.") from error
-    except (yaml.YAMLError, ValueError) as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is no readable YAML file: {error}.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds {type(content).__name__}; a mapping with the keys {list(_KEYS)} is needed.")

@@ -8,8 +8,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from facegraph import plain_yaml
 from facegraph.errors import RunError
 from facegraph.metrics.names import NME, auc_name, failure_rate_name
@@ -137,7 +135,7 @@ def _run(folder: Path) -> Training:
         )
     try:
         config = plain_yaml.load(path) if path.is_file() else None
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"cannot read {path}: {error}. Restore the file, or leave the folder out.") from None
     # an evaluation has no configuration of its own: a row for itself
     settings = identity(_settings(config)) if isinstance(config, dict) else str(folder.absolute())
