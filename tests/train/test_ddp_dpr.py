@@ -31,6 +31,6 @@ def test_stage_by_stage_on_two_processes(tmp_path: Path) -> None:
     assert run.result.protocol.test_faces == 9
     state = run.checkpoint()["state_dict"]
     assert state["criterion.global_weighting.error_sum"].min() > 0
-    assert float(state["criterion.global_weighting.weight_sum"]) == pytest.approx(
-        1 - 0.99**run.result.protocol.optimiser_steps
-    )
+    # every face has every landmark, so that all of them have been averaged over as many steps
+    expected = 1 - 0.99**run.result.protocol.optimiser_steps
+    assert state["criterion.global_weighting.weight_sum"].numpy() == pytest.approx(expected)
