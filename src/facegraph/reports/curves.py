@@ -127,8 +127,9 @@ def _draw(axes: Axes, curve: Curve, style: Style) -> None:
     dash = (0, (3, 2)) if curve.published else style.dash
     if curve.level:
         axes.axhline(float(np.nanmean(curve.y)), color=colour, linestyle=dash, linewidth=1.2, label=label)
-        if curve.low is not None and curve.high is not None:
-            axes.axhspan(float(np.nanmean(curve.low)), float(np.nanmean(curve.high)), color=colour, alpha=0.12, lw=0)
+        low, high = curve.low, curve.high
+        if low is not None and high is not None and np.isfinite(low).any() and np.isfinite(high).any():
+            axes.axhspan(float(np.nanmean(low)), float(np.nanmean(high)), color=colour, alpha=0.12, lw=0)
         return
     order = np.argsort(curve.x, kind="stable")
     order = order[np.isfinite(curve.y[order]) & np.isfinite(curve.x[order])]
