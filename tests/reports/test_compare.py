@@ -159,6 +159,14 @@ def test_the_folder_holds_csv_and_faces(tmp_path: Path) -> None:
     assert len(pd.read_csv(folder / FACES)) == 60
 
 
+def test_csv_of_a_comparison_runs_nothing(tmp_path: Path) -> None:
+    a = run_with(tmp_path / "a", drawn_errors(0.06))
+    result = compare(read_scores(a, "last"), read_scores(moved(a, tmp_path / "b", 0.9), "last"))
+    result = replace(result, differences=tuple(replace(d, name=f"=1+{d.name}") for d in result.differences))
+    folder, _ = write_comparison(result, tmp_path / "out", lambda path: (draw_dot(path), ""))
+    assert pd.read_csv(folder / "subsets.csv").iloc[0, 0] == "'=1+all"
+
+
 def test_both_halves_of_a_pair_show_the_same_crop() -> None:
     scheme = SCHEMES["ibug68"]
     rng = np.random.default_rng(0)

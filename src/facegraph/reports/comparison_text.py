@@ -12,6 +12,7 @@ from rich.table import Table
 
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.metrics.bootstrap import FEWEST_FACES
+from facegraph.plain_csv import to_csv
 from facegraph.reports.comparison import (
     TIE,
     Comparison,
@@ -113,7 +114,7 @@ def write_comparison(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in ((FACES, face_table), (LANDMARKS, landmark_table), (SUBSETS, difference_table)):
-        table(comparison).to_csv(folder / name, index=False)
+        (folder / name).write_text(to_csv(table(comparison)), encoding="utf-8", newline="")
     return folder, draw_faces(folder / SHEET)[1]
 
 
