@@ -29,7 +29,7 @@ from facegraph.checkpoint_io import is_damaged, not_finite
 from facegraph.compose import project_root
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import LandmarkScheme
-from facegraph.locking import HeldError, held
+from facegraph.locking import HeldError, held, may_live
 from facegraph.overrides import for_shell, literal
 from facegraph.plain_text import one_line
 from facegraph.records import RESULT_FILE
@@ -105,23 +105,10 @@ def _held(path: Path) -> Iterator[None]:
         try:
             stack.enter_context(held(path, _PATIENCE_SECONDS))
         except HeldError as error:
-            if _lives(error.holder):
+            if may_live(error.holder):
                 raise
             stack.enter_context(held(path, _LOADERS_SECONDS))
         yield
-
-
-def _lives(process: str) -> bool:
-    """Whether a process of this machine lives, by its number; also where that is not known."""
-    if not process.isdigit():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def check_free(folder: Path) -> None:

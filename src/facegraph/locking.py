@@ -65,6 +65,19 @@ def holder(path: Path) -> str | None:
         os.close(descriptor)  # ends the lock
 
 
+def may_live(process: str) -> bool:
+    """Whether a process of this machine lives, by its number; also where that is not known."""
+    if not process.isdigit():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def _acquire(path: Path, patience: float) -> int:
     deadline = time.monotonic() + patience
     while True:

@@ -15,7 +15,7 @@ import pytest
 from facegraph.data.source import FaceTable, sample_at
 from facegraph.data.synthetic import SyntheticDataset
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
-from facegraph.data.synthetic.canvas import SCALE, Canvas, curve, pigment
+from facegraph.data.synthetic.canvas import SCALE, Canvas, circle_directions, curve, pigment
 from facegraph.data.synthetic.head import face_outline
 from facegraph.data.synthetic.look import Look
 from facegraph.data.synthetic.parameters import (
@@ -95,7 +95,7 @@ def test_discs_are_centred_on_every_landmark(pose):
     geometry = posed(*pose)
     for point in geometry.points[0]:
         canvas = blank()
-        canvas.disc(point, 2.5, WHITE)
+        canvas.fill(point + 2.5 * circle_directions(24), WHITE)
         assert np.abs(centroid(developed(canvas)) - point).max() < 0.06
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,15 @@ def evaluate_run(run: Path, *overrides: str) -> RunResult:
     """What `python eval.py run=...` does, in this process; the data set's settings are those of the run."""
     offer_data_of_run(run)
     return evaluate(compose([f"run={run}", "trainer=cpu", "num_workers=0", *overrides], config_name="eval"))
+
+
+def ways_to_open(run: Path, new: Path) -> tuple[Callable[[], object], ...]:
+    """All that reads a run's last checkpoint: scoring, going on, a run in the folder `new` that starts from it."""
+    return (
+        lambda: evaluate_run(run),
+        lambda: resume(run),
+        lambda: train_tiny(new, f"init_from={run}"),
+    )
 
 
 def environment() -> dict[str, str]:

@@ -24,7 +24,7 @@ from facegraph.prepare.datasets import DatasetOptions, make_benchmark
 from facegraph.run import train
 from facegraph.task import CHECKPOINT_KEY
 from tests.helpers.crops import write_crops
-from tests.helpers.runs import TINY, TinyRun, evaluate_run, resume, train_tiny
+from tests.helpers.runs import TINY, TinyRun, ways_to_open
 
 
 def flip(path: Path, at: int) -> None:
@@ -37,11 +37,7 @@ def test_a_checkpoint_with_a_flipped_bit_is_opened_by_nobody(tiny_run: TinyRun, 
     folder = shutil.copytree(tiny_run.folder, tmp_path / "run", ignore=shutil.ignore_patterns("result.json", "eval"))
     path = folder / "checkpoints" / "last.ckpt"
     flip(path, path.stat().st_size // 2)
-    for opened in (
-        lambda: evaluate_run(folder),
-        lambda: resume(folder),
-        lambda: train_tiny(tmp_path / "new", f"init_from={folder}"),
-    ):
+    for opened in ways_to_open(folder, tmp_path / "new"):
         with pytest.raises(RunError, match=rf"cannot read the checkpoint {path}: it is not whole"):
             opened()
 

@@ -16,7 +16,7 @@ from facegraph.errors import NonFiniteError, RunError
 from facegraph.structures import LandmarkOutput
 from facegraph.sweeps.failures import NOT_FINITE, failure_of
 from facegraph.task import LandmarkTask
-from tests.helpers.runs import TinyRun, evaluate_run, resume, train_tiny
+from tests.helpers.runs import TinyRun, evaluate_run, resume, train_tiny, ways_to_open
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -91,10 +91,6 @@ def test_weights_that_are_not_finite_are_not_opened(tiny_run: TinyRun, tmp_path:
     name = next(name for name, value in checkpoint["state_dict"].items() if value.is_floating_point())
     checkpoint["state_dict"][name].view(-1)[0] = torch.nan
     WholeCheckpoints().save_checkpoint(checkpoint, folder / "checkpoints" / "last.ckpt")
-    for opened in (
-        lambda: evaluate_run(folder),
-        lambda: resume(folder),
-        lambda: train_tiny(tmp_path / "new", f"init_from={folder}"),
-    ):
+    for opened in ways_to_open(folder, tmp_path / "new"):
         with pytest.raises(RunError, match=rf"last.ckpt has 1 tensor.* not finite, the first '{name[6:]}'"):
             opened()

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, cast
 from facegraph.data.benchmarks.source_tree import check_outside, check_source, list_folder
 from facegraph.data.formats.files import shown
 from facegraph.errors import DataError
+from facegraph.locking import may_live
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -168,16 +169,8 @@ def _unpack_whole(archive: Path, target: Path, progress: Progress | None) -> Non
 
 
 def _is_running(process: str) -> bool:
-    """Whether another process may still be writing; where that cannot be asked without harm, it may."""
-    if os.name != "posix" or not process.isdigit():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return int(process) != os.getpid()
+    """Whether another process may still be writing."""
+    return may_live(process) and process != str(os.getpid())
 
 
 class _Budget:

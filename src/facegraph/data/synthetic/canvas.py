@@ -133,9 +133,6 @@ class Canvas:
 
         _paint(self.pixels, band(half - _CORE), band(half - _RIM), paint.tolist())
 
-    def disc(self, centre: np.ndarray, radius: float, paint: Colour) -> None:
-        self.fill(centre + radius * circle_directions(24), paint)
-
     def _window(self, outline: np.ndarray, margin: float) -> tuple[slice, slice] | None:
         placed = self._place(outline)
         height, width = self.pixels.shape[:2]
