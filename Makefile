@@ -39,7 +39,7 @@ fuzz: dev
 
 # a real Slurm on this machine; without root and apt it skips and says why
 test-slurm: $(VENV)/.installed-slurm
-	$(BIN)/python -m pytest -m slurm -rs tests/cluster
+	$(BIN)/python -m pytest -m slurm -rs tests/launch
 
 $(VENV)/.installed-slurm: $(VENV)/.installed-dev
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[slurm]'
@@ -52,7 +52,7 @@ lint: dev
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_house.py
+	$(BIN)/python -m pytest -q tests/test_house.py
 
 format: dev
 	$(BIN)/ruff format $(SOURCES)

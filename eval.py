@@ -6,15 +6,15 @@ from pathlib import Path
 
 os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 
-from facegraph.threads import before_torch
+from facegraph.machine.threads import before_torch
 
 before_torch()
 
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from facegraph.entry import guarded, offer_data_of_named_run, refuse_mistyped  # noqa: E402
-from facegraph.evaluation import evaluate  # noqa: E402
+from facegraph.runs.entry import guarded, offer_data_of_named_run, refuse_mistyped  # noqa: E402
+from facegraph.runs.evaluate import evaluate  # noqa: E402
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="eval")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 os.environ.setdefault("FACEGRAPH_ROOT", str(Path(__file__).resolve().parent))
 
-from facegraph.launch.orphan import end_with_parent
-from facegraph.threads import before_torch
+from facegraph.machine.orphan import end_with_parent
+from facegraph.machine.threads import before_torch
 
 end_with_parent()  # before the imports that take seconds: the launcher of this job may be gone by then
 before_torch()
@@ -15,9 +15,9 @@ before_torch()
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from facegraph.entry import refuse_mistyped  # noqa: E402
-from facegraph.job import run  # noqa: E402
 from facegraph.launch.sweeper import refuse_unknown_tables  # noqa: E402
+from facegraph.runs.entry import refuse_mistyped  # noqa: E402
+from facegraph.runs.job import run  # noqa: E402
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")

@@ -31,9 +31,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
-CLUSTER = HERE / "cluster"
+CLUSTER = HERE / "launch"
 NO_SLURM_HERE = 3  # exit code of start_slurm.sh
-NUMERIC = ("models", "unit", "data")
+NUMERIC = frozenset(
+    ["bench", "codecs", "curation", "data", "geometry", "graph", "heads", "losses", "metrics", "models", "training"]
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -78,9 +80,9 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of this test write numbers only; drawing takes longer than training does here."""
     for name in ("plot_ced", "plot_per_landmark", "plot_graph", "plot_retention"):
-        monkeypatch.setattr(f"facegraph.results.{name}", lambda *args, **kwargs: None)
+        monkeypatch.setattr(f"facegraph.runs.results.{name}", lambda *args, **kwargs: None)
     for name in ("worst_faces", "contact_sheet"):
-        monkeypatch.setattr(f"facegraph.viz.{name}", lambda *args, **kwargs: None, raising=False)
+        monkeypatch.setattr(f"facegraph.viz.faces.{name}", lambda *args, **kwargs: None, raising=False)
 
 
 @pytest.fixture(scope="session")

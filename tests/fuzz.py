@@ -34,10 +34,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from facegraph.checkpoint import CONFIG_FILE, claim, load_checkpoint, read_config
-from facegraph.compose import compose
+from facegraph.curation.archives import unpack_archives
 from facegraph.data.annotations import read_annotations, read_usable_annotations
-from facegraph.data.archives import unpack_archives
 from facegraph.data.formats.coco import read_coco
 from facegraph.data.formats.cofw import read_cofw
 from facegraph.data.formats.cofw68 import read_cofw68_boxes, read_cofw68_points
@@ -61,8 +59,10 @@ from facegraph.records import (
     read_predictions,
     summarise,
 )
-from facegraph.reports.reading import runs_report
-from facegraph.task import CHECKPOINT_KEY
+from facegraph.reports.table.reading import runs_report
+from facegraph.runs.compose import compose
+from facegraph.runs.folder import CONFIG_FILE, claim, load_checkpoint, read_config
+from facegraph.training.task import CHECKPOINT_KEY
 from tests.data.formats import samples
 from tests.helpers.faces import QUAD, annotation_frame
 from tests.helpers.quad_stores import quad_store

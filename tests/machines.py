@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-from facegraph.threads import SPIN_COUNT
+from facegraph.machine.threads import SPIN_COUNT
 
 ROOT = Path(__file__).resolve().parents[1]
 # setting -> flags of a processor that can act so
@@ -34,7 +34,7 @@ ONEDNN = {
 THREADS = (1, 2)
 ORDERS = 3
 RANDOM = ("-p", "randomly", "--randomly-dont-reset-seed", "--timeout", "1200", "-rfE")
-NUMERIC = ("-m", "numeric and not slow", "tests/models", "tests/unit", "tests/data")
+NUMERIC = ("-m", "numeric and not slow", "tests")
 QUICK = ("-m", "not slow and not slurm", "-n", "2")
 
 

@@ -1,6 +1,6 @@
 """Errors that a user can act on. Each message holds the bad value, what is allowed and the next step."""
 
-from facegraph.plain_text import printable
+from facegraph.files.plain_text import printable
 
 
 class FacegraphError(ValueError):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from facegraph.compose import compose
 from facegraph.errors import DataError
-from facegraph.run import train
+from facegraph.runs.compose import compose
+from facegraph.runs.train import train
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, evaluate_run
 
@@ -61,7 +61,7 @@ RUNS = {
 }
 ELSEWHERE = {
     "trainer/gpu": "needs a GPU",
-    "trainer/ddp": "tests/train/test_ddp.py",
+    "trainer/ddp": "tests/training/test_ddp.py",
     "debug/fast": "all runs here",
     "backbone/tiny": "default, run 'plain'",
     "codec/centroid": "default, runs 'heatmap_300w_small' and 'hrnet_heatmap_wflw'",
@@ -75,8 +75,8 @@ ELSEWHERE = {
     "scheduler/multistep_hrnet": "experiment=hrnet_heatmap_wflw",
     "augment/paper_released": "experiment=lgrn_wflw_released",
     "loss/dpr_hard": "tests/conf/test_sweep_files.py",
-    "loss/dpr_inverse": "tests/train/test_stage_training.py",
-    "loss/dpr_uncertainty": "tests/train/test_stage_training.py",
+    "loss/dpr_inverse": "tests/training/test_phases.py",
+    "loss/dpr_uncertainty": "tests/training/test_phases.py",
     "corruption/occlusion": "tests/data/test_corruption.py",
     "corruption/blur": "tests/conf/test_sweep_files.py",
     "corruption/resolution": "tests/conf/test_sweep_files.py",

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from facegraph.compose import compose, make
 from facegraph.data.augment import Augmentation
 from facegraph.data.corruption import NONE, Corruption
-from facegraph.entry import offer_data_of_run
 from facegraph.landmarks import LandmarkScheme
 from facegraph.metrics.names import (
     MEAN_ITERATIONS,
@@ -22,6 +20,8 @@ from facegraph.metrics.names import (
     auc_name,
     failure_rate_name,
 )
+from facegraph.runs.compose import compose, make
+from facegraph.runs.entry import offer_data_of_run
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.table import Row, Table, table_from
 from tests.helpers.models import face_statistics

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 import pytest
 
-from facegraph.compose import compose, make
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.faces import FaceSubset
@@ -24,8 +23,9 @@ from facegraph.data.pipeline import FacePipeline
 from facegraph.data.source import sample_at
 from facegraph.data.synthetic import SyntheticDataset
 from facegraph.landmarks import WFLW98
+from facegraph.runs.compose import compose, make
 from facegraph.structures import FaceSample
-from facegraph.viz import contact_sheet, draw_landmarks, write_png
+from facegraph.viz.faces import contact_sheet, draw_landmarks, write_png
 from tests.helpers.faces import QUAD, draw_dots
 
 FOLDER = Path(__file__).parents[2] / "conf" / "augment"

@@ -13,7 +13,6 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch.utils.data import DistributedSampler
 
-from facegraph import compose
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.balancing import PoseBalancing
 from facegraph.data.boxes import LandmarkBox
@@ -25,6 +24,7 @@ from facegraph.data.normalise import PerImage
 from facegraph.data.occlusion import RectangleOcclusion
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import LandmarkScheme
+from facegraph.runs import compose
 from facegraph.structures import FaceBatch
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from facegraph.curation.prepare.build import prepare
 from facegraph.data.annotations import read_annotations
 from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
@@ -24,7 +25,6 @@ from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, CropPolicy, 
 from facegraph.data.store.reader import FaceStore
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import transform_points
-from facegraph.prepare.build import prepare
 from tests.data.test_orientation import skip_unless_readable
 from tests.helpers.faces import QUAD, find_dot
 from tests.helpers.turned import FORMATS, stored_for, write_turned_faces

@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 import torch
 
+from facegraph.curation.doctor.checks import examine
+from facegraph.curation.doctor.examination import Examination
+from facegraph.curation.prepare.build import prepare
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.boxes import LandmarkBox
@@ -20,10 +23,7 @@ from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import FaceTable, fingerprint
 from facegraph.data.store.layout import CropPolicy
 from facegraph.data.store.reader import FaceStore
-from facegraph.doctor.checks import examine
-from facegraph.doctor.examination import Examination
 from facegraph.errors import ConfigError, DataError
-from facegraph.prepare.build import prepare
 from facegraph.structures import FaceSample
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
 

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from facegraph.curation.doctor.checks_pictures import photographs
+from facegraph.curation.doctor.examination import Examination
+from facegraph.curation.prepare.build import prepare
 from facegraph.data.augment import Augmentation
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.benchmarks.own_splits import HeldOut
@@ -22,10 +25,7 @@ from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import LandmarkDataset
 from facegraph.data.store.layout import CropPolicy
 from facegraph.data.store.writer import write_store
-from facegraph.doctor.checks_pictures import photographs
-from facegraph.doctor.examination import Examination
 from facegraph.errors import ConfigError, DataError
-from facegraph.prepare.build import prepare
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
 from tests.helpers.quad_stores import SMALL_CROP, quad_content
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facegraph.curation.prepare.build import prepare
 from facegraph.data.augment import Augmentation
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.boxes import EACH, BoxPolicy, DetectorJitteredBox, LandmarkBox
@@ -18,7 +19,6 @@ from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import LandmarkDataset
 from facegraph.data.store.layout import CropPolicy
 from facegraph.errors import ConfigError
-from facegraph.prepare.build import prepare
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
 
 BOX = np.array([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 20.0]])

@@ -12,7 +12,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facegraph.compose import compose, make
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.normalise import FixedStatistics, PerImage, WholeImage
@@ -23,6 +22,7 @@ from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import square_crop
 from facegraph.geometry.points import map_points
 from facegraph.landmarks import SCHEMES
+from facegraph.runs.compose import compose, make
 from facegraph.structures import FaceSample
 from tests.helpers.faces import QUAD, draw_dots, find_dot
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facegraph.curation.prepare.build import prepare
+from facegraph.curation.prepare.datasets import DatasetOptions, make_benchmark
 from facegraph.data.augment import Augmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.crops import CropsDataset
@@ -20,8 +22,6 @@ from facegraph.data.store.reader import FaceStore
 from facegraph.errors import DataError
 from facegraph.geometry.affine import transform_points
 from facegraph.landmarks import IBUG68, WFLW98
-from facegraph.prepare.build import prepare
-from facegraph.prepare.datasets import DatasetOptions, make_benchmark
 from tests.helpers.crops import write_crops
 
 

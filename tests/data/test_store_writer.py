@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from facegraph.curation.prepare.build import prepare
 from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.data.entries import FaceEntry, FileImage, Problem
 from facegraph.data.formats.cofw import CofwImage
@@ -24,7 +25,6 @@ from facegraph.data.store.plan import differences, plan_faces
 from facegraph.data.store.reader import FaceStore
 from facegraph.data.store.writer import write_store
 from facegraph.errors import DataError
-from facegraph.prepare.build import prepare
 from tests.helpers.quad_stores import SMALL_CROP, quad_content, quad_entries, quad_store
 from tests.helpers.trees import write_wflw
 

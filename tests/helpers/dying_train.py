@@ -14,7 +14,7 @@ from typing import NoReturn
 from torch import Tensor
 
 from facegraph.structures import FaceBatch
-from facegraph.task import LandmarkTask
+from facegraph.training.task import LandmarkTask
 
 
 def fail() -> NoReturn:

@@ -12,10 +12,10 @@ from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from facegraph.batch_norm import SyncBatchNorm, convert_for_cpu
-from facegraph.compose import build_data, build_task, compose, training_statistics
+from facegraph.runs.compose import build_data, build_task, compose, training_statistics
 from facegraph.structures import FaceBatch
-from facegraph.task import LandmarkTask
+from facegraph.training.batch_norm import SyncBatchNorm, convert_for_cpu
+from facegraph.training.task import LandmarkTask
 
 FACES_PER_STEP = 8
 SPLIT = 3

@@ -11,9 +11,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from facegraph.compose import build_model, compose
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.models.regressor import LandmarkRegressor
+from facegraph.runs.compose import build_model, compose
 from facegraph.structures import ShapeStatistics
 
 

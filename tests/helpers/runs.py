@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
-from facegraph.compose import compose
-from facegraph.entry import offer_data_of_run
-from facegraph.evaluation import evaluate
 from facegraph.records import RunResult
-from facegraph.run import train
+from facegraph.runs.compose import compose
+from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.evaluate import evaluate
+from facegraph.runs.train import train
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from facegraph.curation.prepare.build import prepare
+from facegraph.curation.prepare.datasets import DatasetOptions, make_benchmark
 from facegraph.data.store.layout import CropPolicy
-from facegraph.prepare.build import prepare
-from facegraph.prepare.datasets import DatasetOptions, make_benchmark
 from tests.helpers.crops import write_crops
 from tests.helpers.trees import write_300w, write_300wlp, write_coco, write_cofw, write_cofw68, write_wflw
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from facegraph.files.atomic import write_atomically
 from facegraph.landmarks import SCHEMES
 from facegraph.records import (
     PREDICTIONS_FILE,
@@ -25,7 +26,6 @@ from facegraph.records import (
     prediction_frame,
     summarise,
 )
-from facegraph.records.files import write_atomically
 from facegraph.records.provenance import GitState
 from facegraph.sweeps.manifest import Job, SweptTable, read_sweep, write_table
 from facegraph.sweeps.status import Failure, Progress, evaluation_folder, write_failure, write_progress

@@ -27,7 +27,7 @@ from facegraph.launch.live import (
     watching,
 )
 from facegraph.launch.pool import Outcome, Task
-from facegraph.launch.slots import Slot
+from facegraph.machine.slots import Slot
 from facegraph.sweeps.status import Failure, Progress, write_failure, write_progress
 
 GPU = Slot(0, ("3",), 1)

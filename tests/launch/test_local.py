@@ -18,10 +18,10 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from facegraph.compose import project_root
 from facegraph.errors import ConfigError, RunError
+from facegraph.files.locking import held
 from facegraph.launch.local import LocalLauncher
-from facegraph.locking import held
+from facegraph.runs.compose import project_root
 from facegraph.sweeps.failures import INTERRUPTED, KILLED, OTHER
 from facegraph.sweeps.status import Failure, read_failure, write_failure
 from hydra_plugins.facegraph_sweeper.local import LocalLauncher as Plugin

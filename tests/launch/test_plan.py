@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from facegraph.compose import compose
 from facegraph.errors import ConfigError
 from facegraph.launch.plan import PlannedJob, parse_command, plan_table, tables_of
+from facegraph.runs.compose import compose
 from facegraph.sweeps.table import Column, Evaluation, Row, Table
 
 TABLE = Table(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from facegraph.launch.pool import Outcome, Pool, Task
-from facegraph.launch.slots import Slot
+from facegraph.machine.slots import Slot
 from tests.helpers.processes import PATIENCE, alive, wait_for
 
 # prints its GPU; the first two end only when both have begun

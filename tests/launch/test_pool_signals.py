@@ -24,7 +24,7 @@ path.with_suffix(".part").write_text(f"{{os.getpid()}} {{child.pid}}")
 path.with_suffix(".part").rename(path)
 time.sleep(120)
 """
-WATCH = "from facegraph.launch.orphan import end_with_parent; end_with_parent()"
+WATCH = "from facegraph.machine.orphan import end_with_parent; end_with_parent()"
 STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 POLITE = "signal.signal(signal.SIGTERM, lambda *_: (print('tidied up', flush=True), sys.exit(0)))"
 
@@ -34,7 +34,7 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)  # the tests themselves may run where some are ignored
 from pathlib import Path
 from facegraph.launch.pool import Pool, Task
-from facegraph.launch.slots import Slot
+from facegraph.machine.slots import Slot
 
 class Quiet:
     def started(self, task, slot): ...
@@ -144,6 +144,6 @@ time.sleep({PATIENCE})  # it is killed by a thread of its own
 
 
 def test_a_process_that_no_launcher_started_watches_nothing() -> None:
-    code = "from facegraph.launch.orphan import end_with_parent; end_with_parent(); end_with_parent(); print('on')"
+    code = "from facegraph.machine.orphan import end_with_parent; end_with_parent(); end_with_parent(); print('on')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.stdout == "on\n"

@@ -10,13 +10,13 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from facegraph.complexity import complete, count_macs, measure
-from facegraph.compose import build_criterion, build_data, build_model, compose, training_statistics
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.landmarks import SCHEMES
 from facegraph.losses.face_errors import face_errors
-from facegraph.mirror import predict_with_mirror
+from facegraph.metrics.cost import complete, count_macs, measure
+from facegraph.runs.compose import build_criterion, build_data, build_model, compose, training_statistics
 from facegraph.structures import FaceBatch, LandmarkOutput
+from facegraph.training.mirror import predict_with_mirror
 from tests.helpers.runs import ROOT, TINY, evaluate_run, train_tiny
 
 NARROW_FAN = "model=fan model.num_features=32 model.depth=3 loss=heatmap normalise=unit"

@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facegraph.complexity import count_macs, count_params
-from facegraph.compose import build_model, compose
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.synthetic import SyntheticDataset
 from facegraph.errors import ConfigError
@@ -20,12 +18,14 @@ from facegraph.geometry.affine import landmark_box, transform_points
 from facegraph.geometry.points import map_points
 from facegraph.landmarks import COFW29, IBUG68, SCHEMES, WFLW98, LandmarkScheme
 from facegraph.layers.error_head import ErrorHead
+from facegraph.metrics.cost import count_macs, count_params
 from facegraph.models.dpr.mobilenet import BLOCKS, STRIDE, InvertedResidual, trunk
 from facegraph.models.dpr.model import DPR
 from facegraph.models.dpr.output import ReinitOutput
 from facegraph.models.dpr.parts import mean_face, part_means, parts_of
 from facegraph.models.dpr.reinit import LocalReinitNetwork, PixelLocalReinitNetwork, SimilarityFit
 from facegraph.models.dpr.transforms import eye_groups, fit_similarity, in_px, in_units, resize, upright_box
+from facegraph.runs.compose import build_model, compose
 from facegraph.structures import ShapeStatistics
 
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from facegraph.codecs.decoders import Centroid
 from facegraph.codecs.heatmap import HeatmapCodec
-from facegraph.complexity import count_macs, count_params
 from facegraph.errors import ConfigError
+from facegraph.metrics.cost import count_macs, count_params
 from facegraph.models.fan.model import FAN
 from tests.helpers.models import face_statistics, faces
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from facegraph.compose import build_model, compose
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import IBUG68, WFLW98
 from facegraph.models.fan import FAN, read_released
+from facegraph.runs.compose import build_model, compose
 from tests.helpers.models import face_statistics, faces
 
 

@@ -11,8 +11,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from facegraph.complexity import count_macs, count_params
 from facegraph.errors import ConfigError
+from facegraph.metrics.cost import count_macs, count_params
 from facegraph.models.musica.iteration import Iteration, PatchNetwork
 from facegraph.models.musica.model import INITIAL_WEIGHTS, MuSiCa
 from facegraph.models.musica.patches import choose_patches, cut_patches

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from facegraph.complexity import count_macs, measure
-from facegraph.compose import build_model, compose
+from facegraph.metrics.cost import count_macs, measure
 from facegraph.models.musica.model import MuSiCa
 from facegraph.models.musica.output import CascadeOutput
+from facegraph.runs.compose import build_model, compose
 from tests.helpers.models import face_statistics, faces
 
 FACES = 12

@@ -19,11 +19,11 @@ from facegraph.cli.faces_of_run import draw_pairs, open_source
 from facegraph.errors import ConfigError, DataError, RunError
 from facegraph.landmarks import SCHEMES
 from facegraph.records import RunResult, prediction_frame, predictions_of, read_predictions, write_predictions
-from facegraph.reports.comparison import compare, face_table, landmark_table, read_scores
-from facegraph.reports.comparison_text import FACES, SHEET, differences_table, verdict, write_comparison
-from facegraph.reports.run_labels import labels_of, run_label
-from facegraph.viz import GREEN, RED, write_png
-from facegraph.viz_pairs import pair_tile, write_pair_sheet
+from facegraph.reports.compare.comparison import compare, face_table, landmark_table, read_scores
+from facegraph.reports.compare.run_labels import labels_of, run_label
+from facegraph.reports.compare.text import FACES, SHEET, differences_table, verdict, write_comparison
+from facegraph.viz.faces import GREEN, RED, write_png
+from facegraph.viz.pairs import pair_tile, write_pair_sheet
 from tests.helpers.runs import TinyRun
 from tests.helpers.sweeps import drawn_errors, write_run, write_sweep
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from facegraph.errors import DataError
-from facegraph.reports.data_figures import plot_balancing, plot_boxes, plot_landmark_heat
+from facegraph.reports.plots.data_figures import plot_balancing, plot_boxes, plot_landmark_heat
 
 RANDOM = np.random.default_rng(0)
 

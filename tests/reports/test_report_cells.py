@@ -12,10 +12,10 @@ import pytest
 from facegraph.errors import ConfigError, RunError
 from facegraph.metrics.bootstrap import interval, paired_test
 from facegraph.records import PREDICTIONS_FILE, RESULT_FILE
-from facegraph.reports.cells import ABSENT, PUBLISHED, Report
-from facegraph.reports.reading import runs_report, sweep_report, sweep_reports
-from facegraph.reports.table_csv import to_frame
-from facegraph.reports.table_text import to_markdown
+from facegraph.reports.table.cells import ABSENT, PUBLISHED, Report
+from facegraph.reports.table.csv_file import to_frame
+from facegraph.reports.table.reading import runs_report, sweep_report, sweep_reports
+from facegraph.reports.table.text import to_markdown
 from facegraph.sweeps.manifest import SweptTable, read_sweep
 from facegraph.sweeps.status import DONE, FAILED, NEW, PARTIAL, evaluation_folder
 from facegraph.sweeps.table import Evaluation, table_from

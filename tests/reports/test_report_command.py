@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from facegraph.cli import app
 from facegraph.records import prediction_frame
-from facegraph.reports.cells import Report
-from facegraph.reports.owned import LIST
-from facegraph.reports.reading import sweep_report
-from facegraph.reports.sweep_figures import Drawn
-from facegraph.reports.table_csv import to_frame
-from facegraph.reports.writing import write_report
+from facegraph.records.owned import LIST
+from facegraph.reports.table.cells import Report
+from facegraph.reports.table.csv_file import to_frame
+from facegraph.reports.table.figures import Drawn
+from facegraph.reports.table.reading import sweep_report
+from facegraph.reports.table.writing import write_report
 from facegraph.sweeps.manifest import read_sweep
 from tests.helpers.runs import environment
 from tests.helpers.sweeps import curve_table, drawn_errors, topk_table, write_begun, write_run, write_sweep
@@ -51,7 +51,7 @@ def test_a_sweep_with_several_tables_writes_all_and_an_index(tmp_path: Path) -> 
 
 def test_one_table_with_its_page_goes_straight_into_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # figures take seconds and have tests of their own
-    monkeypatch.setattr("facegraph.reports.sweep_page.draw_figures", lambda report, folder, done: [])
+    monkeypatch.setattr("facegraph.reports.table.page.draw_figures", lambda report, folder, done: [])
     write_sweep(tmp_path / "sweep")
     write_sweep(tmp_path / "sweep", curve_table())
     out = tmp_path / "out"
@@ -82,7 +82,7 @@ def test_figures_that_only_an_earlier_report_had_are_removed(tmp_path: Path, mon
             Image.new("RGB", (4, 4)).save(folder / f"{name}.png")
         return [Drawn(folder / f"{name}.png", name) for name in kinds]
 
-    monkeypatch.setattr("facegraph.reports.sweep_page.draw_figures", draw)
+    monkeypatch.setattr("facegraph.reports.table.page.draw_figures", draw)
     swept = write_sweep(tmp_path, seeds=(0,), unfinished=NOT_RUN)
     report, out = sweep_report(swept, tmp_path), tmp_path / "out"
     kinds = ["swept", "ced"]
@@ -187,7 +187,7 @@ def test_records_reports_and_pictures_need_neither_torch_nor_hydra(tmp_path: Pat
     code = (
         "import sys\n"
         "for name in ('torch', 'hydra', 'omegaconf', 'pytorch_lightning'): sys.modules[name] = None\n"
-        "import facegraph.records, facegraph.reports.figures, facegraph.reports.sweep_page, facegraph.viz\n"
+        "import facegraph.records, facegraph.reports.plots.figures, facegraph.reports.table.page, facegraph.viz.faces\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
         "from facegraph.cli import app\n"
         f"app(['report', {str(tmp_path)!r}, '--no-page'])"

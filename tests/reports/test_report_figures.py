@@ -8,8 +8,8 @@ import pytest
 
 from facegraph.errors import DataError
 from facegraph.landmarks import COFW29
-from facegraph.reports import figures
-from facegraph.reports.figures import plot_ced, plot_graph, plot_per_landmark
+from facegraph.reports.plots import figures
+from facegraph.reports.plots.figures import plot_ced, plot_graph, plot_per_landmark
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ import yaml
 
 from facegraph.errors import ConfigError, RunError
 from facegraph.records import PREDICTIONS_FILE, RESULT_FILE
-from facegraph.reports.layout import value_text
-from facegraph.reports.reading import runs_report, sweep_reports
-from facegraph.reports.table_text import to_markdown
+from facegraph.reports.table.layout import value_text
+from facegraph.reports.table.reading import runs_report, sweep_reports
+from facegraph.reports.table.text import to_markdown
 from facegraph.sweeps.status import evaluation_folder
 from tests.helpers.sweeps import curve_table, drawn_errors, folder_of, topk_table, write_run, write_sweep
 

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from facegraph.records import ProtocolCard, RunResult, collect_provenance
 from facegraph.records.provenance import git_state
-from facegraph.reports.tables import results_table, subsets_table
+from facegraph.reports.table.marks import results_table, subsets_table
 
 NO_NME = {"nme": None, "fr@0.10": 1 / 3, "auc@0.10": 0.57839}
 SUMMARY: dict[str, Any] = {

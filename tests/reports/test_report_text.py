@@ -14,13 +14,13 @@ from rich.console import Console
 
 from facegraph.errors import ConfigError
 from facegraph.metrics.bootstrap import Interval, Paired
-from facegraph.reports.cells import ABSENT, PUBLISHED, Cell, Note, Report, ReportRow
-from facegraph.reports.layout import blocks, command_text, p_text, unfinished, value_text
-from facegraph.reports.reading import sweep_reports
-from facegraph.reports.runs import Training
-from facegraph.reports.table_csv import COLUMNS, to_frame
-from facegraph.reports.table_text import latex, to_latex, to_markdown, to_rich
-from facegraph.reports.units import measure_text, unit_of
+from facegraph.reports.table.cells import ABSENT, PUBLISHED, Cell, Note, Report, ReportRow
+from facegraph.reports.table.csv_file import COLUMNS, to_frame
+from facegraph.reports.table.layout import blocks, command_text, p_text, unfinished, value_text
+from facegraph.reports.table.reading import sweep_reports
+from facegraph.reports.table.text import latex, to_latex, to_markdown, to_rich
+from facegraph.reports.table.trainings import Training
+from facegraph.reports.table.units import measure_text, unit_of
 from facegraph.sweeps.status import DONE, FAILED, NEW, PARTIAL
 from facegraph.sweeps.table import Table
 from tests.helpers.sweeps import topk_table, write_sweep

@@ -15,7 +15,7 @@ from facegraph.cli import app
 from facegraph.errors import ConfigError, RunError
 from facegraph.metrics.functional import auc, failure_rate, nme
 from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult, predictions_of, read_predictions
-from facegraph.reports.rescoring import rescore
+from facegraph.reports.compare.rescoring import rescore
 from tests.helpers.sweeps import SCHEME, drawn_errors, write_run, write_sweep
 
 

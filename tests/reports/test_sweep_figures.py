@@ -11,14 +11,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from facegraph.errors import ConfigError, DataError
-from facegraph.reports import curves, scatter, sweep_figures
-from facegraph.reports.curves import Curve, plot_ceds, plot_curves, plot_training
-from facegraph.reports.drawing import mean_face, new_figure, style_of, value_axis, write_figure
-from facegraph.reports.landmark_maps import plot_landmark_maps
-from facegraph.reports.reading import sweep_reports
-from facegraph.reports.scatter import Model, plot_costs
-from facegraph.reports.sweep_figures import draw_figures, primary_column
-from facegraph.reports.training_log import training_curve
+from facegraph.reports.plots import curves, scatter
+from facegraph.reports.plots.curves import Curve, plot_ceds, plot_curves, plot_training
+from facegraph.reports.plots.drawing import mean_face, new_figure, style_of, value_axis, write_figure
+from facegraph.reports.plots.landmark_maps import plot_landmark_maps
+from facegraph.reports.plots.scatter import Model, plot_costs
+from facegraph.reports.table import figures as sweep_figures
+from facegraph.reports.table.figures import draw_figures, primary_column
+from facegraph.reports.table.reading import sweep_reports
+from facegraph.reports.table.training_log import training_curve
 from tests.helpers.sweeps import curve_table, topk_table, write_sweep
 
 NAN = np.array([np.nan])
@@ -162,7 +163,7 @@ def test_mean_face_undoes_place_size_and_turn() -> None:
 
 
 def test_landmark_maps_show_the_difference_to_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facegraph.reports import landmark_maps
+    from facegraph.reports.plots import landmark_maps
 
     figures = captured(monkeypatch, landmark_maps)
     face = np.random.default_rng(0).normal(size=(5, 2))

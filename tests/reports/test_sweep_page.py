@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from facegraph.errors import DataError
-from facegraph.reports import sweep_page
 from facegraph.reports.html import Link
-from facegraph.reports.reading import sweep_reports
-from facegraph.reports.sweep_page import write_index, write_sweep_page
-from facegraph.reports.writing import INDEX_PAGE, PAGE
+from facegraph.reports.table import page as sweep_page
+from facegraph.reports.table.page import write_index, write_sweep_page
+from facegraph.reports.table.reading import sweep_reports
+from facegraph.reports.table.writing import INDEX_PAGE, PAGE
 from tests.helpers.sweeps import curve_table, topk_table, write_sweep
 
 

@@ -10,19 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
-from facegraph.checkpoint import load_checkpoint
-from facegraph.checkpoint_io import WholeCheckpoints, is_damaged
-from facegraph.compose import compose
+from facegraph.curation.doctor.examination import Examination
+from facegraph.curation.prepare.build import prepare
+from facegraph.curation.prepare.datasets import DatasetOptions, make_benchmark
 from facegraph.data.missing import MASK
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.store.layout import JPEG, CropPolicy
 from facegraph.data.store.reader import FaceStore
-from facegraph.doctor.examination import Examination
 from facegraph.errors import DataError, RunError
-from facegraph.prepare.build import prepare
-from facegraph.prepare.datasets import DatasetOptions, make_benchmark
-from facegraph.run import train
-from facegraph.task import CHECKPOINT_KEY
+from facegraph.runs.compose import compose
+from facegraph.runs.folder import load_checkpoint
+from facegraph.runs.train import train
+from facegraph.training.checkpoint_files import WholeCheckpoints, is_damaged
+from facegraph.training.task import CHECKPOINT_KEY
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import TINY, TinyRun, ways_to_open
 

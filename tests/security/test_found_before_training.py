@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from facegraph.data.source import check_scored
 from facegraph.data.synthetic import SyntheticDataset
-from facegraph.entry import guarded
 from facegraph.errors import DataError, FacegraphError, RunError
-from facegraph.run import train
-from facegraph.task import LandmarkTask
+from facegraph.runs.entry import guarded
+from facegraph.runs.train import train
+from facegraph.training.task import LandmarkTask
 from tests.helpers.runs import TinyRun, evaluate_run, tiny_config, train_tiny
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

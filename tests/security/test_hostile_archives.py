@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from facegraph.data import archives
-from facegraph.data.archives import MAX_DEPTH, unpack_archives
+from facegraph.curation import archives
+from facegraph.curation.archives import MAX_DEPTH, unpack_archives
 from facegraph.errors import DataError
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from facegraph.checkpoint_io import WholeCheckpoints, not_finite
 from facegraph.errors import NonFiniteError, RunError
 from facegraph.structures import LandmarkOutput
 from facegraph.sweeps.failures import NOT_FINITE, failure_of
-from facegraph.task import LandmarkTask
+from facegraph.training.checkpoint_files import WholeCheckpoints, not_finite
+from facegraph.training.task import LandmarkTask
 from tests.helpers.runs import TinyRun, evaluate_run, resume, train_tiny, ways_to_open
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

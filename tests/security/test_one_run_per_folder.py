@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from facegraph import checkpoint as folders
-from facegraph.checkpoint import LOCK_FILE, alone_in, claim
 from facegraph.errors import RunError
-from facegraph.locking import HeldError, holder
-from facegraph.records.files import beside, write_once
-from facegraph.task import LandmarkTask
+from facegraph.files.atomic import beside, write_once
+from facegraph.files.locking import HeldError, holder
+from facegraph.runs import folder as folders
+from facegraph.runs.folder import LOCK_FILE, alone_in, claim
+from facegraph.training.task import LandmarkTask
 from tests.helpers.runs import environment, resume, train_tiny
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
-HOLDS = "import sys; from facegraph.locking import held; from pathlib import Path\n"
+HOLDS = "import sys; from facegraph.files.locking import held; from pathlib import Path\n"
 HOLDS += "with held(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
 
@@ -125,7 +125,7 @@ def test_of_simultaneous_claims_one_wins(links: bool, tmp_path: Path, monkeypatc
     monkeypatch.setattr(folders, "check_free", lambda folder: None)
     monkeypatch.setattr(folders, "make_writable", lambda folder: barrier.wait())
     # threads share a process number, which names the files beside
-    monkeypatch.setattr("facegraph.records.files.beside", lambda path: path.with_name(f".{threading.get_ident()}"))
+    monkeypatch.setattr("facegraph.files.atomic.beside", lambda path: path.with_name(f".{threading.get_ident()}"))
     won: list[int] = []
     lost: list[str] = []
 

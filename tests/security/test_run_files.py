@@ -14,25 +14,25 @@ import pandas as pd
 import pytest
 import torch
 
-from facegraph import plain_json, plain_parquet, plain_tensors
-from facegraph.checkpoint import load_checkpoint, saved_statistics
-from facegraph.checkpoint_io import is_damaged
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.crops import CropsDataset
 from facegraph.data.scheme_file import load_scheme
 from facegraph.data.store.layout import INFO_FILE, TABLE_FILE, read_info
 from facegraph.data.store.reader import FaceStore
 from facegraph.errors import FacegraphError, RunError
+from facegraph.files import plain_json, plain_parquet, plain_tensors
 from facegraph.models.dpr.released import read_released as read_dpr
 from facegraph.models.fan.released import read_released as read_fan
 from facegraph.records import PREDICTIONS_FILE, RESULT_FILE, RunResult, read_predictions
 from facegraph.records.faces import FACES_FILE, check_faces
 from facegraph.records.results import MAX_THRESHOLDS
-from facegraph.reports.runs import read_faces
-from facegraph.reports.training_log import training_curve
+from facegraph.reports.table.training_log import training_curve
+from facegraph.reports.table.trainings import read_faces
+from facegraph.runs.folder import load_checkpoint, saved_statistics
 from facegraph.sweeps.manifest import read_table
 from facegraph.sweeps.status import FAILURE_FILE, PROGRESS_FILE, read_failure, read_progress
-from facegraph.task import CHECKPOINT_KEY
+from facegraph.training.checkpoint_files import is_damaged
+from facegraph.training.task import CHECKPOINT_KEY
 from tests.helpers.faces import QUAD, annotation_frame, write_faces
 from tests.helpers.quad_stores import quad_store
 from tests.helpers.sweeps import FACES, drawn_errors, write_run

@@ -15,12 +15,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from facegraph.errors import DataError, RunError
-from facegraph.plain_csv import to_csv
-from facegraph.plain_text import as_cell, one_line, printable
-from facegraph.reports.reading import sweep_reports
-from facegraph.reports.table_text import latex, to_latex, to_markdown, to_rich
-from facegraph.reports.writing import CSV, write_indices, write_report
-from facegraph.screen import Screen
+from facegraph.files.plain_csv import to_csv
+from facegraph.files.plain_text import as_cell, one_line, printable
+from facegraph.machine.screen import Screen
+from facegraph.reports.table.reading import sweep_reports
+from facegraph.reports.table.text import latex, to_latex, to_markdown, to_rich
+from facegraph.reports.table.writing import CSV, write_indices, write_report
 from tests.helpers.sweeps import topk_table, write_sweep
 
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x9b2J\r\x08\u202etxt.exe"

@@ -13,11 +13,11 @@ import torch
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch.utils.data import Dataset
 
-from facegraph import ddp
 from facegraph.data.loader import PatientLoader
-from facegraph.ddp import WatchingLauncher
 from facegraph.errors import ConfigError, ProcessError
 from facegraph.sweeps.failures import INTERRUPTED, OUT_OF_MEMORY, failure_of
+from facegraph.training import ddp
+from facegraph.training.ddp import WatchingLauncher
 from tests.helpers.processes import wait_for
 from tests.helpers.runs import train_tiny
 

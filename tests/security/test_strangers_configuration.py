@@ -16,18 +16,18 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 from typer.testing import CliRunner
 
-from facegraph.callbacks import best_checkpoint
-from facegraph.checkpoint import claim, read_config
 from facegraph.cli import app
 from facegraph.cli.faces_of_run import open_source
-from facegraph.compose import compose, project_root
-from facegraph.entry import offer_data_of_run
 from facegraph.errors import ConfigError, FacegraphError
-from facegraph.job import run_job
-from facegraph.reports.comparison import read_scores
-from facegraph.run import settings_of, train
+from facegraph.reports.compare.comparison import read_scores
+from facegraph.runs.compose import compose, project_root
+from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.folder import claim, read_config
+from facegraph.runs.job import run_job
+from facegraph.runs.train import settings_of, train
+from facegraph.runs.trust import VARIABLE, known_targets
 from facegraph.sweeps.identity import identity
-from facegraph.trust import VARIABLE, known_targets
+from facegraph.training.callbacks import best_checkpoint
 from tests.helpers.runs import TinyRun, evaluate_run, tiny_config
 
 SECRET = "s3cr3t-of-the-user"
@@ -75,10 +75,10 @@ def evil_callbacks(cfg: dict[str, Any], bomb: Path) -> None:
 
 def composing(cfg: dict[str, Any], bomb: Path) -> None:
     inner = {
-        "_target_": "facegraph.compose.compose",
+        "_target_": "facegraph.runs.compose.compose",
         "overrides": [f"+model.evil={{_target_:torch.load,f:{bomb},weights_only:false}}"],
     }
-    cfg["model"] = {"_target_": "facegraph.compose.make", "config": inner}
+    cfg["model"] = {"_target_": "facegraph.runs.compose.make", "config": inner}
 
 
 def set_at(key: str, value: Callable[[Path], Any]) -> Change:
@@ -97,7 +97,7 @@ CASES: dict[str, Change] = {
         "optimizer", lambda bomb: unpickling("pytorch_lightning.LightningModule.load_from_checkpoint", bomb)
     ),
     "a method of ours": set_at(
-        "model", lambda bomb: unpickling("facegraph.task.LandmarkTask.load_from_checkpoint", bomb)
+        "model", lambda bomb: unpickling("facegraph.training.task.LandmarkTask.load_from_checkpoint", bomb)
     ),
     "an interpolated name": set_at(
         "dataset", lambda bomb: {"_target_": "facegraph.${x}", "x": "compose.torch.load", "f": str(bomb)}
@@ -106,7 +106,7 @@ CASES: dict[str, Change] = {
     "what composes and makes": composing,
     "a callback of Hydra": evil_callbacks,
     "what a module of ours imports": set_at(
-        "dataset", lambda bomb: {"_target_": "facegraph.checkpoint.torch.load", "f": str(bomb), "weights_only": False}
+        "dataset", lambda bomb: {"_target_": "facegraph.runs.folder.torch.load", "f": str(bomb), "weights_only": False}
     ),
     "deep in a list": set_at(
         "augment", lambda bomb: {"a": [[{"b": {"_target_": "torch.load", "f": str(bomb), "weights_only": False}}]]}

@@ -18,13 +18,13 @@ from huggingface_hub import constants as hub
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from facegraph import preflight, settings
-from facegraph.compose import build_criterion, build_data, build_model, compose, make, project_root
 from facegraph.data.synthetic import drawn_mean_shape
 from facegraph.errors import ConfigError, DataError, FacegraphError
 from facegraph.graph.correlation import FRAMES
 from facegraph.landmarks import SCHEMES
 from facegraph.models.dpr.model import DPR
+from facegraph.runs import preflight, settings
+from facegraph.runs.compose import build_criterion, build_data, build_model, compose, make, project_root
 from facegraph.structures import ShapeStatistics
 
 ABSENT = "absent"

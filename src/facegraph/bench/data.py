@@ -14,8 +14,8 @@ import cv2
 import torch
 from torch.utils.data import DataLoader
 
-from facegraph.compose import build_data, compose
 from facegraph.errors import ConfigError
+from facegraph.runs.compose import build_data, compose
 from facegraph.structures import FaceBatch
 
 _PARTS = 5

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facegraph.complexity import complete, count_macs, count_params
-from facegraph.compose import build_model, compose, statistics_for
 from facegraph.errors import ConfigError
-from facegraph.reports.quitting import ALWAYS
+from facegraph.metrics.cost import complete, count_macs, count_params
+from facegraph.models.musica.settings import ALWAYS
+from facegraph.runs.compose import build_model, compose, statistics_for
 
 LEAST_ROUNDS = 3
 _TURN = 0.25  # s that one cell may take in a round, at least one call

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from facegraph.compose import project_root
 from facegraph.errors import ConfigError, RunError
-from facegraph.launch.environment import clean_environment
-from facegraph.launch.slots import cores
-from facegraph.threads import NUMBERS, WAITING
+from facegraph.machine.environment import clean_environment
+from facegraph.machine.slots import cores
+from facegraph.machine.threads import NUMBERS, WAITING
+from facegraph.runs.compose import project_root
 
 ALONE, BUSY, TWICE = "alone", "beside busy processes", "two at once"
 CHOSEN, OPENMP = "as facegraph chooses", "as OpenMP chooses"

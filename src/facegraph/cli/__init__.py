@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from facegraph.threads import limit_waiting
+from facegraph.machine.threads import limit_waiting
 
 COMMANDS = {
     "prepare": (

@@ -13,17 +13,17 @@ from rich.table import Table
 
 from facegraph.bench.data import DataBench, bench_data
 from facegraph.bench.models import ROWS, ModelBench, bench_models
-from facegraph.bench.quit import PRECISION, QuitBench, bench_quit
 from facegraph.bench.threads import Target, ThreadBench, bench_threads
 from facegraph.cli.guard import guarded
 from facegraph.cli.output import show
-from facegraph.compose import compose
-from facegraph.entry import offer_data_of_run
 from facegraph.errors import ConfigError
-from facegraph.evaluation import open_run
-from facegraph.overrides import literal
-from facegraph.reports.quitting import quit_table, real_table
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.models.musica.study.bench import PRECISION, QuitBench, bench_quit
+from facegraph.models.musica.study.quitting import quit_table, real_table
+from facegraph.records.overrides import literal
+from facegraph.runs.compose import compose
+from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.evaluate import open_run
 
 bench = typer.Typer(no_args_is_help=True)
 

@@ -10,11 +10,11 @@ import typer
 
 from facegraph.cli.guard import guarded
 from facegraph.errors import ConfigError
-from facegraph.reports.comparison import compare as compare_scores
-from facegraph.reports.comparison import read_scores
-from facegraph.reports.comparison_text import COVERAGE, card_lines, differences_table, verdict, write_comparison
-from facegraph.reports.run_labels import labels_of
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.reports.compare.comparison import compare as compare_scores
+from facegraph.reports.compare.comparison import read_scores
+from facegraph.reports.compare.run_labels import labels_of
+from facegraph.reports.compare.text import COVERAGE, card_lines, differences_table, verdict, write_comparison
 
 _NORM = "inter_ocular, inter_pupil, box, or two landmarks: 60,72. Default: the runs' own."
 
@@ -47,7 +47,7 @@ def _compare(run_a: Path, run_b: Path, out: Path | None, checkpoint: str, norm: 
     console.print(verdict(comparison), markup=False, highlight=False)
     # torch and the data sets take seconds to import, which a refused pair of runs need not wait for
     from facegraph.cli.faces_of_run import draw_pairs
-    from facegraph.doctor.report import new_folder
+    from facegraph.curation.doctor.report import new_folder
 
     default = Path("outputs/compare") / "_".join(re.sub(r"[^\w.-]+", "-", label) for label in labels)
     folder = new_folder(out or default)

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from facegraph.checkpoint import read_config
 from facegraph.cli.guard import guarded
-from facegraph.conversion import convert as write_run
+from facegraph.files.plain_text import one_line
 from facegraph.models.dpr.released import read_released as read_dpr
 from facegraph.models.fan.released import read_released as read_fan
 from facegraph.models.released import ReleasedWeights
-from facegraph.overrides import for_shell
-from facegraph.plain_text import one_line
+from facegraph.records.overrides import for_shell
+from facegraph.runs.convert import convert as write_run
+from facegraph.runs.folder import read_config
 
 convert = typer.Typer(no_args_is_help=True)
 

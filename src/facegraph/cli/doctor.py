@@ -11,14 +11,14 @@ from rich.progress import Progress
 from rich.table import Table
 
 from facegraph.cli.guard import guarded
+from facegraph.curation.doctor.checks import CHECKS, examine
+from facegraph.curation.doctor.examination import Examination
+from facegraph.curation.doctor.findings import ERROR, Finding, count_levels
+from facegraph.curation.doctor.report import new_folder, to_dict, to_json, write_report
 from facegraph.data.store.layout import file_name
 from facegraph.data.store.reader import FaceStore
-from facegraph.doctor.checks import CHECKS, examine
-from facegraph.doctor.examination import Examination
-from facegraph.doctor.findings import ERROR, Finding, count_levels
-from facegraph.doctor.report import new_folder, to_dict, to_json, write_report
-from facegraph.launch.slots import cores
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.machine.slots import cores
 
 _STYLES = {"error": "bold red", "warning": "yellow", "info": "dim"}
 

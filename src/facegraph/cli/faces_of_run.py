@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facegraph import checkpoint as folders
-from facegraph.compose import compose, make
 from facegraph.data.source import FaceSource, fingerprint
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.geometry.affine import transform_points
-from facegraph.reports.comparison import Comparison, Scores
-from facegraph.reports.comparison_text import captions_of, scheme_of
-from facegraph.reports.run_labels import run_of
-from facegraph.trust import TARGET
-from facegraph.viz_pairs import write_pair_sheet
+from facegraph.reports.compare.comparison import Comparison, Scores
+from facegraph.reports.compare.run_labels import run_of
+from facegraph.reports.compare.text import captions_of, scheme_of
+from facegraph.runs import folder as folders
+from facegraph.runs.compose import compose, make
+from facegraph.runs.trust import TARGET
+from facegraph.viz.pairs import write_pair_sheet
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

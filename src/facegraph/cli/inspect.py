@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 
 from facegraph.cli.guard import guarded
-from facegraph.compose import compose, make
+from facegraph.curation.inspection.report import PAGE, inspect_store
+from facegraph.curation.inspection.view import StoreView
 from facegraph.data.store.reader import FaceStore
 from facegraph.errors import ConfigError
-from facegraph.inspection.report import PAGE, inspect_store
-from facegraph.inspection.view import StoreView
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.runs.compose import compose, make
 
 _PREFERRED = "train"
 

@@ -12,17 +12,17 @@ import torch
 import typer
 from rich.table import Table
 
-from facegraph import plain_tensors
 from facegraph.cli.guard import guarded
-from facegraph.complexity import Complexity, measure
-from facegraph.compose import build_model, compose, statistics_for, training_landmarks
 from facegraph.errors import ConfigError, DataError
+from facegraph.files import plain_tensors
 from facegraph.geometry.procrustes import procrustes
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
 from facegraph.landmarks import SCHEMES, LandmarkScheme
-from facegraph.reports.figures import plot_graph
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.metrics.cost import Complexity, measure
+from facegraph.reports.plots.figures import plot_graph
+from facegraph.runs.compose import build_model, compose, statistics_for, training_landmarks
 
 _MOST_BYTES = 4_000_000_000
 """Of a file of landmarks: two million faces."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
 
 
 def show(as_json: bool, plain: Callable[[], Any], draw: Callable[[Console], None]) -> None:

@@ -21,16 +21,16 @@ from rich.progress import (
 from rich.text import Text
 
 from facegraph.cli.guard import guarded
+from facegraph.curation.prepare.build import prepare as build
+from facegraph.curation.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
+from facegraph.curation.prepare.report import report
 from facegraph.data.entries import UNREADABLE_IMAGE
 from facegraph.data.missing import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
-from facegraph.launch.slots import cores
-from facegraph.plain_text import one_line
-from facegraph.prepare.build import prepare as build
-from facegraph.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
-from facegraph.prepare.report import report
-from facegraph.screen import Screen
+from facegraph.files.plain_text import one_line
+from facegraph.machine.screen import Screen
+from facegraph.machine.slots import cores
 
 
 class Format(str, Enum):

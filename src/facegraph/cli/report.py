@@ -14,11 +14,11 @@ from rich.progress import Progress
 
 from facegraph.cli.guard import guarded
 from facegraph.errors import ConfigError, RunError
-from facegraph.reports.cells import Report
-from facegraph.reports.reading import runs_report, sweep_reports
-from facegraph.reports.table_text import to_rich
-from facegraph.reports.writing import REPORT_FOLDER, folder_name, write_indices, write_report
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.reports.table.cells import Report
+from facegraph.reports.table.reading import runs_report, sweep_reports
+from facegraph.reports.table.text import to_rich
+from facegraph.reports.table.writing import REPORT_FOLDER, folder_name, write_indices, write_report
 from facegraph.sweeps.manifest import TABLES_FOLDER, is_sweep
 
 _NARROW, _WIDE = 80, 160

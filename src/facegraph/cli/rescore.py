@@ -13,10 +13,10 @@ from rich.table import Table
 from facegraph.cli.guard import guarded
 from facegraph.cli.output import show
 from facegraph.errors import ConfigError, RunError
-from facegraph.reports import rescoring
-from facegraph.reports.rescoring import Rescored
-from facegraph.reports.tables import percent
-from facegraph.reports.units import measure_text
+from facegraph.reports.compare import rescoring
+from facegraph.reports.compare.rescoring import Rescored
+from facegraph.reports.table.marks import percent
+from facegraph.reports.table.units import measure_text
 from facegraph.sweeps.manifest import is_sweep, read_sweep
 from facegraph.sweeps.status import DONE, state
 

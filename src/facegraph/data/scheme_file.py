@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from facegraph import plain_yaml
 from facegraph.errors import ConfigError, DataError
+from facegraph.files import plain_yaml
 from facegraph.geometry.procrustes import align_to, procrustes
 from facegraph.landmarks import MAX_LANDMARKS, SCHEMES, Contour, LandmarkScheme
 

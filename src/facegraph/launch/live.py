@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from facegraph.launch.pool import Outcome, Task
-from facegraph.launch.slots import Slot
+from facegraph.machine.slots import Slot
 from facegraph.sweeps.failures import OTHER
 from facegraph.sweeps.status import Failure, Progress, read_failure, read_progress
 

@@ -15,14 +15,14 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, ListConfig
 from rich.console import Console
 
-from facegraph.checkpoint import LOCK_FILE
-from facegraph.compose import compose, project_root
 from facegraph.errors import ConfigError, RunError
+from facegraph.files.locking import holder
 from facegraph.launch.live import DONE, QUEUED, STOPPED, Board, Watched, print_summary, watching
 from facegraph.launch.pool import ATTEMPT, GRACE_SECONDS, Outcome, Pool, Task
-from facegraph.launch.slots import AUTO, Slot, check_count, make_slots
-from facegraph.locking import holder
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.machine.slots import AUTO, Slot, check_count, make_slots
+from facegraph.runs.compose import compose, project_root
+from facegraph.runs.folder import LOCK_FILE
 from facegraph.sweeps.failures import OTHER, failure_of_exit
 from facegraph.sweeps.status import DONE as JOB_DONE
 from facegraph.sweeps.status import LOG_FILE, Failure, clear_failure, read_failure, state, write_failure
@@ -60,7 +60,7 @@ class LocalJob:
 
 
 class LocalLauncher:
-    """Runs jobs in a pool of slots; see `facegraph.launch.slots.make_slots` for devices, jobs_per_device, cpu_jobs.
+    """Runs jobs in a pool of slots; see `facegraph.machine.slots.make_slots` for devices, jobs_per_device, cpu_jobs.
 
     devices_per_job: None: what each job's trainer.devices says. entry: the program that runs a job; None: train.py.
     stopped_by: the signal that ended the last launch early, else None.

@@ -15,9 +15,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from facegraph.compose import compose, project_root
 from facegraph.errors import ConfigError, FacegraphError
-from facegraph.run import settings_of, several_processes
+from facegraph.runs.compose import compose, project_root
+from facegraph.runs.train import settings_of, several_processes
 from facegraph.sweeps.identity import identity, is_volatile
 from facegraph.sweeps.manifest import Job, SweptTable
 from facegraph.sweeps.table import Column, Row, Table, table_from

@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from facegraph.launch import orphan
-from facegraph.launch.environment import clean_environment
-from facegraph.launch.slots import Slot
+from facegraph.machine import orphan
+from facegraph.machine.environment import clean_environment
+from facegraph.machine.slots import Slot
 
 GRACE_SECONDS = 15.0
 _POLL_SECONDS = 0.1
@@ -228,7 +228,7 @@ def _header(task: Task, slot: Slot) -> str:
 
 @contextmanager
 def _pipe() -> Iterator[int]:
-    """The reading end of a pipe whose writing end is open while this process lives; see facegraph.launch.orphan."""
+    """The reading end of a pipe whose writing end is open while this process lives; see facegraph.machine.orphan."""
     reading, writing = os.pipe()
     try:
         yield reading

@@ -23,12 +23,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from facegraph.compose import compose, project_root
 from facegraph.errors import ConfigError, RunError
 from facegraph.launch.live import DONE, FAILED, RUNNING, Board, Watched, print_summary, watching
 from facegraph.launch.slurm_job import SlurmJob
 from facegraph.launch.slurm_queue import Note, Queue
-from facegraph.screen import Screen
+from facegraph.machine.screen import Screen
+from facegraph.runs.compose import compose, project_root
 from facegraph.sweeps.failures import INTERRUPTED, KILLED, OTHER
 from facegraph.sweeps.status import DONE as JOB_DONE
 from facegraph.sweeps.status import LOG_FILE, Failure, clear_failure, read_failure, read_progress, state, write_failure

@@ -20,7 +20,7 @@ from typing import Any
 
 from facegraph.errors import RunError
 from facegraph.launch.pool import Outcome, Pool, Task
-from facegraph.launch.slots import CPU_THREADS, Slot, cores, visible_gpus
+from facegraph.machine.slots import CPU_THREADS, Slot, cores, visible_gpus
 from facegraph.sweeps.failures import INTERRUPTED, failure_of_exit
 from facegraph.sweeps.status import LOG_FILE, clear_failure, read_failure, write_failure
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from facegraph.records.files import write_atomically
+from facegraph.files.atomic import write_atomically
 
 NOTE_FILE = "slurm.json"
 _COMMAND = ("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%N|%r|%o")

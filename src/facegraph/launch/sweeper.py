@@ -10,8 +10,8 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from facegraph.checkpoint import make_writable
 from facegraph.errors import ConfigError, FacegraphError
+from facegraph.files.plain_text import printable
 from facegraph.launch.plan import (
     Command,
     PlannedJob,
@@ -21,7 +21,7 @@ from facegraph.launch.plan import (
     still_composes,
     tables_of,
 )
-from facegraph.plain_text import printable
+from facegraph.runs.folder import make_writable
 from facegraph.sweeps.conditions import state_of
 from facegraph.sweeps.manifest import SweptTable, earlier_jobs, forget_job, write_table
 from facegraph.sweeps.status import DONE, FAILED, read_failure

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from facegraph import plain_json
 from facegraph.errors import DataError, RunError
-from facegraph.records.files import write_atomically
+from facegraph.files import plain_json
+from facegraph.files.atomic import write_atomically
 
 FACES_FILE = "faces.json"
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from facegraph import plain_parquet
 from facegraph.errors import ConfigError, DataError, RunError
+from facegraph.files import plain_parquet
+from facegraph.files.atomic import write_atomically
 from facegraph.metrics.confidence import failure_auroc, rank_correlation, retention_areas
 from facegraph.metrics.functional import auc, failure_rate, mean_error, mean_where_true, nme, point_errors
 from facegraph.metrics.names import (
@@ -23,7 +24,6 @@ from facegraph.metrics.names import (
     failure_auroc_name,
     failure_rate_name,
 )
-from facegraph.records.files import write_atomically
 
 PREDICTIONS_FILE = "predictions.parquet"
 RESULT_FILE = "result.json"

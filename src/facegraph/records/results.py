@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 import facegraph
-from facegraph import plain_json
 from facegraph.errors import RunError
-from facegraph.plain_files import check_file
-from facegraph.records.files import write_atomically
+from facegraph.files import plain_json
+from facegraph.files.atomic import write_atomically
+from facegraph.files.plain_files import check_file
 from facegraph.records.predictions import RESULT_FILE
 from facegraph.records.provenance import Provenance
 

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from facegraph import plain_json
 from facegraph.errors import RunError
-from facegraph.locking import HeldError, held
-from facegraph.records.files import write_atomically
+from facegraph.files import plain_json
+from facegraph.files.atomic import write_atomically
+from facegraph.files.locking import HeldError, held
 from facegraph.sweeps.identity import FOLDER_NAME
 from facegraph.sweeps.table import Row, Table, table_from
 

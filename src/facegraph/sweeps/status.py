@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from facegraph import plain_json
+from facegraph.files import plain_json
+from facegraph.files.atomic import write_atomically
 from facegraph.records import RESULT_FILE
-from facegraph.records.files import write_atomically
 
 FAILURE_FILE = "failure.json"
 PROGRESS_FILE = "progress.json"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from facegraph.errors import RunError
-from facegraph.records.files import write_atomically
-from facegraph.reports.owned import LIST, owned_files
+from facegraph.files.atomic import write_atomically
+from facegraph.records.owned import LIST, owned_files
 from facegraph.sweeps.manifest import read_sweep
 from facegraph.sweeps.table import Table
 from facegraph.tracking.names import REPORT

@@ -10,9 +10,9 @@ from wandb_workspaces import expr
 
 from facegraph.metrics.names import NME
 from facegraph.sweeps.table import Column, Table
-from facegraph.task import TRAIN_LOSS, VAL_NME
 from facegraph.tracking.names import FACES, OF_PROVENANCE, PICTURES, STEP, score_name
-from facegraph.tracking.throughput import THROUGHPUT
+from facegraph.training.task import TRAIN_LOSS, VAL_NME
+from facegraph.training.throughput import THROUGHPUT
 
 ROW = "JobType"  # a job's type is its row
 _SHOWN = ("ced", "per_landmark", "graph", "samples", "worst")

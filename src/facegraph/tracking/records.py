@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -13,10 +13,19 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from facegraph.metrics.names import NME
 from facegraph.records import RunResult
-from facegraph.task import VAL_NME
-from facegraph.tracking.faces import SampledFace
 from facegraph.tracking.names import FACES, OF_PROVENANCE, PICTURES, STEP, score_name
 from facegraph.tracking.session import staged_in
+from facegraph.training.task import VAL_NME
+
+
+class SampledFace(NamedTuple):
+    """id: name of the face. error: by the primary normaliser, a fraction. picture: (S, S, 3) uint8 RGB, truth
+    green, prediction red. attributes: those the face has."""
+
+    id: str
+    error: float
+    picture: np.ndarray
+    attributes: tuple[str, ...]
 
 
 @rank_zero_only

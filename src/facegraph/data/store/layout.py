@@ -31,9 +31,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facegraph import plain_json
 from facegraph.data.missing import LEAVE_OUT
 from facegraph.errors import ConfigError, DataError
+from facegraph.files import plain_json
 from facegraph.landmarks import LandmarkScheme
 
 INFO_FILE = "store.json"

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from facegraph.errors import DataError
-from facegraph.locking import HeldError, held
+from facegraph.files.locking import HeldError, held
 
 
 @contextmanager

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facegraph import plain_json
 from facegraph.data.entries import FaceEntry, FileImage
 from facegraph.data.store.hashing import file_hash
 from facegraph.data.store.layout import FORMAT_VERSION, CropPolicy
 from facegraph.data.store.shards import FACES_PER_SHARD
+from facegraph.files import plain_json
 from facegraph.landmarks import LandmarkScheme
 
 Plan = dict[str, str]

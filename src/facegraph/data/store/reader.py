@@ -12,13 +12,13 @@ import numpy as np
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from PIL import Image
 
-from facegraph import plain_parquet
 from facegraph.data.formats.files import shown
 from facegraph.data.missing import MASK
 from facegraph.data.source import FaceTable
 from facegraph.data.store.layout import RAW, TABLE_FILE, StoreInfo, read_info, shard_name
 from facegraph.errors import DataError
-from facegraph.plain_files import check_file
+from facegraph.files import plain_parquet
+from facegraph.files.plain_files import check_file
 
 _TEXTS = ("id", "photo", "image", "split", "source")
 _BOX = ["box_x0", "box_y0", "box_x1", "box_y1"]

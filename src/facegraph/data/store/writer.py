@@ -41,8 +41,8 @@ from facegraph.data.store.shards import ShardRecord, find_record, plan_shards, w
 from facegraph.data.store.table import annotation_frame, count_faces
 from facegraph.data.store.workers import write_shards
 from facegraph.errors import DataError
+from facegraph.files.plain_csv import to_csv
 from facegraph.landmarks import LandmarkScheme
-from facegraph.plain_csv import to_csv
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) as the work goes on."""

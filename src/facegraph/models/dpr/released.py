@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facegraph import plain_tensors
 from facegraph.errors import DataError, RunError
+from facegraph.files import plain_tensors
 from facegraph.geometry.matrices import compose, invert
 from facegraph.geometry.points import map_points
 from facegraph.geometry.sampling import warp

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from facegraph import plain_tensors
 from facegraph.codecs.decoders import Centroid
 from facegraph.codecs.heatmap import HeatmapCodec
 from facegraph.errors import ConfigError, RunError
+from facegraph.files import plain_tensors
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.models.fan.hourglass import POOLS
 from facegraph.models.fan.model import FAN

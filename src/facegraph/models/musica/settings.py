@@ -8,6 +8,9 @@ from typing import Any
 from facegraph.errors import ConfigError, check_multiple
 
 MAX_LEVEL = 4
+NEVER: float | None = None
+ALWAYS = 1e9
+"""A threshold above every predicted error: each face quits after its first iteration."""
 
 
 def check_whole(name: str, value: Any, published: int) -> None:

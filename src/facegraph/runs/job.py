@@ -1,0 +1,106 @@
+"""One training as train.py runs it: by itself, or as a job of a sweep, which skips, resumes and keeps why it failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from facegraph.errors import ConfigError, RunError
+from facegraph.machine.environment import clean_environment
+from facegraph.machine.orphan import end_with_parent
+from facegraph.records import RESULT_FILE, RunResult
+from facegraph.runs.entry import guarded
+from facegraph.runs.folder import CONFIG_FILE, alone_in, is_first_process
+from facegraph.runs.train import settings_of, several_processes, train
+from facegraph.runs.trust import trusting
+from facegraph.sweeps.conditions import outdated, set_aside
+from facegraph.sweeps.failures import failure_of, failure_of_exit
+from facegraph.sweeps.identity import identity
+from facegraph.sweeps.status import clear_failure, missing_evaluations, read_failure, write_failure
+
+
+def run(cfg: DictConfig) -> None:
+    """What train.py does with its configuration: one training, or one job of a sweep."""
+    if _in_process_job() and several_processes(cfg.trainer.devices, int(cfg.trainer.get("num_nodes", 1))):
+        sys.exit(
+            f"error: trainer.devices={cfg.trainer.devices} in a multirun that runs its jobs in this process, where the "
+            "processes of one job would mix with those of the next. Leave hydra/sweeper and hydra/launcher as they "
+            "are, or set trainer.devices=1."
+        )
+    guarded(train if cfg.sweep.identity is None else run_job, cfg, keep_raising=_in_process_job())
+
+
+def run_job(cfg: DictConfig) -> RunResult | None:
+    """Train, test and score a job of a sweep as far as its folder lacks it.
+
+    Raises:
+        RunError: another process works on the same job. Whatever training raises; it is kept in failure.json.
+    """
+    end_with_parent()
+    folder = Path(cfg.output_dir)
+    with ExitStack() as stack:
+        if is_first_process():
+            stack.enter_context(alone_in(folder))
+            clear_failure(folder)
+        try:
+            result = _trained(cfg, folder)
+            if is_first_process() and cfg.sweep.evaluations:
+                evaluations = OmegaConf.to_container(cfg.sweep.evaluations, resolve=True)
+                trusted = trusting(clean_environment(os.environ), OmegaConf.to_container(cfg, resolve=False))
+                _evaluate(folder, evaluations, trusted)  # type: ignore[arg-type]
+        except BaseException as error:
+            write_failure(folder, failure_of(error))
+            raise
+    return result
+
+
+def _trained(cfg: DictConfig, folder: Path) -> RunResult | None:
+    if (folder / RESULT_FILE).exists():
+        print(f"{folder} is trained and tested already.")
+        return RunResult.read(folder)
+    _check_identity(cfg)
+    if (folder / CONFIG_FILE).exists():
+        with open_dict(cfg):
+            cfg.resume = str(folder)
+    return train(cfg)
+
+
+def _check_identity(cfg: DictConfig) -> None:
+    """A job is composed when it starts, which may be hours after it was planned."""
+    now = identity(settings_of(cfg))
+    if now != cfg.sweep.identity:
+        raise ConfigError(
+            f"the job was planned as {cfg.sweep.identity}, and its settings are now those of {now}: conf/, or an "
+            "environment variable that it reads, has changed since. Run the sweep again to plan it anew."
+        )
+
+
+def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
+    """Score the trained model under the conditions that have no result yet.
+
+    In a process of its own, because this one may still be one of several that train together.
+    """
+    for name in outdated(folder, evaluations):
+        print(f"'{name}' was scored under other settings before; that result is kept in {set_aside(folder, name)}.")
+    missing = {name: evaluations[name] for name in missing_evaluations(folder, evaluations)}
+    if not missing:
+        return
+    command = [sys.executable, "-m", "facegraph.runs.scoring", str(folder), json.dumps(missing)]
+    done = subprocess.run(command, env=environment, check=False)
+    if done.returncode != 0:
+        failure = read_failure(folder) or failure_of_exit(done.returncode)
+        raise RunError(f"scoring under {', '.join(missing_evaluations(folder, evaluations))} failed: {failure.message}")
+
+
+def _in_process_job() -> bool:
+    """Whether Hydra runs several jobs here, or submitit this one: they learn of a failure by its exception."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

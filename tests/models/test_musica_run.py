@@ -1,0 +1,78 @@
+"""Runs of a model that may stop early: what they record of it, thresholds of an evaluation, what they cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from facegraph.errors import ConfigError
+from facegraph.records import RunResult, predictions_of, read_predictions
+from facegraph.reports.table.marks import confidence_table
+from tests.helpers.runs import TinyRun, evaluate_run, train_tiny
+
+CASCADE = ("model=musica", "loss=musica", "normalise=whole_image", "model.hidden=16", "model.channels=4")
+
+
+@pytest.fixture(scope="module")
+def cascade_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Trained so that every face is done at once and none is reported as failed."""
+    thresholds = ("model.quit_threshold=1e6", "model.fail_threshold=1e6", "trainer.max_epochs=1")
+    return train_tiny(tmp_path_factory.mktemp("cascade") / "run", *CASCADE, *thresholds)
+
+
+def evaluated(run: TinyRun, folder: Path, *overrides: str) -> RunResult:
+    return evaluate_run(run.folder, f"output_dir={folder}", *overrides)
+
+
+def test_what_a_run_records(cascade_run: TinyRun) -> None:
+    card, test = cascade_run.result.protocol, cascade_run.result.metrics["test"]["last"]
+    assert (card.quit_threshold, card.fail_threshold) == (1e6, 1e6)
+    assert test["confidence"]["mean_iterations"] == 1
+    assert test["confidence"]["reported_failures"] == 0
+    assert "failure_auroc@0.10" in test["confidence"]
+    faces = predictions_of(read_predictions(cascade_run.folder).query("checkpoint == 'last'"))
+    assert faces.predicted_error is not None
+    assert faces.iterations is not None
+    assert faces.failed is not None
+    assert len(set(faces.predicted_error.tolist())) > 1
+    assert faces.iterations.tolist() == [1] * 9
+    assert faces.failed.tolist() == [False] * 9
+    header = [str(column.header) for column in confidence_table(cascade_run.result).columns]
+    assert header[-2:] == ["mean\niterations", "share reported\nas failed"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_an_evaluation_with_other_thresholds(cascade_run: TinyRun, tmp_path: Path) -> None:
+    as_trained = evaluated(cascade_run, tmp_path / "same")
+    assert as_trained.protocol == cascade_run.result.protocol
+    whole = evaluated(cascade_run, tmp_path / "whole", "quit_threshold=never", "fail_threshold=1e-9")
+    found = whole.metrics["test"]["last"]["confidence"]
+    assert (whole.protocol.quit_threshold, whole.protocol.fail_threshold) == (None, 1e-9)
+    assert found["mean_iterations"] == 3
+    assert found["reported_failures"] > 0
+    silent = evaluated(cascade_run, tmp_path / "silent", "fail_threshold=never")
+    assert "reported_failures" not in silent.metrics["test"]["last"]["confidence"]
+    # what a black image would be predicted has no part in it
+    assert as_trained.provenance.macs == whole.provenance.macs == cascade_run.result.provenance.macs
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_two_passes_cost_twice(cascade_run: TinyRun, tmp_path: Path) -> None:
+    once = cascade_run.result.provenance
+    twice = evaluated(cascade_run, tmp_path / "twice", "test_time_flip=true")
+    assert once.macs is not None
+    assert twice.provenance.macs == 2 * once.macs
+    assert twice.metrics["test"]["last"]["confidence"]["mean_iterations"] == 1
+    assert twice.metrics["test"]["last"]["confidence"]["reported_failures"] == 0
+
+
+@pytest.mark.parametrize("threshold", ["quit_threshold=0.05", "fail_threshold=never"])
+def test_another_model_has_no_such_threshold(tiny_run: TinyRun, tmp_path: Path, threshold: str) -> None:
+    with pytest.raises(ConfigError, match=r"has no such threshold.*Leave"):
+        evaluated(tiny_run, tmp_path / "eval", threshold)
+
+
+def test_what_is_no_threshold_is_refused(cascade_run: TinyRun, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="quit_threshold"):
+        evaluated(cascade_run, tmp_path / "eval", "quit_threshold=soon")
