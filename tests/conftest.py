@@ -80,7 +80,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs of this test write numbers only; drawing takes longer than training does here."""
     for name in ("plot_ced", "plot_per_landmark", "plot_graph", "plot_retention"):
-        monkeypatch.setattr(f"facegraph.runs.results.{name}", lambda *args, **kwargs: None)
+        monkeypatch.setattr(f"facegraph.runs.pictures.{name}", lambda *args, **kwargs: None)
     for name in ("worst_faces", "contact_sheet"):
         monkeypatch.setattr(f"facegraph.viz.faces.{name}", lambda *args, **kwargs: None, raising=False)
 

@@ -1,4 +1,5 @@
-"""What travels between the parts: one face, one batch of faces, one prediction, the statistics of a training set.
+"""What travels between the parts: one face, one batch of faces, one prediction, the statistics of a training set; and
+what every model answers.
 
 Convention: points are (x, y) with integer values at pixel centres. "Image px" are pixels of the photograph that was
 annotated, "crop px" are pixels of the square network input; a package border is crossed in crop px and errors are
@@ -7,11 +8,12 @@ measured in image px. A source may hold a photograph cut out and resized ("store
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from facegraph.landmarks import LandmarkScheme
 
@@ -90,3 +92,41 @@ class ShapeStatistics(NamedTuple):
     mean_shape: Tensor
     correlation: Tensor
     scheme: LandmarkScheme
+
+
+class LandmarkModel(nn.Module):
+    """A model: images (B, 3, S, S) -> LandmarkOutput. A system overrides the questions that it has an answer to.
+
+    mean_shape, correlation: buffers, see ShapeStatistics; a checkpoint alone rebuilds the model and its graph.
+
+    Args:
+        statistics: of the training landmarks.
+    """
+
+    mean_shape: Tensor
+    correlation: Tensor
+
+    SETTINGS_AT_TEST: ClassVar[tuple[str, ...]] = ()
+    """Settings of conf/model that an evaluation may change, because they need no other weights."""
+
+    def __init__(self, statistics: ShapeStatistics) -> None:
+        super().__init__()
+        self.register_buffer("mean_shape", statistics.mean_shape.float())
+        self.register_buffer("correlation", statistics.correlation.float())
+
+    def protocol_facts(self) -> dict[str, float]:
+        """Settings by name that change what a test measures, for the protocol card; those that are switched off left
+        out."""
+        return {}
+
+    def graph(self) -> Tensor | None:
+        """The graph over landmarks (N, N) that the model was built with; None for a model without."""
+        return None
+
+    def fails(self, predicted_error: Tensor) -> Tensor | None:
+        """Whether the model reports faces as failed whose predicted errors (B,) these are; None if it reports none."""
+        return None
+
+    def complete(self) -> AbstractContextManager:
+        """Within it every face gets all of the work, as is needed where costs are measured on a blank image."""
+        return nullcontext()

@@ -287,7 +287,7 @@ def test_curves_say_the_value_that_they_set(name: str) -> None:
 
 def test_quitting_runs_from_all_iterations_to_one() -> None:
     own = table("musica/quitting")
-    set_ = [condition_config(condition.overrides).quit_threshold for condition in own.evaluations]
+    set_ = [condition_config(condition.overrides).model.quit_threshold for condition in own.evaluations]
     assert (set_[0], set_[-1]) == ("never", 1e9)
     assert set_[1:-1] == [condition.value for condition in own.evaluations[1:-1]]
     assert set_[1:-1] == sorted(set_[1:-1])

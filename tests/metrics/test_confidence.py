@@ -118,30 +118,32 @@ def frame(confidence: np.ndarray | None, checkpoint: str = "last") -> pd.DataFra
     truth = np.tile([[10.0, 10.0], [30.0, 10.0]], (3, 1, 1))
     prediction = truth + np.array([1.0, 2.0, 3.0])[:, None, None] * [1.0, 0.0]
     norms = {"inter_ocular": np.full(3, 20.0)}
-    return prediction_frame(list("abc"), np.arange(3), prediction, truth, norms, {}, checkpoint, confidence)
+    said = {} if confidence is None else {"confidence": confidence}
+    return prediction_frame(list("abc"), np.arange(3), prediction, truth, norms, {}, checkpoint, said)
 
 
 def test_what_a_model_says_of_a_face_is_kept() -> None:
     plain = frame(np.array([0.9, 0.1, 0.5]))
     faces = predictions_of(plain)
-    parts = (faces.prediction, faces.truth, faces.norm_distances, faces.attributes, "last", faces.confidence)
+    parts = (faces.prediction, faces.truth, faces.norm_distances, faces.attributes, "last")
     said = {
         "predicted_error": np.array([0.1, -0.2, 0.3]),
         "iterations": np.array([3, 1, 1]),
         "failed": np.array([0.0, 1.0, 0.0]),
     }
-    full = prediction_frame(list("abc"), np.arange(3), *parts, **said)
+    full = prediction_frame(list("abc"), np.arange(3), *parts, {**faces.said, **said})
     assert [c for c in full.columns if c not in plain.columns] == list(said)
     again = predictions_of(full)
     for name, values in said.items():
-        np.testing.assert_allclose(getattr(again, name), values.astype(getattr(again, name).dtype))
-    assert again.failed is not None
-    assert again.failed.dtype == bool
+        np.testing.assert_allclose(again.said[name], values.astype(again.said[name].dtype))
+    assert again.said["failed"].dtype == bool
     found = summarise(full, ["inter_ocular"], {})["confidence"]
     assert found["mean_iterations"] == pytest.approx(5 / 3)
     assert found["reported_failures"] == pytest.approx(1 / 3)
     nothing = dict.fromkeys(said, np.full(3, np.nan))
-    assert list(prediction_frame(list("abc"), np.arange(3), *parts, **nothing).columns) == list(plain.columns)
+    assert list(prediction_frame(list("abc"), np.arange(3), *parts, {**faces.said, **nothing}).columns) == list(
+        plain.columns
+    )
     assert "mean_iterations" not in summarise(plain, ["inter_ocular"], {})["confidence"]
 
 
@@ -161,13 +163,12 @@ def test_summary_of_a_confidence() -> None:
 def test_a_model_without_confidence_leaves_no_trace(nothing: np.ndarray | None) -> None:
     table = frame(nothing)
     assert "confidence" not in table.columns
-    assert predictions_of(table).confidence is None
+    assert predictions_of(table).said == {}
     assert "confidence" not in summarise(table, ["inter_ocular"], {})
     # beside a run that has one, the column is there and empty
     both = pd.concat([table, frame(np.array([0.9, 0.1, 0.5]), "best")], ignore_index=True)
-    assert predictions_of(both[both["checkpoint"] == "last"]).confidence is None
-    best = predictions_of(both[both["checkpoint"] == "best"]).confidence
-    assert best is not None
+    assert predictions_of(both[both["checkpoint"] == "last"]).said == {}
+    best = predictions_of(both[both["checkpoint"] == "best"]).said["confidence"]
     assert best.dtype == np.float32
     assert best == pytest.approx([0.9, 0.1, 0.5])
 

@@ -14,7 +14,7 @@ from torch.utils.data import DistributedSampler
 from facegraph.errors import ConfigError, DataError
 from facegraph.metrics.functional import auc, failure_rate, mean_error, nme, point_errors
 from facegraph.metrics.modules import NME, FaceErrors, PredictionRows, PredictionTable
-from facegraph.metrics.names import auc_name, failure_rate_name
+from facegraph.metrics.names import SAID, auc_name, failure_rate_name
 
 FACE_ERRORS = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 THRESHOLDS = st.floats(0.01, 0.5)
@@ -132,9 +132,9 @@ def test_rows_are_sorted_and_the_first_of_a_repeated_face_stays() -> None:
 def test_table_keeps_its_axes_for_few_faces(faces) -> None:
     table = PredictionTable(num_landmarks=1, num_normalisers=1, num_attributes=1)
     if faces:
-        table.update(*(column[:faces] for column in all_rows(1, 1, 1)))
+        add(table, all_rows(1, 1, 1), list(range(faces)))
     shapes = [tuple(column.shape) for column in table.compute()]
-    assert shapes == [(faces,), (faces, 1, 2), (faces, 1, 2), (faces, 1), (faces, 1), *[(faces,)] * 4]
+    assert shapes == [(faces,), (faces, 1, 2), (faces, 1, 2), (faces, 1), (faces, 1), (faces, len(SAID))]
 
 
 def test_table_refuses_rows_of_another_scheme() -> None:
@@ -157,11 +157,13 @@ def all_rows(landmarks: int, normalisers: int, attributes: int) -> PredictionRow
         truth=torch.rand(FACES, landmarks, 2, generator=random),
         norm_distances=1 + torch.rand(FACES, normalisers, generator=random),
         attributes=torch.rand(FACES, attributes, generator=random) > 0.5,
-        confidence=torch.rand(FACES, generator=random),
-        predicted_error=torch.rand(FACES, generator=random),
-        iterations=torch.randint(1, 4, (FACES,), generator=random).float(),
-        failed=(torch.rand(FACES, generator=random) > 0.5).float(),
+        said=torch.rand(FACES, len(SAID), generator=random),
     )
+
+
+def add(table: PredictionTable, rows: PredictionRows, which: list[int]) -> None:
+    said = {name: rows.said[which, i] for i, name in enumerate(SAID)}
+    table.update(*(column[which] for column in rows[:-1]), said)
 
 
 def shards(rank: int) -> dict[str, list[list[int]]]:
@@ -181,7 +183,7 @@ def gather_everything(rank: int, folder: str) -> None:
         for case, batches in shards(rank).items():
             table, error = PredictionTable(*sizes), NME()
             for batch in batches:
-                table.update(*(column[batch] for column in rows))
+                add(table, rows, batch)
                 error.update(rows.index[batch], nme(rows.prediction, rows.truth, rows.norm_distances[:, 0])[batch])
             results[f"{name} {case}"] = [*table.compute(), error.compute()]
             assert sum(len(i) for i in table.index) == sum(map(len, batches))  # back to the own rows after the sync

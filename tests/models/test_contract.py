@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.landmarks import SCHEMES
 from facegraph.losses.face_errors import face_errors
-from facegraph.metrics.cost import complete, count_macs, measure
+from facegraph.metrics.cost import count_macs, measure
 from facegraph.runs.compose import build_criterion, build_data, build_model, compose, training_statistics
 from facegraph.structures import FaceBatch, LandmarkOutput
 from facegraph.training.mirror import predict_with_mirror
@@ -155,7 +155,7 @@ def quitting() -> tuple[nn.Module, FaceBatch]:
     for iteration in model.iterations:  # type: ignore[union-attr]
         nn.init.normal_(iteration.head.weight[-1:])  # type: ignore[union-attr, index, operator]
     model.eval()
-    with torch.no_grad(), complete(model):
+    with torch.no_grad(), model.complete():
         errors = model(batch.image).stage_errors
     # between two of the four faces, away from either: a batch of one is summed up in another order
     model.quit_threshold = float(errors[:, 0].sort().values[1:3].mean())  # type: ignore[assignment]
@@ -184,7 +184,7 @@ def test_costs_are_those_of_all_iterations() -> None:
     assert costs.macs == count_macs(model, 64)[0] > 2 * stopped
     assert costs.macs_thop > 2 * stopped
     model.quit_threshold = 1e9  # type: ignore[assignment]
-    with complete(model):
+    with model.complete():
         assert count_macs(model, 64)[0] == costs.macs
     assert model.quit_threshold == 1e9
     assert count_macs(model, 64)[0] == stopped

@@ -27,7 +27,7 @@ def evaluated(run: TinyRun, folder: Path, *overrides: str) -> RunResult:
 
 def test_what_a_run_records(cascade_run: TinyRun) -> None:
     card, test = cascade_run.result.protocol, cascade_run.result.metrics["test"]["last"]
-    assert (card.quit_threshold, card.fail_threshold) == (1e6, 1e6)
+    assert card.model_facts == {"quit_threshold": 1e6, "fail_threshold": 1e6}
     assert test["confidence"]["mean_iterations"] == 1
     assert test["confidence"]["reported_failures"] == 0
     assert "failure_auroc@0.10" in test["confidence"]
@@ -46,12 +46,12 @@ def test_what_a_run_records(cascade_run: TinyRun) -> None:
 def test_an_evaluation_with_other_thresholds(cascade_run: TinyRun, tmp_path: Path) -> None:
     as_trained = evaluated(cascade_run, tmp_path / "same")
     assert as_trained.protocol == cascade_run.result.protocol
-    whole = evaluated(cascade_run, tmp_path / "whole", "quit_threshold=never", "fail_threshold=1e-9")
+    whole = evaluated(cascade_run, tmp_path / "whole", "model.quit_threshold=never", "model.fail_threshold=1e-9")
     found = whole.metrics["test"]["last"]["confidence"]
-    assert (whole.protocol.quit_threshold, whole.protocol.fail_threshold) == (None, 1e-9)
+    assert whole.protocol.model_facts == {"fail_threshold": 1e-9}
     assert found["mean_iterations"] == 3
     assert found["reported_failures"] > 0
-    silent = evaluated(cascade_run, tmp_path / "silent", "fail_threshold=never")
+    silent = evaluated(cascade_run, tmp_path / "silent", "model.fail_threshold=never")
     assert "reported_failures" not in silent.metrics["test"]["last"]["confidence"]
     # what a black image would be predicted has no part in it
     assert as_trained.provenance.macs == whole.provenance.macs == cascade_run.result.provenance.macs
@@ -67,7 +67,7 @@ def test_two_passes_cost_twice(cascade_run: TinyRun, tmp_path: Path) -> None:
     assert twice.metrics["test"]["last"]["confidence"]["reported_failures"] == 0
 
 
-@pytest.mark.parametrize("threshold", ["quit_threshold=0.05", "fail_threshold=never"])
+@pytest.mark.parametrize("threshold", ["model.quit_threshold=0.05", "model.fail_threshold=never"])
 def test_another_model_has_no_such_threshold(tiny_run: TinyRun, tmp_path: Path, threshold: str) -> None:
     with pytest.raises(ConfigError, match=r"has no such threshold.*Leave"):
         evaluated(tiny_run, tmp_path / "eval", threshold)
@@ -75,4 +75,4 @@ def test_another_model_has_no_such_threshold(tiny_run: TinyRun, tmp_path: Path, 
 
 def test_what_is_no_threshold_is_refused(cascade_run: TinyRun, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="quit_threshold"):
-        evaluated(cascade_run, tmp_path / "eval", "quit_threshold=soon")
+        evaluated(cascade_run, tmp_path / "eval", "model.quit_threshold=soon")

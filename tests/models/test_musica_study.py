@@ -129,7 +129,7 @@ def cascade(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     limits = "dataset.thresholds=[0.05,0.2]"
     with pytest.MonkeyPatch.context() as patch:
         for name in ("plot_ced", "plot_per_landmark", "plot_graph", "plot_retention"):
-            patch.setattr(f"facegraph.runs.results.{name}", lambda *args, **kwargs: None)
+            patch.setattr(f"facegraph.runs.pictures.{name}", lambda *args, **kwargs: None)
         patch.setattr("facegraph.viz.faces.worst_faces", lambda *args, **kwargs: None)
         folder = tmp_path_factory.mktemp("musica") / "run"
         return train_tiny(folder, "model=musica", "loss=musica", "normalise=whole_image", limits, *small)
@@ -228,7 +228,7 @@ def test_a_test_of_other_faces_takes_thresholds_from_the_runs_own(
     root = write_crops(tmp_path / "root", "wflw98", test=4)
     rows = pd.read_csv(root / "annotations.csv")
     rows[rows["split"] == "test"].to_csv(root / "annotations.csv", index=False)
-    given = [f"dataset.root={root}", "test_time_flip=true", "quit_threshold=0.5"]
+    given = [f"dataset.root={root}", "test_time_flip=true", "model.quit_threshold=0.5"]
     arguments = ["bench", "quit", str(cascade.folder), "dataset=crops", *given]
     done = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "a")])
     assert done.exit_code == 0, done.output

@@ -17,7 +17,7 @@ def break_drawing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseExcepti
     def broken(*args: object, **kwargs: object) -> None:
         raise error
 
-    monkeypatch.setattr(f"facegraph.runs.results.{name}", broken)
+    monkeypatch.setattr(f"facegraph.runs.pictures.{name}", broken)
 
 
 def test_all_pictures_are_drawn_without_a_note(

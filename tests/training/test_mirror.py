@@ -7,14 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from facegraph.errors import ConfigError
 from facegraph.landmarks import SCHEMES
+from facegraph.metrics.names import SAID
 from facegraph.records import read_predictions
-from facegraph.structures import FaceBatch, LandmarkOutput
+from facegraph.structures import FaceBatch, LandmarkModel, LandmarkOutput
 from facegraph.training.mirror import mirror_points, predict_with_mirror
 from facegraph.training.task import LandmarkTask
+from tests.helpers.models import face_statistics
 from tests.helpers.runs import TinyRun, evaluate_run
 
 SIZE = 9
@@ -22,11 +24,11 @@ FLIP = torch.tensor([1, 0, 2])
 """Left, right and middle of a face."""
 
 
-class Stubborn(nn.Module):
+class Stubborn(LandmarkModel):
     """Says the same landmarks of every image, and is as sure as the first pixel is bright."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(face_statistics(3))
         self.images: list[Tensor] = []
 
     def forward(self, image: Tensor) -> LandmarkOutput:
@@ -35,8 +37,11 @@ class Stubborn(nn.Module):
         return LandmarkOutput(points, predicted_error=1 - image[:, 0, 0, 0], confidence=image[:, 0, 0, 0])
 
 
-class Dots(nn.Module):
+class Dots(LandmarkModel):
     """Landmarks where the brightest pixels are: the left and the right one of channel 0, the one of channel 1."""
+
+    def __init__(self) -> None:
+        super().__init__(face_statistics(3))
 
     def forward(self, image: Tensor) -> LandmarkOutput:
         def place(flat: Tensor) -> Tensor:
@@ -55,7 +60,7 @@ def batch_of(image: Tensor, landmarks: Tensor) -> FaceBatch:
     return FaceBatch(image, landmarks, labelled, matrix, torch.ones(b, 1), none, torch.arange(b))
 
 
-def task_of(model: nn.Module, **switches: object) -> LandmarkTask:
+def task_of(model: LandmarkModel, **switches: object) -> LandmarkTask:
     return LandmarkTask(model, None, None, None, None, 3, 1, 0, {}, **switches).eval()  # type: ignore[arg-type]
 
 
@@ -70,7 +75,7 @@ def test_known_answer(faces: int) -> None:
     rows = task.test_table.compute()
     expected = torch.tensor([[1.0, 2.5], [7.0, 2.5], [4.0, 5.0]]).repeat(faces, 1, 1)
     torch.testing.assert_close(rows.prediction, 2 * expected + torch.tensor([1.0, 0.0]))
-    assert rows.confidence.tolist() == [0.5] * faces
+    assert rows.said[:, SAID.index("confidence")].tolist() == [0.5] * faces
     assert len(model.images) == 2
     torch.testing.assert_close(model.images[1], model.images[0].flip(-1))
     error = predict_with_mirror(model, image, FLIP).predicted_error
@@ -117,7 +122,7 @@ def test_mirroring_twice_is_nothing(name: str) -> None:
 def test_a_model_without_confidence() -> None:
     task = task_of(Dots(), test_time_flip=True, flip=(1, 0, 2))
     task.test_step(batch_of(torch.rand(2, 3, SIZE, SIZE), torch.zeros(2, 3, 2)), 0)
-    assert torch.isnan(task.test_table.compute().confidence).all()
+    assert torch.isnan(task.test_table.compute().said).all()
 
 
 @pytest.mark.parametrize("flip", [None, (1, 0)])

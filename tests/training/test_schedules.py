@@ -119,7 +119,7 @@ def configured(rule: LearningRateRule | None, schedule: Schedule) -> list[list[f
         weight, bias = parameters  # type: ignore[misc]
         return torch.optim.SGD([{"params": [weight]}, {"params": [bias], "lr": 0.001}], lr=0.01)
 
-    task = LandmarkTask(torch.nn.Linear(1, 1), None, optimizer, schedule, rule, 1, 1, 0, {})
+    task = LandmarkTask(torch.nn.Linear(1, 1), torch.nn.Identity(), optimizer, schedule, rule, 1, 1, 0, {})
     task._trainer = types.SimpleNamespace(  # type: ignore[assignment]
         datamodule=types.SimpleNamespace(batch_size=8),
         world_size=2,

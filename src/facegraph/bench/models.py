@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from facegraph.errors import ConfigError
-from facegraph.metrics.cost import complete, count_macs, count_params
+from facegraph.metrics.cost import count_macs, count_params
 from facegraph.models.musica.settings import ALWAYS
 from facegraph.runs.compose import build_model, compose, statistics_for
 
@@ -163,14 +163,14 @@ class _Built:
         torch.manual_seed(0)
         self.row, self.input_size = row, int(cfg.input_size)
         self.landmarks = len(statistics.mean_shape)
-        self.model: nn.Module = build_model(cfg, statistics).eval()
+        self.model = build_model(cfg, statistics).eval()
         self.params = count_params(self.model)
         with self.work():
             self.macs = count_macs(self.model, self.input_size)[0]
 
     def work(self) -> AbstractContextManager:
         """Within it the network does what its row is to be measured with."""
-        return nullcontext() if self.row.quits else complete(self.model)
+        return nullcontext() if self.row.quits else self.model.complete()
 
     def speed(self, cells: Sequence[_Cell]) -> ModelSpeed:
         processor, clock = ({c.batch: c.median(i) for c in cells} for i in (0, 1))

@@ -26,12 +26,16 @@ def remove_parts(folder: Path) -> None:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write bytes to path through a file beside it and a rename; parent folders are made.
 
-    The caller decides whether an existing file may be replaced.
+    The bytes are on the disk before the name is: what a power cut leaves is the old file or the new one. The caller
+    decides whether an existing file may be replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = beside(path)
     try:
-        part.write_bytes(content)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
         part.unlink(missing_ok=True)

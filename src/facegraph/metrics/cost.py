@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-
-@runtime_checkable
-class StopsEarly(Protocol):
-    """A model that may leave out work for a face, by what it predicts of its own error."""
-
-    def complete(self) -> AbstractContextManager:
-        """Within it every face gets all of the work."""
-        ...
-
-
-def complete(model: nn.Module) -> AbstractContextManager:
-    """Within it a model that may stop early does not: what it says of the blank image that costs are measured on means
-    nothing. Other models are left as they are."""
-    return model.complete() if isinstance(model, StopsEarly) else nullcontext()
+from facegraph.structures import LandmarkModel
 
 
 @dataclass(frozen=True)
@@ -64,10 +50,10 @@ def count_params(module: nn.Module) -> int:
 def count_macs(model: nn.Module, input_size: int) -> tuple[int, dict[str, int]]:
     """Multiply-adds of one face (1, 3, S, S): the total, and by module name ('' is not included).
 
-    Of a model that may stop early this counts what a blank image takes; within `complete(model)` all of the work.
+    Of a model that may stop early this counts what a blank image takes; within `model.complete()` all of the work.
     """
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        _in_eval(model)(_face(model, input_size))
+        model.eval()(_face(model, input_size))
     prefix = type(model).__name__ + "."
     by_name = {
         name.removeprefix(prefix): sum(ops.values()) // 2
@@ -99,7 +85,7 @@ def count_macs_thop(model: nn.Module, input_size: int) -> int:
     upsampled = _UpsampleCounter()
     try:
         with torch.no_grad(), upsampled:
-            _in_eval(model)(_face(model, input_size))
+            model.eval()(_face(model, input_size))
     finally:
         for handle in handles:
             handle.remove()
@@ -122,7 +108,7 @@ class _UpsampleCounter(torch.overrides.TorchFunctionMode):
 
 def latency_ms(model: nn.Module, input_size: int, device: torch.device, runs: int = 20) -> float:
     """Median time of one face in milliseconds after three warm-up runs, float32, as the model is: see `count_macs`."""
-    model = _in_eval(model).to(device)
+    model = model.eval().to(device)
     face = _face(model, input_size).to(device)
     times = []
     with torch.inference_mode():
@@ -136,36 +122,28 @@ def latency_ms(model: nn.Module, input_size: int, device: torch.device, runs: in
     return 1000 * sorted(times)[len(times) // 2]
 
 
-def measure(model: nn.Module, input_size: int) -> Complexity:
+def measure(model: LandmarkModel, input_size: int) -> Complexity:
     """All costs of a model; latency on the CPU and, where there is one, on the GPU."""
-    with complete(model):
-        return _measure(model, input_size)
-
-
-def _measure(model: nn.Module, input_size: int) -> Complexity:
-    macs, by_name = count_macs(model, input_size)
+    with model.complete():
+        macs, by_name = count_macs(model, input_size)
+        macs_thop = count_macs_thop(model, input_size)
+        latency = {"cpu": latency_ms(model, input_size, torch.device("cpu"))}
+        if torch.cuda.is_available():
+            latency[torch.cuda.get_device_name()] = latency_ms(model, input_size, torch.device("cuda"))
+            model.cpu()
     modules = dict(model.named_modules())
     costs = [
         ModuleCost(name, count_params(modules[name]), by_name.get(name, 0))
         for name in modules
         if name and name.count(".") <= 1
     ]
-    latency = {"cpu": latency_ms(model, input_size, torch.device("cpu"))}
-    if torch.cuda.is_available():
-        name = torch.cuda.get_device_name()
-        latency[name] = latency_ms(model, input_size, torch.device("cuda"))
-        model.cpu()
     return Complexity(
         params=count_params(model),
         macs=macs,
-        macs_thop=count_macs_thop(model, input_size),
+        macs_thop=macs_thop,
         latency_ms=latency,
         modules=costs,
     )
-
-
-def _in_eval(model: nn.Module) -> nn.Module:
-    return model.eval()
 
 
 def _face(model: nn.Module, input_size: int) -> Tensor:

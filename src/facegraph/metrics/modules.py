@@ -6,7 +6,7 @@ process the same number; rows are de-duplicated by index (the first one stays) a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from facegraph.errors import DataError
 from facegraph.metrics.functional import mean_error
+from facegraph.metrics.names import SAID
 
 
 class ErrorRows(NamedTuple):
@@ -28,9 +29,8 @@ class PredictionRows(NamedTuple):
     """What is known of every face, rows unique by index and ascending.
 
     index: (M,) int64. prediction, truth: (M, N, 2) float32 image px. norm_distances: (M, D) float32 image px, one
-    column per normaliser. attributes: (M, K) bool. confidence: (M,) float32, higher is surer. predicted_error: (M,)
-    float32, in the model's unit. iterations: (M,) float32, how many were run. failed: (M,) float32, 1 where the model
-    reports a failure, else 0. The last four are NaN where the model gave none.
+    column per normaliser. attributes: (M, K) bool. said: (M, len(SAID)) float32, what the model says of its own
+    prediction, see metrics.names.SAID; NaN where it says nothing.
     """
 
     index: Tensor  # type: ignore[assignment]  # as above
@@ -38,10 +38,7 @@ class PredictionRows(NamedTuple):
     truth: Tensor
     norm_distances: Tensor
     attributes: Tensor
-    confidence: Tensor
-    predicted_error: Tensor
-    iterations: Tensor
-    failed: Tensor
+    said: Tensor
 
 
 class _FaceRows(Metric):
@@ -145,10 +142,6 @@ class NME(FaceErrors):
         return mean_error(self._rows()[1])
 
 
-_SAID = ("confidence", "predicted_error", "iterations", "failed")
-"""What a model may say of its own prediction."""
-
-
 class PredictionTable(_FaceRows):
     """Prediction, truth, normalisers, attributes, what the model says of itself; `compute` returns `PredictionRows`.
 
@@ -165,7 +158,7 @@ class PredictionTable(_FaceRows):
                 "truth": points,
                 "norm_distances": ((num_normalisers,), torch.float32),
                 "attributes": ((num_attributes,), torch.bool),
-                **dict.fromkeys(_SAID, ((), torch.float32)),
+                "said": ((len(SAID),), torch.float32),
             }
         )
 
@@ -176,37 +169,32 @@ class PredictionTable(_FaceRows):
         truth: Tensor,
         norm_distances: Tensor,
         attributes: Tensor,
-        confidence: Tensor | None = None,
-        predicted_error: Tensor | None = None,
-        iterations: Tensor | None = None,
-        failed: Tensor | None = None,
+        said: Mapping[str, Tensor | None] | None = None,
     ) -> None:
         """Add faces.
 
         Args:
             index: (B,) int64 row of each face in its source.
-            prediction, truth: (B, N, 2) image px.
+            prediction: (B, N, 2) image px.
+            truth: (B, N, 2) image px.
             norm_distances: (B, D) image px.
             attributes: (B, K) bool.
-            confidence, predicted_error, iterations, failed: (B,), None where the model gives none.
+            said: name of SAID -> (B,); what is None or not there is not said.
 
         Raises:
             DataError: a shape that does not fit the sizes given at construction.
         """
-        said = zip(_SAID, (confidence, predicted_error, iterations, failed), strict=True)
-        self._append(
-            {
-                "index": index,
-                "prediction": prediction,
-                "truth": truth,
-                "norm_distances": norm_distances,
-                "attributes": attributes,
-                **{
-                    name: torch.full(index.shape, torch.nan, device=index.device) if v is None else v
-                    for name, v in said
-                },
-            }
-        )
+        known = {name: values for name, values in (said or {}).items() if values is not None}
+        nothing = torch.full(index.shape, torch.nan, device=index.device)
+        rows = {
+            "index": index,
+            "prediction": prediction,
+            "truth": truth,
+            "norm_distances": norm_distances,
+            "attributes": attributes,
+            "said": torch.stack([known.get(name, nothing).float() for name in SAID], dim=-1),
+        }
+        self._append(rows)
 
     def compute(self) -> PredictionRows:
         return PredictionRows(*self._rows())

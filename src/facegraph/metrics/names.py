@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 NME = "nme"
-
-
+CONFIDENCE = "confidence"
+SAID = (CONFIDENCE, "predicted_error", "iterations", "failed")
+"""What a model may say of its own prediction: fields of LandmarkOutput, columns of predictions.parquet."""
 RANK_CORRELATION = "rank_correlation"
 RETENTION_SCORE = "retention_score"
 MEAN_ITERATIONS = "mean_iterations"

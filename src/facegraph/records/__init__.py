@@ -4,10 +4,9 @@ Reports read these files and nothing else; this package needs neither torch nor 
 normalising distance.
 """
 
+from facegraph.metrics.names import CONFIDENCE, SAID
 from facegraph.records.predictions import (
-    CONFIDENCE,
     PREDICTIONS_FILE,
-    SAID,
     Predictions,
     prediction_frame,
     predictions_of,

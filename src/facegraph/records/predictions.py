@@ -15,11 +15,13 @@ from facegraph.files.atomic import write_atomically
 from facegraph.metrics.confidence import failure_auroc, rank_correlation, retention_areas
 from facegraph.metrics.functional import auc, failure_rate, mean_error, mean_where_true, nme, point_errors
 from facegraph.metrics.names import (
+    CONFIDENCE,
     MEAN_ITERATIONS,
     NME,
     RANK_CORRELATION,
     REPORTED_FAILURES,
     RETENTION_SCORE,
+    SAID,
     auc_name,
     failure_auroc_name,
     failure_rate_name,
@@ -27,10 +29,6 @@ from facegraph.metrics.names import (
 
 PREDICTIONS_FILE = "predictions.parquet"
 RESULT_FILE = "result.json"
-CONFIDENCE = "confidence"
-"""Column of a prediction frame and entry of a summary; neither is there for a model that gives no confidence."""
-SAID = (CONFIDENCE, "predicted_error", "iterations", "failed")
-"""Columns for what a model says of its own prediction, each only there where the model says it."""
 
 
 class Predictions(NamedTuple):
@@ -39,8 +37,9 @@ class Predictions(NamedTuple):
     ids: M names. row: (M,) int64, row in the source (column `index`). prediction, truth: (M, N, 2) float32 image px,
     truth NaN where the annotation has no landmark.
     norm_distances, attributes: name -> (M,) float64 image px, name -> (M,) bool. checkpoint: which weights predicted.
-    confidence: (M,) float32, higher is surer. predicted_error: (M,) float32, in the model's own unit. iterations: (M,)
-    float32, how many were run. failed: (M,) bool, reported as failed by the model. None for a model without.
+    said: name of metrics.names.SAID -> (M,), only what the model says: confidence float32, higher is surer;
+    predicted_error float32, in the model's own unit; iterations float32, how many were run; failed bool, reported as
+    failed by the model.
     """
 
     ids: tuple[str, ...]
@@ -50,10 +49,7 @@ class Predictions(NamedTuple):
     norm_distances: dict[str, np.ndarray]
     attributes: dict[str, np.ndarray]
     checkpoint: str
-    confidence: np.ndarray | None = None
-    predicted_error: np.ndarray | None = None
-    iterations: np.ndarray | None = None
-    failed: np.ndarray | None = None
+    said: dict[str, np.ndarray]
 
 
 def prediction_frame(
@@ -64,10 +60,7 @@ def prediction_frame(
     norm_distances: Mapping[str, np.ndarray],
     attributes: Mapping[str, np.ndarray],
     checkpoint: str,
-    confidence: np.ndarray | None = None,
-    predicted_error: np.ndarray | None = None,
-    iterations: np.ndarray | None = None,
-    failed: np.ndarray | None = None,
+    said: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Table of one checkpoint's predictions, one row per face; frames of several checkpoints may be concatenated.
 
@@ -77,9 +70,14 @@ def prediction_frame(
     `predicted_error`, `iterations` (float32) and `failed` (bool).
 
     Args:
-        ids: M unique names. index: (M,) unique rows. prediction, truth: (M, N, 2) image px.
-        norm_distances: normaliser -> (M,) image px. attributes: attribute -> (M,) bool. checkpoint: "last" or "best".
-        confidence, predicted_error, iterations, failed: (M,), see Predictions; None or all NaN for a model without.
+        ids: M unique names.
+        index: (M,) unique rows.
+        prediction: (M, N, 2) image px.
+        truth: (M, N, 2) image px.
+        norm_distances: normaliser -> (M,) image px.
+        attributes: attribute -> (M,) bool.
+        checkpoint: "last" or "best".
+        said: name of metrics.names.SAID -> (M,), see Predictions; all NaN is as not there.
 
     Raises:
         DataError: lengths that differ, a face twice, no face, or a normaliser that is not above zero.
@@ -87,9 +85,8 @@ def prediction_frame(
     points = {"pred": np.asarray(prediction, dtype=np.float32), "true": np.asarray(truth, dtype=np.float32)}
     rows = np.asarray(index, dtype=np.int64)
     lengths = {"ids": len(ids), "index": len(rows), "prediction": len(points["pred"])}
-    said = dict(zip(SAID, (confidence, predicted_error, iterations, failed), strict=True))
-    lengths |= {name: len(values) for name, values in said.items() if values is not None}
-    lengths |= {name: len(values) for name, values in (*norm_distances.items(), *attributes.items())}
+    columns_given = {**(said or {}), **norm_distances, **attributes}
+    lengths |= {name: len(values) for name, values in columns_given.items()}
     if len(set(lengths.values())) != 1:
         raise DataError(f"a prediction frame needs one value per face, got lengths {lengths}; pass equal lengths.")
     if not norm_distances:
@@ -98,7 +95,7 @@ def prediction_frame(
     columns: dict[str, Any] = {"id": [str(i) for i in ids], "index": rows, "checkpoint": checkpoint}
     columns |= {f"norm_{name}": np.asarray(v, dtype=np.float64) for name, v in norm_distances.items()}
     columns |= {f"attr_{name}": np.asarray(v, dtype=bool) for name, v in attributes.items()}
-    columns |= {name: known for name, values in said.items() if (known := _known(name, values)) is not None}
+    columns |= _said_columns(said or {})
     pred, true = (p.astype(np.float64) for p in points.values())
     columns |= {f"nme_{name}": nme(pred, true, columns[f"norm_{name}"]) for name in norm_distances}
     for prefix, values in points.items():
@@ -122,7 +119,7 @@ def predictions_of(frame: pd.DataFrame) -> Predictions:
         norm_distances=_columns(frame, "norm_"),
         attributes=_columns(frame, "attr_"),
         checkpoint=str(frame["checkpoint"].iloc[0]),
-        **{name: _known(name, frame[name].to_numpy()) for name in SAID if name in frame.columns},
+        said=_said_columns({name: frame[name].to_numpy() for name in SAID if name in frame.columns}),
     )
 
 
@@ -215,9 +212,10 @@ def summarise(
 
 def _said(faces: Predictions, errors: np.ndarray, thresholds: Sequence[float]) -> dict[str, float | None]:
     """What a model's word on its own predictions is worth and how often it stopped and gave up; may be empty."""
-    known = {} if faces.confidence is None else confidence_measures(errors, faces.confidence, thresholds)
-    means = {MEAN_ITERATIONS: faces.iterations, REPORTED_FAILURES: faces.failed}
-    return known | {name: _number(values.mean()) for name, values in means.items() if values is not None}
+    said = faces.said
+    known = confidence_measures(errors, said[CONFIDENCE], thresholds) if CONFIDENCE in said else {}
+    means = {MEAN_ITERATIONS: "iterations", REPORTED_FAILURES: "failed"}
+    return known | {name: _number(said[column].mean()) for name, column in means.items() if column in said}
 
 
 def confidence_measures(
@@ -311,12 +309,11 @@ def _check_frame(frame: pd.DataFrame) -> None:
         )
 
 
-def _known(name: str, values: np.ndarray | None) -> np.ndarray | None:
-    """What a model said, in a column's type; None where it said nothing. Beside a run that says it, it is all NaN."""
-    numbers = None if values is None else np.asarray(values, dtype=np.float32)
-    if numbers is None or np.isnan(numbers).all():
-        return None
-    return numbers != 0 if name == "failed" else numbers
+def _said_columns(said: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a model said, in the types of the columns. Beside a run that says it, what another does not is all NaN."""
+    numbers = {name: np.asarray(values, dtype=np.float32) for name, values in said.items()}
+    known = {name: values for name, values in numbers.items() if not np.isnan(values).all()}
+    return {name: values != 0 if name == "failed" else values for name, values in known.items()}
 
 
 def _columns(frame: pd.DataFrame, prefix: str) -> dict[str, np.ndarray]:

@@ -19,7 +19,7 @@ from facegraph.files.plain_files import check_file
 from facegraph.records.predictions import RESULT_FILE
 from facegraph.records.provenance import Provenance
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MAX_BYTES = 64_000_000
 MAX_THRESHOLDS = 100
 """Of a normaliser; their names tell them apart by per cent."""
@@ -44,10 +44,9 @@ class ProtocolCard:
     "best" were chosen. corruption: how test faces were made harder; results of before it existed are of faces as they
     are. exif: "applied" where some picture was turned upright as its EXIF orientation says, None where all are as
     stored.
-    initial_weights: folder that training started from, None for random weights. quit_threshold, fail_threshold:
-    predicted errors, in the model's own unit, below which a face got no further iterations and above which it was
-    reported as failed; None where there was no such threshold. shared_photographs: how many photographs of one's own
-    data set more than one of train, validation and test shows. padding: mean share of the test crops beyond their
+    initial_weights: folder that training started from, None for random weights. model_facts: settings
+    of the model that change what a test measures, as it says itself. shared_photographs: how many photographs of one's
+    own data set more than one of train, validation and test shows. padding: mean share of the test crops beyond their
     pictures, None for none. partly_labelled: split -> faces that lack landmarks; the others of these count.
     """
 
@@ -73,8 +72,7 @@ class ProtocolCard:
     corruption: str = "none"
     exif: str | None = None
     initial_weights: str | None = None
-    quit_threshold: float | None = None
-    fail_threshold: float | None = None
+    model_facts: dict[str, float] = field(default_factory=dict)
     padding: float | None = None
     partly_labelled: dict[str, int] = field(default_factory=dict)
     validation: str = "cut from train by photograph"

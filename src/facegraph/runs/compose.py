@@ -27,7 +27,7 @@ from facegraph.graph.correlation import landmark_correlation
 from facegraph.landmarks import LandmarkScheme
 from facegraph.records.overrides import why_ambiguous, why_unreadable
 from facegraph.runs import settings
-from facegraph.structures import ShapeStatistics
+from facegraph.structures import LandmarkModel, ShapeStatistics
 from facegraph.training.task import LandmarkTask
 
 
@@ -179,8 +179,19 @@ def _stand_in(scheme: LandmarkScheme) -> ShapeStatistics:
     return ShapeStatistics(drawn_mean_shape(scheme), torch.exp(-distance), scheme)
 
 
-def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:
-    return _finish(make(cfg.model), input_size=cfg.input_size, statistics=statistics)
+def build_model(cfg: DictConfig, statistics: ShapeStatistics) -> LandmarkModel:
+    """The model of a configuration.
+
+    Raises:
+        ConfigError: settings that it cannot be built with, or a class that is no LandmarkModel.
+    """
+    model = _finish(make(cfg.model), input_size=cfg.input_size, statistics=statistics)
+    if not isinstance(model, LandmarkModel):
+        raise ConfigError(
+            f"model._target_={cfg.model._target_} builds a {type(model).__name__}; a model extends "
+            "facegraph.structures.LandmarkModel, see docs/extend/system.md."
+        )
+    return model
 
 
 def build_criterion(cfg: DictConfig, statistics: ShapeStatistics) -> torch.nn.Module:

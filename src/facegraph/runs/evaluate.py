@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
-from torch import nn
 
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.store.layout import file_name
 from facegraph.errors import ConfigError, RunError
 from facegraph.records import RESULT_FILE, RunResult
-from facegraph.records.provenance import git_state
 from facegraph.runs import folder as folders
 from facegraph.runs import preflight
 from facegraph.runs.compose import build_data, build_model, make, scoring_sizes, test_time
-from facegraph.runs.record import finish, protocol_card, provenance, quieten, settle_threads
-from facegraph.runs.results import frame_of, test_metrics
-from facegraph.structures import ShapeStatistics
-from facegraph.training.task import CHECKPOINT_KEY, LandmarkTask
+from facegraph.runs.record import Started, Trained, quieten, score_and_record, settle_threads
+from facegraph.structures import LandmarkModel, ShapeStatistics
+from facegraph.training.task import CHECKPOINT_KEY, ScoringTask
 
-THRESHOLDS = ("quit_threshold", "fail_threshold")
-"""Settings of a model that may stop early, which an evaluation may change."""
 NEVER = "never"
 
 
@@ -42,7 +36,7 @@ class OpenedRun:
     folder: Path
     cfg: DictConfig
     data: FaceDataModule
-    model: nn.Module
+    model: LandmarkModel
     statistics: ShapeStatistics
     checkpoint: dict[str, Any]
     path: Path
@@ -78,14 +72,12 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
     Raises:
         FacegraphError: as `open_run`; a folder in use.
     """
-    started, clock, git = datetime.now().astimezone(), time.perf_counter(), git_state()
+    started = Started.now(overrides)
     quieten()
     run = open_run(cfg)
-    data, trained = run.data, run.checkpoint
+    data = run.data
     settle_threads(cfg.trainer, data)
-    task = LandmarkTask(
-        run.model, None, None, None, None, description={}, **scoring_sizes(data), **test_time(run.cfg, data)
-    )
+    task = ScoringTask(run.model, **scoring_sizes(data), **test_time(run.cfg, data))
     folder = _evaluation_folder(cfg, run.folder, data.dataset.name)
     # half precision rounds predictions: score as the run itself did
     precision = run.cfg.trainer.precision if cfg.precision is None else cfg.precision
@@ -99,17 +91,10 @@ def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResu
     )
     preflight.check_test(data, trainer)
     folders.make_writable(folder)
-    trainer.test(task, datamodule=data, verbose=False)
-    assert task.predictions is not None
-    frames = {cfg.checkpoint: frame_of(task.predictions, data.test_source, data.dataset, cfg.checkpoint)}
-    epochs, steps = trained["epoch"] + 1, trained["global_step"]
-    result = RunResult(
-        protocol=protocol_card(run.cfg, data, trained[CHECKPOINT_KEY], epochs, steps, len(frames[cfg.checkpoint])),
-        metrics={"val": {}, "test": test_metrics(frames, data.dataset)},
-        provenance=provenance(trainer, run.model, run.cfg, started, git, None, time.perf_counter() - clock, overrides),
-    )
-    finish(trainer, folder, result, frames, data, run.statistics, task)
-    return result
+    saved = run.checkpoint
+    trained = Trained(saved[CHECKPOINT_KEY], saved["epoch"] + 1, saved["global_step"])
+    checkpoints = {cfg.checkpoint: lambda: None}  # its weights are in the model
+    return score_and_record(run.cfg, folder, trainer, task, data, run.statistics, checkpoints, trained, started)
 
 
 def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
@@ -128,25 +113,27 @@ def _for_evaluation(saved: DictConfig, cfg: DictConfig) -> DictConfig:
             saved.model.backbone.pretrained = False
         if cfg.test_time_flip is not None:
             saved.test_time_flip = cfg.test_time_flip
-        for name in THRESHOLDS:
-            _set_threshold(saved, name, cfg.get(name))
+        _set_at_test(saved, cfg.model)
     return saved
 
 
-def _set_threshold(saved: DictConfig, name: str, value: Any) -> None:
-    """Give the model of a run another threshold; null leaves it, `never` takes it away.
+def _set_at_test(saved: DictConfig, given: DictConfig) -> None:
+    """Give the model of a run other settings, such as a threshold; null leaves one, `never` takes it away.
 
     Raises:
         ConfigError: a model without it.
     """
-    if value is None:
-        return
-    if name not in saved.model:
-        raise ConfigError(
-            f"{name}={value}: the run's model, {saved.model.get('_target_')}, has no such threshold; runs of "
-            f"model=musica do. Leave {name} out."
-        )
-    saved.model[name] = None if value == NEVER else value  # the model refuses what is no threshold
+    target = str(saved.model.get("_target_"))
+    allowed = getattr(get_object(target), "SETTINGS_AT_TEST", ())
+    for name, value in ((str(n), v) for n, v in given.items()):
+        if value is None:
+            continue
+        if name not in allowed:
+            raise ConfigError(
+                f"model.{name}={value}: the run's model, {target}, has no such setting that a test may change; it has "
+                f"{', '.join(allowed) or 'none'}. Leave model.{name} out."
+            )
+        saved.model[name] = None if value == NEVER else value  # the model refuses what it cannot use
 
 
 def _evaluation_folder(cfg: DictConfig, run: Path, dataset: str) -> Path:

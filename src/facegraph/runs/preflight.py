@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -63,6 +64,25 @@ def check_optimiser(task: LandmarkTask, on_cpu: bool) -> None:
         raise ConfigError(f"scheduler cannot be used: {task.schedule}: {error}. Correct the setting.") from error
 
 
+def check_training(trainer: pl.Trainer, task: LandmarkTask, data: FaceDataModule, cfg: Mapping[str, Any]) -> None:
+    """All that a training and its test need and that can be known before the first step.
+
+    Args:
+        trainer: trains and tests.
+        task: what is trained.
+        data: set up for fit and test.
+        cfg: of the run.
+
+    Raises:
+        FacegraphError: the first thing that cannot work.
+    """
+    check_optimiser(task, isinstance(trainer.accelerator, CPUAccelerator))
+    check_processes(trainer)
+    check_batches(data, task.model, trainer.world_size, bool(cfg["trainer"].get("sync_batchnorm")))
+    check_step(data, task)
+    check_test(data, trainer, partial=bool(cfg.get("partial_test", False)))
+
+
 def check_processes(trainer: pl.Trainer) -> None:
     """Raises ConfigError: so many processes on this machine's cores that none would get anywhere."""
     here = cores()
@@ -109,7 +129,6 @@ def check_step(data: FaceDataModule, task: LandmarkTask) -> None:
     Raises:
         FacegraphError: an output of the model that the loss cannot use.
     """
-    assert task.criterion is not None
     model, criterion = copy.deepcopy(task.model).train(), copy.deepcopy(task.criterion).train()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         batch = data.first_train_faces(2)

@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
-from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.callbacks import Timer
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
-from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError, RunError
 from facegraph.landmarks import SCHEMES
-from facegraph.metrics.names import NME
 from facegraph.records import RESULT_FILE, RunResult
-from facegraph.records.faces import SplitFaces, check_faces, write_faces
-from facegraph.records.provenance import GitState, git_state
+from facegraph.records.faces import check_faces, write_faces
 from facegraph.runs import folder as folders
 from facegraph.runs import preflight
 from facegraph.runs.compose import build_data, build_task, make, training_statistics
-from facegraph.runs.record import (
-    faces_of,
-    finish,
-    given_overrides,
-    protocol_card,
-    provenance,
-    quieten,
-    settle_threads,
-    train_seconds_of,
-)
-from facegraph.runs.results import frame_of, test_metrics
+from facegraph.runs.record import Started, Trained, faces_of, given_overrides, quieten, score_and_record, settle_threads
 from facegraph.runs.settings import setting_at
 from facegraph.runs.trust import targets_of
-from facegraph.structures import ShapeStatistics
 from facegraph.sweeps.identity import is_volatile, lasting
 from facegraph.tracking.records import describe_run
 from facegraph.training.batch_norm import SyncBatchNorm
@@ -57,104 +42,54 @@ def train(cfg: DictConfig) -> RunResult:
     Raises:
         FacegraphError: settings, data or folders that cannot work; before training starts where it can be known then.
     """
-    with ExitStack() as alone:
-        return _train(cfg, alone)
-
-
-def _train(cfg: DictConfig, alone: ExitStack) -> RunResult:
-    started, git = datetime.now().astimezone(), git_state()
+    started = Started.now(given_overrides())
     quieten()
     cfg, folder = _resumed(cfg) if cfg.resume else _fresh(cfg)
-    own = cfg.sweep.identity is None
-    if cfg.resume and own:
-        alone.enter_context(folders.alone_in(folder))
-    if cfg.resume and (folder / RESULT_FILE).exists():
-        print(f"{folder} is finished already; nothing to do.")
-        return RunResult.read(folder)
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    torch.set_float32_matmul_precision("high")
-    data = build_data(cfg)
-    data.setup("fit")
-    data.setup("test")
-    faces = faces_of(data)
-    if cfg.resume:
-        _check_faces(folder, faces)
-    going_on = _continue_from(folder, cfg)
-    weights = _weights(cfg, folder, going_on)
-    settle_threads(cfg.trainer, data, None if weights is None or going_on is None else weights.threads)
-    # those that weights at hand were trained with, so that mean shape and graph fit them
-    statistics = None if weights is None else weights.statistics(data.dataset.scheme)
-    statistics = statistics or training_statistics(data, cfg.graph.frame)
-    task = build_task(cfg, data, statistics)
-    if weights is not None and going_on is None:
-        weights.put_into(task.model)
-    callbacks = {name: made for name, made in make(cfg.callbacks).items() if made is not None}
-    preflight.check_callbacks(callbacks, task)
-    trainer = _trainer(cfg, folder, callbacks)
-    preflight.check_optimiser(task, isinstance(trainer.accelerator, CPUAccelerator))
-    preflight.check_processes(trainer)
-    preflight.check_batches(data, task.model, trainer.world_size, bool(cfg.trainer.get("sync_batchnorm")))
-    preflight.check_step(data, task)
-    preflight.check_test(data, trainer, partial=bool(cfg.get("partial_test", False)))
-    if not cfg.resume:
-        if own:
-            alone.enter_context(folders.alone_in(folder))
-        folders.claim(folder, cfg, faces)
-    describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-    trainer.fit(task, datamodule=data, ckpt_path=going_on, weights_only=True)
-    return _test(cfg, folder, trainer, task, data, statistics, started, git)
+    with ExitStack() as locks:
+        lock = folders.alone_in(folder) if cfg.sweep.identity is None else nullcontext()
+        if cfg.resume:
+            locks.enter_context(lock)
+            if (folder / RESULT_FILE).exists():
+                print(f"{folder} is finished already; nothing to do.")
+                return RunResult.read(folder)
 
+        pl.seed_everything(cfg.seed, workers=True, verbose=False)
+        torch.set_float32_matmul_precision("high")
+        data = build_data(cfg)
+        data.setup("fit")
+        data.setup("test")
+        faces = faces_of(data)
+        if cfg.resume and not check_faces(folder, faces) and folders.is_first_process():
+            print(f"warning: {folder} does not say which faces it was started with; it goes on with those of now.")
+            write_faces(folder, faces)
 
-def _test(
-    cfg: DictConfig,
-    folder: Path,
-    trainer: pl.Trainer,
-    task: LandmarkTask,
-    data: FaceDataModule,
-    statistics: ShapeStatistics,
-    started: datetime,
-    git: GitState,
-) -> RunResult:
-    """Test the checkpoints of a finished training and write what it leaves."""
-    trained = time.perf_counter()
-    validation: dict[str, Any] = {}
-    frames: dict[str, pd.DataFrame] = {}
-    if LAST not in _available(folder):
-        raise RunError(
-            f"the training in {folder} ended before it had a checkpoint to test; give trainer.max_time more."
-        )
-    for which in _available(folder):
-        score = _restore(task, folder, which)
-        if score is not None:
-            validation[which] = {NME: score}
-        trainer.test(task, datamodule=data, verbose=False)
-        assert task.predictions is not None
-        frames[which] = frame_of(task.predictions, data.test_source, data.dataset, which)
-    result = RunResult(
-        protocol=protocol_card(
-            cfg, data, task.description, trainer.current_epoch, trainer.global_step, len(frames[LAST])
-        ),
-        metrics={"val": validation, "test": test_metrics(frames, data.dataset)},
-        provenance=provenance(
-            trainer, task.model, cfg, started, git, train_seconds_of(trainer), time.perf_counter() - trained
-        ),
-    )
-    finish(trainer, folder, result, frames, data, statistics, task)
-    return result
+        going_on = _continue_from(folder, cfg)
+        source = folder if going_on is not None else cfg.get("init_from")
+        weights = folders.InitialWeights.read(Path(source)) if source else None
+        settle_threads(cfg.trainer, data, None if weights is None or going_on is None else weights.threads)
+        # those that weights at hand were trained with, so that mean shape and graph fit them
+        statistics = None if weights is None else weights.statistics(data.dataset.scheme)
+        statistics = statistics or training_statistics(data, cfg.graph.frame)
+        task = build_task(cfg, data, statistics)
+        if weights is not None and going_on is None:
+            weights.put_into(task.model)
+        trainer = _trainer(cfg, folder, task)
+        preflight.check_training(trainer, task, data, cfg)
+        if not cfg.resume:
+            locks.enter_context(lock)
+            folders.claim(folder, cfg, faces)
 
+        describe_run(trainer.loggers, OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
+        trainer.fit(task, datamodule=data, ckpt_path=going_on, weights_only=True)
 
-def _check_faces(folder: Path, faces: Mapping[str, SplitFaces]) -> None:
-    """Refuse other faces than the run started with."""
-    if check_faces(folder, faces) or not folders.is_first_process():
-        return
-    print(f"warning: {folder} does not say which faces it was started with; it goes on with those of now.")
-    write_faces(folder, faces)
-
-
-def _weights(cfg: DictConfig, folder: Path, going_on: str | None) -> folders.InitialWeights | None:
-    """Those of this run where it goes on, else those of the run that it starts from."""
-    source = folder if going_on is not None else cfg.get("init_from")
-    return folders.InitialWeights.read(Path(source)) if source else None
+        saved = [n for n in (LAST, BEST) if (folder / folders.CHECKPOINT_FOLDER / f"{n}.ckpt").is_file()]
+        if LAST not in saved:
+            raise RunError(
+                f"the training in {folder} ended before it had a checkpoint to test; give trainer.max_time more."
+            )
+        checkpoints = {name: partial(_restore, task, folder, name) for name in saved}
+        trained = Trained(task.description, trainer.current_epoch, trainer.global_step, _seconds(trainer))
+        return score_and_record(cfg, folder, trainer, task, data, statistics, checkpoints, trained, started)
 
 
 def _fresh(cfg: DictConfig) -> tuple[DictConfig, Path]:
@@ -263,9 +198,13 @@ def _continue_from(folder: Path, cfg: DictConfig) -> str | None:
     return str(path)
 
 
-def _trainer(cfg: DictConfig, folder: Path, named: Mapping[str, pl.Callback]) -> pl.Trainer:
+def _trainer(cfg: DictConfig, folder: Path, task: LandmarkTask) -> pl.Trainer:
+    named: dict[str, pl.Callback] = {name: made for name, made in make(cfg.callbacks).items() if made is not None}
+    preflight.check_callbacks(named, task)
     if cfg.sweep.identity is not None:  # who watches a job reads its folder
-        named = {**named, "progress_file": ProgressFile(folder)}
+        named["progress_file"] = ProgressFile(folder)
+    if cfg.trainer.get("max_time") is None:  # else Lightning has one that ends the training
+        named["timer"] = Timer()
     callbacks = list(named.values())
     # without one of ours Lightning would add its own
     bar = {} if any(isinstance(c, pl.callbacks.ProgressBar) for c in callbacks) else {"enable_progress_bar": False}
@@ -280,9 +219,10 @@ def _trainer(cfg: DictConfig, folder: Path, named: Mapping[str, pl.Callback]) ->
     return make(cfg.trainer, **parts, **bar)
 
 
-def _available(folder: Path) -> list[str]:
-    names = (LAST, BEST)
-    return [n for n in names if (folder / folders.CHECKPOINT_FOLDER / f"{n}.ckpt").is_file()]
+def _seconds(trainer: pl.Trainer) -> float:
+    """Spent in training, before a resume too."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next(callback.time_elapsed() for callback in callbacks if isinstance(callback, Timer))
 
 
 def _restore(task: LandmarkTask, folder: Path, which: str) -> float | None:

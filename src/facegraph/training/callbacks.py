@@ -3,7 +3,6 @@ of the weights."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -51,30 +50,6 @@ class RandomStateInCheckpoint(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         torch.set_rng_state(state_dict["torch"].cpu())
-
-
-class TrainingClock(Callback):
-    """Seconds spent in training, those before a resume included."""
-
-    def __init__(self) -> None:
-        self._before = 0.0
-        self._start: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        return self._before + (time.perf_counter() - self._start if self._start is not None else 0.0)
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._start = time.perf_counter()
-
-    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._before, self._start = self.seconds, None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._before = float(state_dict["seconds"])
 
 
 class WeightAverage(WeightAveraging):

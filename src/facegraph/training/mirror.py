@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from facegraph.structures import LandmarkOutput
+from facegraph.structures import LandmarkModel, LandmarkOutput
 
 
 def mirror_points(points: Tensor, width: int, flip: Tensor) -> Tensor:
@@ -19,22 +17,26 @@ def mirror_points(points: Tensor, width: int, flip: Tensor) -> Tensor:
     return mirrored.index_select(-2, flip)
 
 
-def predict_with_mirror(model: Callable[[Tensor], LandmarkOutput], image: Tensor, flip: Tensor) -> LandmarkOutput:
-    """Mean of what a model predicts for images (B, 3, S, S) and for their mirror images, in two passes.
+def predict_with_mirror(model: LandmarkModel, image: Tensor, flip: Tensor) -> LandmarkOutput:
+    """Mean of what a model predicts for images and for their mirror images, in two passes.
 
-    landmarks, predicted_error, confidence and iterations are means, failed is decided anew by the model's
-    `fail_threshold` and the mean predicted error. Stages, heatmaps and what else is of one image are left out.
-    flip: (N,) int64, see `mirror_points`. The model must be in evaluation mode.
+    landmarks, predicted_error, confidence and iterations are means; the model decides by the mean predicted error
+    which faces have failed. Stages, heatmaps and what else is of one image are left out.
+
+    Args:
+        model: in evaluation mode.
+        image: (B, 3, S, S).
+        flip: (N,) int64, see `mirror_points`.
     """
     plain, mirrored = model(image), model(image.flip(-1))
     back = mirror_points(mirrored.landmarks.float(), image.shape[-1], flip)
-    error, threshold = _mean(plain.predicted_error, mirrored.predicted_error), getattr(model, "fail_threshold", None)
+    error = _mean(plain.predicted_error, mirrored.predicted_error)
     return LandmarkOutput(
         landmarks=(plain.landmarks.float() + back) / 2,
         predicted_error=error,
         confidence=_mean(plain.confidence, mirrored.confidence),
         iterations=_mean(plain.iterations, mirrored.iterations),
-        failed=None if error is None or threshold is None else ~(error <= threshold),  # NaN has failed
+        failed=None if error is None else model.fails(error),
     )
 
 

@@ -1,4 +1,5 @@
-"""The one LightningModule: any model, any criterion, errors measured in the pixels of the original image."""
+"""The one LightningModule, and the part of it that only scores: any model, any criterion, errors measured in the pixels
+of the original image."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from facegraph.errors import ConfigError, NonFiniteError
 from facegraph.geometry.points import map_points
 from facegraph.metrics.functional import nme
 from facegraph.metrics.modules import NME, PredictionRows, PredictionTable
-from facegraph.structures import FaceBatch, LandmarkOutput
+from facegraph.metrics.names import SAID
+from facegraph.structures import FaceBatch, LandmarkModel, LandmarkOutput
 from facegraph.training.checkpoint_files import not_finite
 from facegraph.training.mirror import predict_with_mirror
 from facegraph.training.schedules import LearningRateRule, Schedule, UnchangedRate
@@ -36,18 +38,16 @@ class Adversary(Protocol):
         ...
 
 
-class LandmarkTask(pl.LightningModule):
-    """Trains a model and scores it.
+class ScoringTask(pl.LightningModule):
+    """Scores a model on the test split.
 
     Args:
-        model: image (B, 3, S, S) -> LandmarkOutput. criterion: (output, batch) -> {"loss": ..., terms}; None where
-        nothing is trained. optimizer: parameters -> optimiser. schedule: see facegraph.training.schedules.
-        lr_rule: global batch -> factor of the optimiser's learning rate, see there; None leaves it.
-        num_landmarks, num_normalisers, num_attributes: sizes of what the test split is scored with.
-        description: plain values stored in every checkpoint, from which it can be loaded again.
+        model: image (B, 3, S, S) -> LandmarkOutput.
+        num_landmarks: N of the test split.
+        num_normalisers: D, how many distances its errors are divided by.
+        num_attributes: K of its faces.
         test_time_flip: the test, never validation, scores the mean over a face and its mirror image.
         flip: mirror list of the landmark scheme; landmark i of a face is landmark flip[i] of its mirror image.
-        adversary: adds its term to the training loss.
 
     Raises:
         ConfigError: test_time_flip without a mirror list of num_landmarks entries.
@@ -57,10 +57,72 @@ class LandmarkTask(pl.LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
-        criterion: nn.Module | None,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None,
-        schedule: Schedule | None,
+        model: LandmarkModel,
+        num_landmarks: int,
+        num_normalisers: int,
+        num_attributes: int,
+        test_time_flip: bool = False,
+        flip: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.test_time_flip = test_time_flip
+        if test_time_flip and (flip is None or len(flip) != num_landmarks):
+            raise ConfigError(
+                f"test_time_flip needs the mirror list of {num_landmarks} landmarks and got {flip}; set "
+                "test_time_flip=false or give the scheme's list."
+            )
+        self.register_buffer("flip", torch.tensor(flip or (), dtype=torch.int64), persistent=False)
+        self.test_table = PredictionTable(num_landmarks, num_normalisers, num_attributes)
+        self.predictions: PredictionRows | None = None
+
+    def forward(self, image: Tensor) -> LandmarkOutput:
+        return self.model(image)
+
+    def predict(self, image: Tensor) -> LandmarkOutput:
+        """What the test scores of images (B, 3, S, S): the model's output, or its mean over the mirror images."""
+        if not self.test_time_flip:
+            return self.model(image)
+        return predict_with_mirror(self.model, image, self.flip)
+
+    def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
+        output = self.predict(batch.image)
+        prediction, truth = in_image(output.landmarks, batch)
+        said = {name: getattr(output, name) for name in SAID}
+        self.test_table.update(batch.index, prediction, truth, batch.norm_distances, batch.attributes, said)
+
+    def on_test_epoch_end(self) -> None:
+        self.predictions = self.test_table.compute()
+        self.test_table.reset()
+
+
+class LandmarkTask(ScoringTask):
+    """Trains a model and scores it.
+
+    Args:
+        model: image (B, 3, S, S) -> LandmarkOutput.
+        criterion: (output, batch) -> {"loss": ..., terms}.
+        optimizer: parameters -> optimiser.
+        schedule: see facegraph.training.schedules.
+        lr_rule: global batch -> factor of the optimiser's learning rate, see there; None leaves it.
+        num_landmarks: see ScoringTask.
+        num_normalisers: see ScoringTask.
+        num_attributes: see ScoringTask.
+        description: plain values stored in every checkpoint, from which it can be loaded again.
+        test_time_flip: see ScoringTask.
+        flip: see ScoringTask.
+        adversary: adds its term to the training loss.
+
+    Raises:
+        ConfigError: as ScoringTask.
+    """
+
+    def __init__(
+        self,
+        model: LandmarkModel,
+        criterion: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        schedule: Schedule,
         lr_rule: LearningRateRule | None,
         num_landmarks: int,
         num_normalisers: int,
@@ -70,31 +132,17 @@ class LandmarkTask(pl.LightningModule):
         flip: Sequence[int] | None = None,
         adversary: Adversary | None = None,
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, num_landmarks, num_normalisers, num_attributes, test_time_flip, flip)
         self.criterion = criterion
         self.optimizer_factory = optimizer
         self.schedule = schedule
         self.lr_rule = lr_rule or UnchangedRate()
         self.description = dict(description)
-        self.test_time_flip = test_time_flip
-        if test_time_flip and (flip is None or len(flip) != num_landmarks):
-            raise ConfigError(
-                f"test_time_flip needs the mirror list of {num_landmarks} landmarks and got {flip}; set "
-                "test_time_flip=false or give the scheme's list."
-            )
-        self.register_buffer("flip", torch.tensor(flip or (), dtype=torch.int64), persistent=False)
         self.adversary = adversary
         self.val_nme = NME()
-        self.test_table = PredictionTable(num_landmarks, num_normalisers, num_attributes)
-        self.predictions: PredictionRows | None = None
         self._validated: tuple[int, float | None] = (-1, None)
 
-    def forward(self, image: Tensor) -> LandmarkOutput:
-        return self.model(image)
-
     def training_step(self, batch: FaceBatch, batch_idx: int) -> Tensor:
-        assert self.criterion is not None
         terms = self.criterion(self.model(batch.image), batch)
         size = len(batch.index)
         if self.adversary is not None:
@@ -121,36 +169,9 @@ class LandmarkTask(pl.LightningModule):
         self.log(VAL_NME, value, prog_bar=True, rank_zero_only=False, sync_dist=False)
         self._validated = (self.trainer.global_step, float(value))
 
-    def test_step(self, batch: FaceBatch, batch_idx: int) -> None:
-        output = self.predict(batch.image)
-        prediction, truth = in_image(output.landmarks, batch)
-        self.test_table.update(
-            batch.index,
-            prediction,
-            truth,
-            batch.norm_distances,
-            batch.attributes,
-            output.confidence,
-            output.predicted_error,
-            output.iterations,
-            output.failed,
-        )
-
-    def on_test_epoch_end(self) -> None:
-        self.predictions = self.test_table.compute()
-        self.test_table.reset()
-
-    def predict(self, image: Tensor) -> LandmarkOutput:
-        """What the test scores of images (B, 3, S, S): the model's output, or its mean over the mirror images."""
-        if not self.test_time_flip:
-            return self.model(image)
-        return predict_with_mirror(self.model, image, self.flip)
-
     def configure_optimizers(self) -> Any:
-        assert self.optimizer_factory is not None
-        assert self.schedule is not None
         optimizer = self.optimizer_factory(p for p in self.model.parameters() if p.requires_grad)
-        own = [p for p in self.criterion.parameters() if p.requires_grad] if self.criterion is not None else []
+        own = [p for p in self.criterion.parameters() if p.requires_grad]
         if own:  # decay would pull what a criterion learns towards a value that means nothing
             optimizer.add_param_group({"params": own, "weight_decay": 0.0})
         self._apply_rule(optimizer)

@@ -16,12 +16,12 @@ from facegraph.models.musica.output import CascadeOutput
 from facegraph.models.musica.patches import choose_patches, cut_patches
 from facegraph.models.musica.pyramid import image_pyramid, to_level
 from facegraph.models.musica.settings import check_dropout, check_threshold, check_whole, checked_levels
-from facegraph.structures import ShapeStatistics
+from facegraph.structures import LandmarkModel, ShapeStatistics
 
 _INIT_STD = 0.01
 
 
-class MuSiCa(nn.Module):
+class MuSiCa(LandmarkModel):
     """From the mean shape in the middle of the crop, moved once per iteration, coarse to fine.
 
     Source: "Knowing when to quit: selective cascaded regression with patch attention" (arXiv 2108.00377) and its
@@ -49,9 +49,9 @@ class MuSiCa(nn.Module):
         ConfigError: a setting out of range.
     """
 
-    mean_shape: Tensor
-    correlation: Tensor
     patch_indices: Tensor
+
+    SETTINGS_AT_TEST = ("quit_threshold", "fail_threshold")
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class MuSiCa(nn.Module):
         quit_threshold: float | None = None,
         fail_threshold: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(statistics)
         for name, value, published in (("channels", channels, 32), ("hidden", hidden, 512)):
             check_whole(name, value, published)
         check_dropout(dropout)
@@ -83,14 +83,18 @@ class MuSiCa(nn.Module):
         self.iterations = nn.ModuleList(
             Iteration(len(chosen), num_landmarks, patch_size, channels, hidden, attention, dropout) for _ in levels
         )
-        # kept with the weights: a checkpoint alone rebuilds the model
-        self.register_buffer("mean_shape", statistics.mean_shape.float())
-        self.register_buffer("correlation", statistics.correlation.float())
         self.register_buffer("patch_indices", torch.tensor(chosen), persistent=False)
         if initial_weights not in INITIAL_WEIGHTS:
             raise ConfigError(f"model.initial_weights={initial_weights!r}; choose from {sorted(INITIAL_WEIGHTS)}.")
         self.apply(INITIAL_WEIGHTS[initial_weights])
         self.to(memory_format=torch.channels_last)
+
+    def protocol_facts(self) -> dict[str, float]:
+        thresholds = {"quit_threshold": self.quit_threshold, "fail_threshold": self.fail_threshold}
+        return {name: value for name, value in thresholds.items() if value is not None}
+
+    def fails(self, predicted_error: Tensor) -> Tensor | None:
+        return None if self.fail_threshold is None else ~(predicted_error <= self.fail_threshold)  # NaN has failed
 
     @contextmanager
     def complete(self) -> Iterator[None]:
@@ -152,7 +156,7 @@ class MuSiCa(nn.Module):
             confidence=confidence_of(last.errors),
             stage_errors=torch.stack([stage.errors for stage in repeated], dim=1),
             iterations=last.iterations,
-            failed=None if self.fail_threshold is None else ~(last.errors <= self.fail_threshold),
+            failed=self.fails(last.errors),
             attention=torch.stack(attention, dim=1) if attention else None,
         )
 

@@ -107,8 +107,7 @@ def _title(card: ProtocolCard) -> str:
 
 def _caption(card: ProtocolCard) -> str:
     flip = ", test-time flip" if card.test_time_flip else ""
-    flip += "" if card.quit_threshold is None else f", faces quit below {card.quit_threshold:g}"
-    flip += "" if card.fail_threshold is None else f", reported as failed above {card.fail_threshold:g}"
+    flip += "".join(f", {name} {value:g}" for name, value in card.model_facts.items())
     return (
         f"primary normaliser {card.normaliser}; {card.crop} x {card.crop_margin:g} at {card.input_size} px{flip}; "
         f"{card.train_faces} training faces, {card.epochs} epochs, seed {card.seed}; {card.checkpoint_rule}"

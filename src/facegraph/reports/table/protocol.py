@@ -28,8 +28,7 @@ MOVED_BY = {
     "checkpoint_rule": ("callbacks", "dataset", "experiment"),
     "test_time_flip": ("test_time_flip", "experiment"),
     "initial_weights": ("init_from", "experiment"),
-    "quit_threshold": ("model", "experiment"),
-    "fail_threshold": ("model", "experiment"),
+    "model_facts": ("model", "experiment"),
     "padding": ("box", "dataset", "experiment"),
     "partly_labelled": ("dataset", "experiment"),
 }
