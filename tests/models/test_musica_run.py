@@ -32,12 +32,12 @@ def test_what_a_run_records(cascade_run: TinyRun) -> None:
     assert test["confidence"]["reported_failures"] == 0
     assert "failure_auroc@0.10" in test["confidence"]
     faces = predictions_of(read_predictions(cascade_run.folder).query("checkpoint == 'last'"))
-    assert faces.predicted_error is not None
-    assert faces.iterations is not None
-    assert faces.failed is not None
-    assert len(set(faces.predicted_error.tolist())) > 1
-    assert faces.iterations.tolist() == [1] * 9
-    assert faces.failed.tolist() == [False] * 9
+    assert "predicted_error" in faces.said
+    assert "iterations" in faces.said
+    assert "failed" in faces.said
+    assert len(set(faces.said["predicted_error"].tolist())) > 1
+    assert faces.said["iterations"].tolist() == [1] * 9
+    assert faces.said["failed"].tolist() == [False] * 9
     header = [str(column.header) for column in confidence_table(cascade_run.result).columns]
     assert header[-2:] == ["mean\niterations", "share reported\nas failed"]
 
@@ -68,8 +68,8 @@ def test_two_passes_cost_twice(cascade_run: TinyRun, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threshold", ["model.quit_threshold=0.05", "model.fail_threshold=never"])
-def test_another_model_has_no_such_threshold(tiny_run: TinyRun, tmp_path: Path, threshold: str) -> None:
-    with pytest.raises(ConfigError, match=r"has no such threshold.*Leave"):
+def test_another_model_has_no_such_setting(tiny_run: TinyRun, tmp_path: Path, threshold: str) -> None:
+    with pytest.raises(ConfigError, match=r"has no such setting.*Leave"):
         evaluated(tiny_run, tmp_path / "eval", threshold)
 
 

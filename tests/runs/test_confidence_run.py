@@ -41,12 +41,12 @@ def test_a_run_with_confidence(sure_run: TinyRun, tiny_run: TinyRun) -> None:
     found = sure_run.result.metrics["test"]["last"]["confidence"]
     assert {"rank_correlation", "retention_area", "retention_score", "failure_auroc@0.08"} <= set(found)
     faces = predictions_of(read_predictions(sure_run.folder).query("checkpoint == 'last'"))
-    assert faces.confidence is not None
-    assert len(set(faces.confidence.tolist())) > 1
-    assert (faces.confidence > 0).all()
-    assert faces.predicted_error is not None
-    assert faces.confidence == pytest.approx(np.exp(-faces.predicted_error), rel=1e-5)
-    assert faces.iterations is None
+    assert "confidence" in faces.said
+    assert len(set(faces.said["confidence"].tolist())) > 1
+    assert (faces.said["confidence"] > 0).all()
+    assert "predicted_error" in faces.said
+    assert faces.said["confidence"] == pytest.approx(np.exp(-faces.said["predicted_error"]), rel=1e-5)
+    assert "iterations" not in faces.said
     assert (sure_run.folder / "retention.png").is_file()
     assert confidence_table(sure_run.result).row_count == 2
     assert rescore(sure_run.folder, None, (0.1,)).faces == 9
@@ -62,7 +62,7 @@ def test_evaluation_gives_the_same_confidence(sure_run: TinyRun, tmp_path: Path)
     for name, value in sure_run.result.metrics["test"]["last"]["confidence"].items():
         assert again.metrics["test"]["last"]["confidence"][name] == pytest.approx(value, abs=1e-5), name
     own, other = (
-        predictions_of(read_predictions(folder).query("checkpoint == 'last'")).confidence
+        predictions_of(read_predictions(folder).query("checkpoint == 'last'")).said["confidence"]
         for folder in (sure_run.folder, tmp_path / "eval")
     )
     assert own == pytest.approx(other, abs=1e-5)
