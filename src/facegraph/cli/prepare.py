@@ -102,7 +102,6 @@ TestFraction = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of the cut of --test-fraction. [default: 0]")]
-Restart = Annotated[bool, typer.Option("--restart", help="Remove an unfinished store and begin anew.")]
 KeepUnpacked = Annotated[bool, typer.Option("--keep-unpacked", help="Leave <out>.unpacked in place.")]
 
 
@@ -126,14 +125,13 @@ def prepare(
     other_splits: OtherSplits = None,
     test_fraction: TestFraction = None,
     seed: Seed = None,
-    restart: Restart = False,
     keep_unpacked: KeepUnpacked = False,
     missing: Lacking = Missing.leave_out,
 ) -> None:
     """Cut the faces of a benchmark out of its photographs and store them with their annotations.
 
-    A run that was killed goes on where it stopped when the same command is given again. Photographs that cannot be read
-    are named. A JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
+    A run that was killed leaves no store; the same command starts over. Photographs that cannot be read are named. A
+    JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
     """
     flags, splits = tuple(attributes or ()) or None, tuple(other_splits or ()) or None
     options = DatasetOptions(
@@ -156,7 +154,6 @@ def prepare(
                 crop,
                 processes,
                 strict,
-                restart,
                 keep_unpacked,
                 decide,
                 _MISSING[missing],
@@ -164,7 +161,7 @@ def prepare(
             )
         _print(info, place, Path(f"{os.environ.get(_VARIABLE, 'data')}/{dataset}").expanduser(), was_whole)
 
-    guarded(command, advice="The same command goes on where it stopped.")
+    guarded(command, advice="The same command starts over.")
 
 
 def _quality(image_format: Format, quality: int | None) -> int:
@@ -177,10 +174,13 @@ def _quality(image_format: Format, quality: int | None) -> int:
 
 def _print(info: StoreInfo, place: Path, usual: Path, was_whole: bool) -> None:
     if was_whole:
-        print(f"{one_line(str(place))} is prepared already, from the same source and settings.")
+        print(
+            f"{one_line(str(place))} is prepared already with these settings, from {one_line(info.source)}. If what "
+            "lies there has changed, remove the store to prepare it again."
+        )
         unread = sum(problem["kind"] == UNREADABLE_IMAGE for problem in info.problems)
         if unread:
-            print(f"{unread} photograph(s) could not be read then. If they can be now, remove it to prepare it again.")
+            print(f"{unread} photograph(s) could not be read then. If they can be now, do the same.")
     console = Screen()
     for part in report(info, place, usual):
         console.print(part, soft_wrap=isinstance(part, Text))

@@ -54,7 +54,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     except BrokenProcessPool as error:
         raise DataError(
             f"one of {workers} processes was killed from outside, perhaps for want of memory. Run the same command "
-            "again, with a smaller --workers if need be: it goes on with what is missing."
+            "again, with a smaller --workers if need be."
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

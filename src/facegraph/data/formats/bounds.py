@@ -26,7 +26,7 @@ def without_extent(boxes: np.ndarray) -> np.ndarray:
 def boxes_of_corners(values: np.ndarray) -> np.ndarray:
     """(M, 4) x0, y0, x1, y1 of (M, 4) x, y, width, height. Not checked: a box that is none costs no face its points.
 
-    A writer judges them, see store.crop.box_fault; what is no number stays none.
+    A writer judges them, see store.shards.box_fault; what is no number stays none.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return np.concatenate([values[:, :2], values[:, :2] + values[:, 2:]], axis=1)
