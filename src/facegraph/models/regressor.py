@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from facegraph.backbones import TimmBackbone
 from facegraph.errors import check_multiple
 from facegraph.layers.error_head import ErrorHead, with_predicted_error
+from facegraph.models.base import AlignmentModel
 from facegraph.structures import LandmarkOutput, ShapeStatistics
 
 SIZE_STEP = 32
 
 
-class LandmarkRegressor(nn.Module):
+class LandmarkRegressor(AlignmentModel):
     """Coordinates straight from features.
 
     Args:
@@ -29,9 +30,6 @@ class LandmarkRegressor(nn.Module):
         ConfigError: input_size is no positive multiple of 32.
     """
 
-    mean_shape: Tensor
-    correlation: Tensor
-
     def __init__(
         self,
         backbone: TimmBackbone,
@@ -41,7 +39,7 @@ class LandmarkRegressor(nn.Module):
         channels_last: bool = True,
         error_head: Callable[..., ErrorHead] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(statistics)
         check_multiple("input_size", input_size, SIZE_STEP, "the coarsest stride")
         self.backbone = backbone
         self.head = head(channels=backbone.channels, input_size=input_size, statistics=statistics)
@@ -49,9 +47,6 @@ class LandmarkRegressor(nn.Module):
         # a level that the head does not read may be frozen as it was initialised
         self.error_level = max(self.head.levels)  # type: ignore[arg-type]
         self.error_head = error_head(channels=backbone.channels[self.error_level]) if error_head else None
-        # kept with the weights: a checkpoint alone rebuilds the model and its graph
-        self.register_buffer("mean_shape", statistics.mean_shape.float())
-        self.register_buffer("correlation", statistics.correlation.float())
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 

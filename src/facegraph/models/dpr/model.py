@@ -13,6 +13,7 @@ from facegraph.geometry.matrices import compose, invert
 from facegraph.geometry.points import map_points
 from facegraph.geometry.sampling import warp
 from facegraph.layers.error_head import ErrorHead, with_predicted_error
+from facegraph.models.base import AlignmentModel
 from facegraph.models.dpr.local import LocalRegression, Replacement
 from facegraph.models.dpr.mobilenet import GlobalRegression, trunk_numbers
 from facegraph.models.dpr.output import ReinitOutput
@@ -24,7 +25,7 @@ from facegraph.structures import ShapeStatistics
 GSR, GLSR = "gsr", "glsr"
 
 
-class DPR(nn.Module):
+class DPR(AlignmentModel):
     """Global and local subnetworks with reinitialisation, after the released test code.
 
     The crop is resampled to a coarse frame; the global reinitialisation net puts an upright face into the global frame,
@@ -47,8 +48,6 @@ class DPR(nn.Module):
         ConfigError: another name of stages, a share or a size out of range, a scheme without eyes or without parts.
     """
 
-    mean_shape: Tensor
-    correlation: Tensor
     mean_face: Tensor
     crop_to_coarse: Tensor
 
@@ -68,13 +67,11 @@ class DPR(nn.Module):
         channels_last: bool = True,
         error_head: Callable[..., ErrorHead] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(statistics)
         _check(stages, coarse_share, {"coarse_size": coarse_size, "global_size": global_size, "part_size": part_size})
         self.coarse_size, self.global_size, self.part_size = coarse_size, global_size, part_size
         self.border, self.detach = border, detach
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.register_buffer("mean_shape", statistics.mean_shape.float())
-        self.register_buffer("correlation", statistics.correlation.float())
         crop_to_coarse = _centred(input_size, coarse_share, coarse_size)
         self.register_buffer("crop_to_coarse", crop_to_coarse, persistent=False)
         face = mean_face(statistics)

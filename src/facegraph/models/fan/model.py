@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from facegraph.codecs.heatmap import HeatmapCodec
 from facegraph.errors import ConfigError, check_multiple
+from facegraph.models.base import AlignmentModel
 from facegraph.models.fan.hourglass import NORMS, POOLS, ConvBlock, HourGlass, Norm
 from facegraph.structures import LandmarkOutput, ShapeStatistics
 
@@ -15,7 +16,7 @@ STEM_WIDTHS = (64, 128)
 MOST_MODULES = 4
 
 
-class FAN(nn.Module):
+class FAN(AlignmentModel):
     """Stacked hourglasses: image -> one heatmap per landmark and stack -> landmarks.
 
     State-dict names are those of the published 2DFAN weights, plus mean_shape and correlation. Weights start as torch
@@ -40,9 +41,6 @@ class FAN(nn.Module):
         ConfigError: a switch out of range, or an input_size that these do not divide.
     """
 
-    mean_shape: Tensor
-    correlation: Tensor
-
     def __init__(
         self,
         input_size: int,
@@ -59,7 +57,7 @@ class FAN(nn.Module):
         output_std: float | None = 0.001,
         channels_last: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(statistics)
         _check_switches(num_modules, num_features, depth, pool, norm)
         _check_stem(stem_kernel, stem_stride, stem_pool)
         _check_input(input_size, stem_stride * stem_pool, depth, norm)
@@ -74,8 +72,6 @@ class FAN(nn.Module):
             if output_std is not None:
                 _start_empty(self._part("l", stack), output_std)
         # kept with the weights: a checkpoint alone rebuilds the model
-        self.register_buffer("mean_shape", statistics.mean_shape.float())
-        self.register_buffer("correlation", statistics.correlation.float())
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 

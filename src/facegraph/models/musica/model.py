@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from facegraph.errors import ConfigError
 from facegraph.layers.error_head import confidence_of
+from facegraph.models.base import AlignmentModel
 from facegraph.models.musica.iteration import Iteration, Step
 from facegraph.models.musica.output import CascadeOutput
 from facegraph.models.musica.patches import choose_patches, cut_patches
@@ -21,7 +22,7 @@ from facegraph.structures import ShapeStatistics
 _INIT_STD = 0.01
 
 
-class MuSiCa(nn.Module):
+class MuSiCa(AlignmentModel):
     """From the mean shape in the middle of the crop, moved once per iteration, coarse to fine.
 
     Source: "Knowing when to quit: selective cascaded regression with patch attention" (arXiv 2108.00377) and its
@@ -49,8 +50,6 @@ class MuSiCa(nn.Module):
         ConfigError: a setting out of range.
     """
 
-    mean_shape: Tensor
-    correlation: Tensor
     patch_indices: Tensor
 
     def __init__(
@@ -69,7 +68,7 @@ class MuSiCa(nn.Module):
         quit_threshold: float | None = None,
         fail_threshold: float | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(statistics)
         for name, value, published in (("channels", channels, 32), ("hidden", hidden, 512)):
             check_whole(name, value, published)
         check_dropout(dropout)
@@ -84,8 +83,6 @@ class MuSiCa(nn.Module):
             Iteration(len(chosen), num_landmarks, patch_size, channels, hidden, attention, dropout) for _ in levels
         )
         # kept with the weights: a checkpoint alone rebuilds the model
-        self.register_buffer("mean_shape", statistics.mean_shape.float())
-        self.register_buffer("correlation", statistics.correlation.float())
         self.register_buffer("patch_indices", torch.tensor(chosen), persistent=False)
         if initial_weights not in INITIAL_WEIGHTS:
             raise ConfigError(f"model.initial_weights={initial_weights!r}; choose from {sorted(INITIAL_WEIGHTS)}.")
