@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from facegraph.curation import archives
 from facegraph.curation.archives import find_archives, unpack_archives
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.curation.prepare.datasets import BENCHMARKS
 from facegraph.errors import DataError
 from tests.helpers.trees import write_wflw
 

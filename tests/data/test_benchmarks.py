@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.curation.prepare.datasets import BENCHMARKS
 from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.entries import Benchmark, FaceIndex

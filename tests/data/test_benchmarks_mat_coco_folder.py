@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat, savemat
 
+from facegraph.curation.prepare.datasets import BENCHMARKS
 from facegraph.data.benchmarks import lp300w, reading
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.benchmarks.lp300w import Lp300wBenchmark, split_of

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from facegraph.curation.prepare.build import prepare
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.curation.prepare.datasets import BENCHMARKS
 from facegraph.data.entries import FaceEntry, FileImage, Problem
 from facegraph.data.store import shards, writer
 from facegraph.data.store.hashing import content_hash, stored_hash

@@ -25,7 +25,7 @@ from facegraph.curation.prepare.build import prepare as build
 from facegraph.curation.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
 from facegraph.curation.prepare.report import report
 from facegraph.data.entries import UNREADABLE_IMAGE
-from facegraph.data.missing import LEAVE_OUT, MASK
+from facegraph.data.faults import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
 from facegraph.files.plain_text import one_line

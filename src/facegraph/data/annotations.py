@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from facegraph.data.benchmarks.source_tree import name_below
+from facegraph.data.faults import without_marked
 from facegraph.data.formats.bounds import COORDINATE_LIMIT, CORNERS, check_reading, out_of_range, without_extent
 from facegraph.data.formats.csv_table import read_table
-from facegraph.data.formats.files import shown
-from facegraph.data.formats.unusable import Unusable, all_unusable
-from facegraph.data.missing import without_marked
+from facegraph.data.formats.files import Unusable, all_unusable, shown
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import SCHEMES, LandmarkScheme
@@ -87,74 +86,57 @@ def read_annotations(
     attributes: Sequence[str] = (),
     photo_pattern: str | None = None,
     root: Path | None = None,
+    split: str | None = None,
+    report: list[Unusable] | None = None,
 ) -> Annotations:
     """Read and check an annotation file; the columns are those of CropsDataset.
 
     Args:
+        path: the csv.
+        scheme: numbering of the landmarks.
+        attributes: columns of 0 and 1.
+        photo_pattern: regular expression whose group 1 on the image name names the photograph.
         root: of the data set; None for the folder of the file. An absolute name of an image in it is told from it on.
+        split: of all rows where the file has no column split; None refuses such a file.
+        report: takes the rows that cannot be used, which are left out; boxes are then as written, NaN where they are no
+            numbers. None: the first such row, or box, is an error.
 
     Raises:
-        DataError: the file or one of its rows cannot be used.
+        DataError: the file cannot be used, or one of its rows (with a report: all of its rows), or its boxes are no
+            corners.
         ConfigError: photo_pattern is no regular expression with a group.
     """
     table = read_table(path)
-    if table.unusable:
+    stop, frame = report is None, table.frame
+    if stop and table.unusable:
         first, count = table.unusable[0], len(table.unusable)
         raise DataError(f"{first.where}: {first.reason} ({count} line(s) are no rows)")
-    refused = _Refused(path, table.lines)
-    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
+    if split is not None and "split" not in frame:
+        frame["split"] = split
+    refused = _Refused(path, table.lines, stop)
+    rows = _checked(path, root, frame, scheme, attributes, photo_pattern, refused)
+    if report is not None:
+        report += [*table.unusable, *(refused.rows[row] for row in sorted(refused.rows))]
+        kept = np.setdiff1d(np.arange(len(table.lines)), list(refused.rows))
+        if not len(kept):
+            raise DataError(all_unusable(report))
+        rows = rows.keep(kept)
     if rows.boxes_given:
         columns = list(BOX_COLUMNS)
-        cells = table.frame[columns]
-        empty = (cells == "").all(axis=1).to_numpy()
-        _refuse_numbers(refused, cells, np.where(empty[:, None], 0, rows.boxes), columns)
-        _check_boxes(rows)
-        _refuse_flat(refused, rows.boxes, "box columns give")
+        cells = frame[columns]
+        if stop:
+            empty = (cells == "").all(axis=1).to_numpy()
+            _refuse_numbers(refused, cells, np.where(empty[:, None], 0, rows.boxes), columns)
+        check_reading(
+            rows.boxes,
+            rows.landmarks,
+            CORNERS,
+            f"{path}: boxes, columns {', '.join(BOX_COLUMNS)},",
+            "Write their corners (x1 = x0 + width, y1 = y0 + height), or delete these columns.",
+        )
+        if stop:
+            _refuse_flat(refused, rows.boxes, "box columns give")
     return rows
-
-
-def read_usable_annotations(
-    path: Path,
-    scheme: LandmarkScheme,
-    attributes: Sequence[str] = (),
-    photo_pattern: str | None = None,
-    root: Path | None = None,
-    split: str | None = None,
-) -> tuple[Annotations, tuple[Unusable, ...]]:
-    """read_annotations, but a row that cannot be used is left out; these rows are the second value.
-
-    Boxes are as written; NaN where they are no numbers.
-
-    Args:
-        split: of all rows where the file has no column split; None refuses such a file.
-
-    Raises:
-        DataError: the file cannot be used, or no row of it; or its boxes are no corners.
-        ConfigError: photo_pattern is no regular expression with a group.
-    """
-    table = read_table(path)
-    if split is not None and "split" not in table.frame:
-        table.frame["split"] = split
-    refused = _Refused(path, table.lines, stop=False)
-    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
-    unusable = (*table.unusable, *(refused.rows[row] for row in sorted(refused.rows)))
-    kept = np.setdiff1d(np.arange(len(table.lines)), list(refused.rows))
-    if not len(kept):
-        raise DataError(all_unusable(unusable))
-    rows = rows.keep(kept)
-    if rows.boxes_given:
-        _check_boxes(rows)
-    return rows, unusable
-
-
-def _check_boxes(rows: Annotations) -> None:
-    check_reading(
-        rows.boxes,
-        rows.landmarks,
-        CORNERS,
-        f"{rows.path}: boxes, columns {', '.join(BOX_COLUMNS)},",
-        "Write their corners (x1 = x0 + width, y1 = y0 + height), or delete these columns.",
-    )
 
 
 @dataclass
@@ -166,7 +148,7 @@ class _Refused:
 
     path: Path
     lines: np.ndarray
-    stop: bool = True
+    stop: bool
     rows: dict[int, Unusable] = field(default_factory=dict)
 
     def refuse(self, rows: Sequence[int] | np.ndarray, describe: Callable[[int], tuple[str, str]], advice: str) -> None:

@@ -15,13 +15,20 @@ import numpy as np
 from facegraph.data.annotations import Annotations, read_annotations
 from facegraph.data.benchmarks.source_tree import leads_out, relative_name
 from facegraph.data.exif import APPLY, IGNORE, SIZE_ADVICE, MarkedFace, decide_upright, size_fault
-from facegraph.data.faults import OWN_OUTSIDE, landmark_fault, picture_fault
+from facegraph.data.faults import (
+    LEAVE_OUT,
+    MASK,
+    OWN_OUTSIDE,
+    REFUSE,
+    lacking,
+    landmark_fault,
+    missing_text,
+    picture_fault,
+)
 from facegraph.data.images import ImageHeader, check_image, read_image
-from facegraph.data.missing import LEAVE_OUT, MASK, REFUSE, lacking, missing_text
 from facegraph.data.orientation import UPRIGHT
-from facegraph.data.photographs import find_shared, name_photographs, tell_shared
 from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, measured
-from facegraph.data.splits import USUAL, check_splits, find_validation
+from facegraph.data.splits import USUAL, check_splits, find_shared, find_validation, name_photographs, tell_shared
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import BOX, LandmarkScheme
 

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from facegraph.data.photographs import find_shared, tell_shared
 from facegraph.data.source import LandmarkDataset, Thresholds, measured
-from facegraph.data.splits import find_validation
+from facegraph.data.splits import find_shared, find_validation, tell_shared
 from facegraph.data.store.layout import EXIF_APPLIED, INFO_FILE, read_info
 from facegraph.data.store.photograph import ROTATED
 from facegraph.data.store.reader import FaceStore, StoreSource

@@ -19,7 +19,7 @@ import cv2
 
 from facegraph.errors import DataError
 
-_PRELOAD = ("facegraph.data.benchmarks.catalogue", "facegraph.data.store.shards")
+_PRELOAD = ("facegraph.data.benchmarks.lp300w", "facegraph.data.benchmarks.ibug300w", "facegraph.data.store.shards")
 """What any pool needs. One list, because processes of all pools start from one server, which reads it once."""
 _LONGEST_START = 60.0
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.doctor.findings import ERROR, INFO, WARNING, Finding, Level
-from facegraph.data.missing import without_marked
+from facegraph.data.faults import without_marked
 
 OUTSIDE_PHOTO, OUTSIDE_BOX, OUTSIDE_CROP = "outside photograph", "outside box", "outside crop"
 MISSING = "missing landmarks"

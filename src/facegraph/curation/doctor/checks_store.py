@@ -9,7 +9,7 @@ import pandas as pd
 
 from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.doctor.findings import ERROR, INFO, WARNING, Finding, Level, some
-from facegraph.data.missing import MASK
+from facegraph.data.faults import MASK
 from facegraph.data.store.layout import ALL, EXIF_APPLIED
 from facegraph.data.store.photograph import ROTATED
 from facegraph.landmarks import BOX

@@ -11,8 +11,8 @@ from facegraph.curation.archives import unpack_archives
 from facegraph.data.benchmarks.source_tree import check_outside, check_source
 from facegraph.data.entries import Benchmark, FaceEntry, FileImage, to_storable
 from facegraph.data.exif import MarkedFace, check_some_fit, decide_upright
+from facegraph.data.faults import LEAVE_OUT
 from facegraph.data.images import ImageHeader, check_image
-from facegraph.data.missing import LEAVE_OUT
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, CropPolicy, StoreInfo
 from facegraph.data.store.place import locked, resolve_out
 from facegraph.data.store.writer import DEFAULT_CROP, EXIF, Progress, StoreContent, find_store, write_locked

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.data.benchmarks.coco import CocoBenchmark
+from facegraph.data.benchmarks.cofw import CofwBenchmark
+from facegraph.data.benchmarks.cofw68 import Cofw68Benchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
+from facegraph.data.benchmarks.ibug300w import Ibug300wBenchmark
 from facegraph.data.benchmarks.lp300w import Lp300wBenchmark
-from facegraph.data.benchmarks.own_splits import HeldOut
+from facegraph.data.benchmarks.wflw import WflwBenchmark
 from facegraph.data.entries import Benchmark
 from facegraph.data.scheme_file import load_scheme
+from facegraph.data.splits import HeldOut
 from facegraph.errors import ConfigError
 from facegraph.landmarks import SCHEMES
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (WflwBenchmark(), Ibug300wBenchmark(), Lp300wBenchmark(), CofwBenchmark(), Cofw68Benchmark())
+}
+"""coco and crops need a landmark scheme and are made by their classes in coco.py and folder.py."""
 
 
 @dataclass(frozen=True)

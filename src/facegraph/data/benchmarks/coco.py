@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.own_splits import HeldOut, check_no_test, finish_own
 from facegraph.data.benchmarks.source_tree import SourceTree, leads_out, name_below, relative_name
 from facegraph.data.entries import NOTE, OTHER_CATEGORY, FaceEntry, FaceIndex, FileImage
 from facegraph.data.formats.coco import CocoFace, CocoFile, read_coco
 from facegraph.data.formats.files import shown
+from facegraph.data.splits import HeldOut, check_no_test, finish_own
 from facegraph.errors import DataError
 from facegraph.landmarks import LandmarkScheme
 

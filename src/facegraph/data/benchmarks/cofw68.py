@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from facegraph.data.benchmarks.cofw import OCCLUDED_SHARE, TEST_FILE
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.reading import read_each
+from facegraph.data.benchmarks.gathering import Gathering, nothing_found, read_each
 from facegraph.data.benchmarks.source_tree import SourceTree
 from facegraph.data.entries import FaceEntry, FaceIndex
-from facegraph.data.formats.cofw import CofwImage, read_cofw
-from facegraph.data.formats.cofw68 import read_cofw68_boxes, read_cofw68_points
+from facegraph.data.formats.cofw import CofwImage, read_cofw, read_cofw68_boxes, read_cofw68_points
 from facegraph.errors import DataError
 from facegraph.landmarks import IBUG68
 

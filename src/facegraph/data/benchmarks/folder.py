@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.annotations import Annotations, read_usable_annotations
+from facegraph.data.annotations import Annotations, read_annotations
 from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.own_splits import HeldOut, check_no_test, finish_own
 from facegraph.data.benchmarks.source_tree import SourceTree, leads_out, relative_name
 from facegraph.data.entries import BAD_BOX, FaceEntry, FaceIndex, FileImage
-from facegraph.data.splits import TRAIN, USUAL, check_splits
+from facegraph.data.formats.files import Unusable
+from facegraph.data.splits import TRAIN, USUAL, HeldOut, check_no_test, check_splits, finish_own
 from facegraph.landmarks import LandmarkScheme
 
 _CSV = "annotations.csv"
@@ -69,8 +69,9 @@ class FolderBenchmark:
             raise nothing_found(tree, (_CSV,), self.layout)
         found = Gathering(tree, self.layout)
         split = None if self.held_out is None else TRAIN
-        rows, unusable = read_usable_annotations(
-            path, self.scheme, self.attributes, self.photo_pattern, tree.root, split
+        unusable: list[Unusable] = []
+        rows = read_annotations(
+            path, self.scheme, self.attributes, self.photo_pattern, tree.root, split, report=unusable
         )
         found.unusable("", path, unusable)
         advice = "If it is meant, name it: --other-splits {name}"

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.reading import read_each
+from facegraph.data.benchmarks.gathering import Gathering, nothing_found, read_each
 from facegraph.data.benchmarks.source_tree import SourceTree
 from facegraph.data.entries import DOUBTFUL_IMAGE, MISSING_IMAGE, FaceEntry, FaceIndex, FileImage
 from facegraph.data.formats.ibug_boxes import read_ibug_boxes

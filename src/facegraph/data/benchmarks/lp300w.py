@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.reading import read_each
+from facegraph.data.benchmarks.gathering import Gathering, nothing_found, read_each
 from facegraph.data.benchmarks.source_tree import SourceTree
 from facegraph.data.entries import MISSING_IMAGE, FaceEntry, FaceIndex, FileImage
 from facegraph.data.formats.lp300w import LpFace, read_300wlp, read_300wlp_points

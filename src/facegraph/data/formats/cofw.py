@@ -3,6 +3,11 @@
 Variables: IsTr, phisTr and bboxesTr in the train file; IsT, phisT and bboxesT in the test file. HDF5 has the axes of
 MATLAB in reverse: phis (87, n) holds for each face 29 x, 29 y and 29 occlusion flags; bboxes (4, n) holds x, y, w, h;
 Is (1, n) holds references to uint8 images, (3, W, H) or, where grey, (W, H). Coordinates are MATLAB's, 1-based.
+
+COFW-68 annotates the test photographs again with the 68 points of iBUG (github.com/golnazghiasi/cofw68-benchmark):
+test_annotations/<n>_points.mat with Points (68, 2) and Occ (68 flags), n from 1 in the order of COFW's test images, and
+cofw68_test_bboxes.mat with bboxes (507, 4) as x, y, w, h. The release's own script draws both on the image without a
+shift, so both are 1-based, as MATLAB's pixels.
 """
 
 from __future__ import annotations
@@ -15,12 +20,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from facegraph.data.formats.bounds import COORDINATE_LIMIT, boxes_of_corners, out_of_range
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, boxes_of_corners, check_coordinates, out_of_range
+from facegraph.data.formats.files import Unusable, all_unusable
 from facegraph.data.formats.hdf5 import find_dataset, open_hdf5, read_dataset
-from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.formats.matlab import numbers, read_variables
 from facegraph.errors import DataError
 
-NUM_LANDMARKS = 29
+NUM_LANDMARKS, POINTS_68 = 29, 68
 _SUFFIXES = {"train": "Tr", "test": "T"}
 _MOST_FACES = 100_000
 _MOST_PIXELS = 100_000_000
@@ -97,7 +103,7 @@ def read_cofw(path: Path) -> CofwAnnotations:
         raise DataError(f"{path}: {len(points)} faces, {len(boxes)} boxes, {images} images; all must agree. {_NEXT}")
     unusable = _unusable(points, f"{path}, variable phis{suffix}")
     if len(unusable) == len(points):
-        raise DataError(all_unusable(tuple(unusable.values())))
+        raise DataError(all_unusable(list(unusable.values())))
     x, y, flags = np.split(points, 3, axis=1)
     boxes[:, :2] -= 1.0
     return CofwAnnotations(
@@ -183,3 +189,37 @@ def _shared(path: Path) -> h5py.File:
     _handles.clear()
     _handles[path] = key, open_hdf5(path)
     return _handles[path][1]
+
+
+def read_cofw68_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (68, 2) float64 px, 0-based, and which of them are hidden, (68,) bool.
+
+    Raises:
+        DataError: not there or not readable, a variable is missing or has another shape, coordinates that are not
+            finite or beyond 1e6 px, flags other than 0 and 1.
+    """
+    variables = read_variables(path, ("Points", "Occ"))
+    points = numbers(path, variables, "Points")
+    if points.shape != (POINTS_68, 2):
+        raise DataError(f"{path}, variable Points: shape {points.shape}; ({POINTS_68}, 2) is needed. {_NEXT}")
+    check_coordinates(points, f"{path}, variable Points", "point")
+    flags = numbers(path, variables, "Occ")
+    if flags.size != POINTS_68 or not np.isin(flags, (0, 1)).all():
+        raise DataError(
+            f"{path}, variable Occ: shape {flags.shape}, values {np.unique(flags)[:5].tolist()}; {POINTS_68} flags "
+            f"0 or 1 are needed. {_NEXT}"
+        )
+    return points - 1.0, flags.reshape(-1) == 1
+
+
+def read_cofw68_boxes(path: Path) -> np.ndarray:
+    """(n, 4) float64 face boxes x0, y0, x1, y1, px, 0-based, in the order of COFW's test images; as written, unchecked.
+
+    Raises:
+        DataError: not there or not readable, or another shape.
+    """
+    where = f"{path}, variable bboxes"
+    boxes = numbers(path, read_variables(path, ("bboxes",)), "bboxes")
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+        raise DataError(f"{where}: shape {boxes.shape}; (number of images, 4) is needed. {_NEXT}")
+    return boxes_of_corners(boxes - np.array([1.0, 1.0, 0.0, 0.0]))

@@ -14,8 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facegraph.data.formats.files import LINE_LENGTH, NUMBER, is_cut, read_bytes, shown, split_lines
-from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.formats.files import (
+    LINE_LENGTH,
+    NUMBER,
+    Unusable,
+    all_unusable,
+    is_cut,
+    read_bytes,
+    shown,
+    split_lines,
+)
 from facegraph.errors import DataError
 
 MAX_BYTES = 2_000_000_000
@@ -71,7 +79,7 @@ def read_table(path: Path) -> CsvTable:
     rows, numbers, unusable = _read_rows(path, lines, start + 1, separator, len(header))
     if not rows:
         if unusable:
-            raise DataError(all_unusable(tuple(unusable)))
+            raise DataError(all_unusable(unusable))
         raise DataError(f"{path} has no rows below its header, line {start + 1}. Write one row per face.")
     named = [i for i, name in enumerate(header) if name]
     frame = pd.DataFrame([[row[i] for i in named] for row in rows], columns=[header[i] for i in named], dtype=object)

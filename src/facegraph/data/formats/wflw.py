@@ -14,8 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from facegraph.data.formats.bounds import check_coordinates
-from facegraph.data.formats.files import CONTROL, NUMBER, decode_line, read_bytes, shown, split_lines
-from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.formats.files import (
+    CONTROL,
+    NUMBER,
+    Unusable,
+    all_unusable,
+    decode_line,
+    read_bytes,
+    shown,
+    split_lines,
+)
 from facegraph.errors import DataError
 
 FLAGS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
@@ -88,7 +96,7 @@ def read_wflw_list(path: Path) -> WflwList:
         except DataError as error:
             unusable.append(Unusable(where, str(error).removeprefix(f"{where}: ")))
     if not rows:
-        reason = all_unusable(tuple(unusable)) if unusable else f"{path}, line 1: the list has no faces. {_NEXT}"
+        reason = all_unusable(unusable) if unusable else f"{path}, line 1: the list has no faces. {_NEXT}"
         raise DataError(reason)
     return WflwList(tuple(rows), tuple(unusable))
 

@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from facegraph.data.missing import LEAVE_OUT
+from facegraph.data.faults import LEAVE_OUT
 from facegraph.errors import ConfigError, DataError
 from facegraph.files import plain_json
 from facegraph.landmarks import LandmarkScheme

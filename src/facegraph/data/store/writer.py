@@ -16,8 +16,15 @@ import pandas as pd
 
 import facegraph
 from facegraph.data.entries import BAD_ANNOTATION, BAD_BOX, MISSING_LANDMARKS, FaceEntry, Problem, to_storable
-from facegraph.data.faults import OWN_OUTSIDE, SMALLEST_SHARE, landmark_fault
-from facegraph.data.missing import LEAVE_OUT, lacking, missing_text, without_marked
+from facegraph.data.faults import (
+    LEAVE_OUT,
+    OWN_OUTSIDE,
+    SMALLEST_SHARE,
+    lacking,
+    landmark_fault,
+    missing_text,
+    without_marked,
+)
 from facegraph.data.source import box_size
 from facegraph.data.store.hashing import content_hash
 from facegraph.data.store.layout import ALL, INFO_FILE, PROBLEMS_FILE, RAW, TABLE_FILE, CropPolicy, StoreInfo, read_info

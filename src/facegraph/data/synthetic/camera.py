@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facegraph.data.synthetic.parameters import FaceParameters
-from facegraph.data.synthetic.template import JAW, JAW_FRONT, LEFT_BROW, RIGHT_BROW
+from facegraph.data.synthetic.shape import JAW, JAW_FRONT, LEFT_BROW, RIGHT_BROW
 from facegraph.geometry.affine import landmark_box
 
 
