@@ -31,11 +31,15 @@ SIZE_COLUMNS = ("width", "height")
 class Annotations:
     """The rows of an annotation file, M faces in the order of the file.
 
-    lines: (M,) int, line of the file, whose first is 1. ids, images, splits, photos: M strings; an id is the image,
-    with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px, NaN where one is
-    marked as missing (data.missing). boxes: (M, 4) float64 image px, from the box columns if boxes_given, NaN in rows
-    that leave them empty, else tight. attributes: (M, K) bool. sizes: (M, 2) float64, width and height in px of the
-    image that was marked; NaN where they are not given.
+    Attributes:
+        lines: (M,) int, line of the file, whose first is 1.
+        ids, images, splits, photos: M strings; an id is the image, with #1, #2, ... where several rows of the file
+            share it.
+        landmarks: (M, N, 2) float64 image px, NaN where one is marked as missing (data.missing).
+        boxes: (M, 4) float64 image px, from the box columns if boxes_given, NaN in rows that leave them empty, else
+            tight.
+        attributes: (M, K) bool.
+        sizes: (M, 2) float64, width and height in px of the image that was marked; NaN where they are not given.
     """
 
     path: Path
@@ -54,7 +58,11 @@ class Annotations:
         return f"{self.path}, line {self.lines[row]}"
 
     def keep(self, rows: np.ndarray) -> Annotations:
-        """These rows alone; rows: (K,) numbers or (M,) bool."""
+        """These rows alone.
+
+        Args:
+            rows: (K,) numbers or (M,) bool.
+        """
         arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes", "sizes")
         return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
@@ -143,7 +151,9 @@ def read_annotations(
 class _Refused:
     """Rows that cannot be used: the first is an error, or, unless stop, all of them are collected.
 
-    lines: (M,) of the file. rows: number of a row -> what is wrong with it first.
+    Attributes:
+        lines: (M,) of the file.
+        rows: number of a row -> what is wrong with it first.
     """
 
     path: Path
@@ -152,7 +162,11 @@ class _Refused:
     rows: dict[int, Unusable] = field(default_factory=dict)
 
     def refuse(self, rows: Sequence[int] | np.ndarray, describe: Callable[[int], tuple[str, str]], advice: str) -> None:
-        """describe: place within a row ("" or ", column x0") and what is wrong there, for a number within rows."""
+        """Refuse rows.
+
+        Args:
+            describe: place within a row ("" or ", column x0") and what is wrong there, for a number within rows.
+        """
         for number, row in enumerate(int(row) for row in rows):
             if row in self.rows:
                 continue

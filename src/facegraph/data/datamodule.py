@@ -310,7 +310,9 @@ def check_room(
 ) -> None:
     """Raises ConfigError if the squares around most boxes leave what there is to see; arguments as padding_shares.
 
-    name: of the data set. advice: what else helps where a picture has to show so many times as much.
+    Args:
+        name: of the data set.
+        advice: what else helps where a picture has to show so many times as much.
     """
     share = float(np.median(padding_shares(policy, boxes, seen)))
     if share <= MOST_PADDING:

@@ -26,8 +26,11 @@ Size = tuple[float, float]
 class MarkedFace(NamedTuple):
     """A face and its image file.
 
-    image: its name. header: of the file. marked_size: of the picture that was marked, as the annotation states it; None
-    where it does not. landmarks: (N, 2) px as marked.
+    Attributes:
+        image: its name.
+        header: of the file.
+        marked_size: of the picture that was marked, as the annotation states it; None where it does not.
+        landmarks: (N, 2) px as marked.
     """
 
     image: str

@@ -54,8 +54,9 @@ def landmark_fault(
 ) -> str | None:
     """Why landmarks (N, 2) cannot be trained on or scored, in words; None if they can. NaN is a missing landmark.
 
-    normalisers: distances that errors are divided by; one that lacks a landmark is no fault. smallest_share: see
-    SMALLEST_SHARE; 0 takes any distance above 0.
+    Args:
+        normalisers: distances that errors are divided by; one that lacks a landmark is no fault.
+        smallest_share: see SMALLEST_SHARE; 0 takes any distance above 0.
     """
     if landmarks.shape != (scheme.num_landmarks, 2):
         return f"it has landmarks of shape {landmarks.shape}; scheme '{scheme.name}' has ({scheme.num_landmarks}, 2)"
@@ -100,7 +101,8 @@ def _distance_fault(
 def picture_fault(landmarks: np.ndarray, width: int, height: int, most_outside: float) -> str | None:
     """Why landmarks (N, 2) cannot be px of a picture of width x height px, in words; None if they can.
 
-    most_outside: share of them that may lie outside of it, as where a face is cut off by the border.
+    Args:
+        most_outside: share of them that may lie outside of it, as where a face is cut off by the border.
     """
     points, size = landmarks[labelled_points(landmarks)], np.array([width, height])
     outside = ((points < -0.5) | (points > size - 0.5)).any(axis=1)

@@ -38,9 +38,13 @@ _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 class ImageHeader(NamedTuple):
     """What an image file says of itself.
 
-    width, height: px of the picture as stored. orientation: that it asks to be shown in, 1 to 8, see orientation.py.
-    mode: of its pixels, as Pillow calls it. deep: more than 8 bits per channel. jpeg: whether it is one. frames:
-    whether it holds several pictures; the first is the one that is read, as viewers show it.
+    Attributes:
+        width, height: px of the picture as stored.
+        orientation: that it asks to be shown in, 1 to 8, see orientation.py.
+        mode: of its pixels, as Pillow calls it.
+        deep: more than 8 bits per channel.
+        jpeg: whether it is one.
+        frames: whether it holds several pictures; the first is the one that is read, as viewers show it.
     """
 
     width: int

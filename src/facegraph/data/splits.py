@@ -23,7 +23,9 @@ def check_splits(found: Iterable[str], allowed: Collection[str], places: Sequenc
     """Raise if a split is none of those that are allowed: a mistyped name would take its faces away.
 
     Args:
-        found: M names. places: M texts that name the row, for the message. advice: what to do if the name is meant.
+        found: M names.
+        places: M texts that name the row, for the message.
+        advice: what to do if the name is meant.
 
     Raises:
         DataError: names the first such row and what was probably meant.
@@ -49,7 +51,8 @@ def find_validation(
 
     Args:
         asked: its name; None for "val" where it is present and has no other part.
-        present: splits of the data set. place: file or store, for messages.
+        present: splits of the data set.
+        place: file or store, for messages.
 
     Raises:
         ConfigError: the split that trains or is scored is asked for.
@@ -192,7 +195,9 @@ def tell_shared(shared: Sequence[dict[str, int]], place: str, describe: Callable
     """Refuse photographs that several splits show; a warning if that is allowed.
 
     Args:
-        shared: as find_shared gives it. place: file or store. describe: a row in words.
+        shared: as find_shared gives it.
+        place: file or store.
+        describe: a row in words.
 
     Raises:
         DataError: there are some, and they are not allowed.
@@ -217,7 +222,9 @@ def tell_shared(shared: Sequence[dict[str, int]], place: str, describe: Callable
 class HeldOut:
     """A test set that is cut from the train faces, by photograph.
 
-    fraction: share of the faces, in (0, 1). seed: of the choice.
+    Attributes:
+        fraction: share of the faces, in (0, 1).
+        seed: of the choice.
 
     Raises:
         ConfigError: a fraction out of range.

@@ -81,7 +81,12 @@ _SCORED = {
 
 
 def _by_side(examination: Examination, check: str, pairs: np.ndarray, alike: np.ndarray | None) -> list[Finding]:
-    """One finding per kind of pair. pairs: (P, 2) rows, the most alike first. alike: (P,) correlations."""
+    """One finding per kind of pair.
+
+    Args:
+        pairs: (P, 2) rows, the most alike first.
+        alike: (P,) correlations.
+    """
     first, second = examination.in_train[pairs].T if len(pairs) else (np.zeros(0, bool), np.zeros(0, bool))
     splits = examination.splits[pairs] if len(pairs) else np.empty((0, 2), object)
     same = splits[:, 0] == splits[:, 1]

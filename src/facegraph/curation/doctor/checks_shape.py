@@ -91,7 +91,12 @@ def exchanged(examination: Examination) -> list[Finding]:
 def _exchanged_pairs(
     examination: Examination, rows: np.ndarray, aligned: np.ndarray, mean: np.ndarray
 ) -> list[Finding]:
-    """rows: (K,) of the store. aligned: (K, N, 2) their shapes, fitted to mean (N, 2)."""
+    """Faces with the two landmarks of a mirror pair exchanged.
+
+    Args:
+        rows: (K,) of the store.
+        aligned: (K, N, 2) their shapes, fitted to mean (N, 2).
+    """
     first, left = pair_distances_left(aligned, mean, examination.store.info.scheme.flip)
     found = np.flatnonzero((left < PAIR_BETTER).any(axis=-1))
     if not len(found):
@@ -119,7 +124,8 @@ def pair_distances_left(aligned: np.ndarray, mean: np.ndarray, flip: Sequence[in
     matters to the fit of the whole face.
 
     Args:
-        aligned: (K, N, 2) shapes, fitted to mean (N, 2). flip: N mirror indices.
+        aligned: (K, N, 2) shapes, fitted to mean (N, 2).
+        flip: N mirror indices.
 
     Returns:
         (P,) the lower landmark of each of P pairs, and (K, P) distances after over before; above 1 where right.

@@ -29,10 +29,15 @@ BENCHMARKS: dict[str, Benchmark] = {
 class DatasetOptions:
     """What only some data sets ask for; None where it was not given.
 
-    scheme: name or YAML file. attributes: 0/1 columns of the csv. photo_pattern: regular expression whose group 1 names
-    the photograph. points: which landmarks of 300W-LP. flipped: whether to take its mirrored half. category: of the
-    faces in COCO files. other_splits: splits of the csv besides train, val and test. test_fraction, seed: of a test set
-    that is cut by photograph.
+    Attributes:
+        scheme: name or YAML file.
+        attributes: 0/1 columns of the csv.
+        photo_pattern: regular expression whose group 1 names the photograph.
+        points: which landmarks of 300W-LP.
+        flipped: whether to take its mirrored half.
+        category: of the faces in COCO files.
+        other_splits: splits of the csv besides train, val and test.
+        test_fraction, seed: of a test set that is cut by photograph.
     """
 
     scheme: str | None = None

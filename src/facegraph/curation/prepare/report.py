@@ -30,7 +30,8 @@ _SCORED = ("cofw68",)
 def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Text]:
     """Tables and lines about a store, to be printed one after the other.
 
-    default_out: where the configuration looks for the store unless told otherwise.
+    Args:
+        default_out: where the configuration looks for the store unless told otherwise.
     """
     yield _counts(info)
     if info.problems:

@@ -35,7 +35,8 @@ class CocoBenchmark:
     order of the first file, train before val before test, by their names where the files give names.
 
     Args:
-        scheme: numbering of the landmarks. name: as results print it.
+        scheme: numbering of the landmarks.
+        name: as results print it.
         category: name of the category of the faces; None for the only one that has as many points as the scheme.
         held_out: test set to cut from the train file, or from the only file, which then need not name a split; None for
             files of their own.

@@ -27,7 +27,8 @@ from facegraph.errors import DataError
 class Gathering:
     """Faces and problems of one source, in the order they were met.
 
-    layout: what the source should look like, for messages.
+    Args:
+        layout: what the source should look like, for messages.
     """
 
     def __init__(self, tree: SourceTree, layout: str) -> None:
@@ -104,7 +105,11 @@ class Gathering:
 
 
 def nothing_found(tree: SourceTree, wanted: Sequence[str], layout: str) -> DataError:
-    """The error of a source that lacks what an index cannot do without. wanted: what was looked for."""
+    """The error of a source that lacks what an index cannot do without.
+
+    Args:
+        wanted: what was looked for.
+    """
     return DataError(
         f"{tree.root} has no {' and no '.join(wanted)}, there or up to {SEARCH_DEPTH} folders below. "
         f"The folder holds: {tree.holds()}. Expected below --source:\n{layout}"

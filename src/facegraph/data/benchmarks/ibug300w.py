@@ -30,9 +30,14 @@ _PIECE = re.compile(r"300w\.zip\.\d{3}", re.IGNORECASE)
 class _Part:
     """One folder of 300-W.
 
-    key: name of it within ids. folders: where it may lie. split, attribute: of its faces. count: as published.
-    boxes: its file of detector boxes, "" if there is none. numbered: file names end with the number of the face within
-    its photograph (18489332_10). optional: 300-W is used without it.
+    Attributes:
+        key: name of it within ids.
+        folders: where it may lie.
+        split, attribute: of its faces.
+        count: as published.
+        boxes: its file of detector boxes, "" if there is none.
+        numbered: file names end with the number of the face within its photograph (18489332_10).
+        optional: 300-W is used without it.
     """
 
     key: str

@@ -115,7 +115,13 @@ class Lp300wBenchmark:
 
 @dataclass(frozen=True)
 class _Task:
-    """One picture. name: folder/file. face, photo: names in 300-W, see _taken_apart. aug: number of the pose."""
+    """One picture.
+
+    Attributes:
+        name: folder/file.
+        face, photo: names in 300-W, see _taken_apart.
+        aug: number of the pose.
+    """
 
     image: Path
     mat: Path
@@ -202,7 +208,11 @@ def _taken_apart(part: str, stem: str) -> tuple[str, str, float]:
 
 
 def split_of(part: str, stem: str) -> str:
-    """ "train" or "test" of a picture by its name, see Lp300wBenchmark. part: AFW, HELEN, IBUG or LFPW."""
+    """ "train" or "test" of a picture by its name, see Lp300wBenchmark.
+
+    Args:
+        part: AFW, HELEN, IBUG or LFPW.
+    """
     rules: dict[str, Callable[[str], bool]] = {
         "AFW": lambda name: False,
         "HELEN": lambda name: name.partition("_")[2] >= _FIRST_HELEN_TEST,

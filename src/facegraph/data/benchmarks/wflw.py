@@ -127,7 +127,12 @@ class _Row:
 
 @dataclass(frozen=True)
 class _List:
-    """rows: the faces of a list. whole: every line of it is one."""
+    """What was read of a list.
+
+    Attributes:
+        rows: the faces of a list.
+        whole: every line of it is one.
+    """
 
     rows: tuple[_Row, ...]
     whole: bool
@@ -135,7 +140,12 @@ class _List:
 
 @dataclass(frozen=True)
 class _Adding:
-    """found: takes faces and problems. photos: the folder of the photographs, None if it is missing."""
+    """Where the rows of lists go.
+
+    Attributes:
+        found: takes faces and problems.
+        photos: the folder of the photographs, None if it is missing.
+    """
 
     found: Gathering
     photos: Path | None

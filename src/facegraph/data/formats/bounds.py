@@ -73,8 +73,11 @@ def check_reading(values: np.ndarray, landmarks: np.ndarray, stated: str, what: 
     How well a box fits is its intersection over union with the tight box of the landmarks.
 
     Args:
-        values: (M, 4) as written. landmarks: (M, N, 2) in the same px. Faces without numbers in both are passed over.
-        stated: what they should say, CORNERS or SIZE. what: file and boxes, advice: what to do, for the message.
+        values: (M, 4) as written.
+        landmarks: (M, N, 2) in the same px. Faces without numbers in both are passed over.
+        stated: what they should say, CORNERS or SIZE.
+        what: file and boxes, for the message.
+        advice: what to do, for the message.
 
     Raises:
         DataError: names the other reading.

@@ -24,7 +24,11 @@ from facegraph.errors import DataError
 
 @dataclass(frozen=True)
 class Category:
-    """An entry of 'categories'. points: names of its keypoints, None where it gives none."""
+    """An entry of 'categories'.
+
+    Attributes:
+        points: names of its keypoints, None where it gives none.
+    """
 
     id: int | str
     name: str
@@ -33,7 +37,11 @@ class Category:
 
 @dataclass(frozen=True)
 class Categories:
-    """Those of a file by id, and what its annotations have. counts: id -> number of points -> annotations."""
+    """Those of a file by id, and what its annotations have.
+
+    Attributes:
+        counts: id -> number of points -> annotations.
+    """
 
     path: Path
     entries: Mapping[int | str, Category]
@@ -42,7 +50,8 @@ class Categories:
     def choose(self, count: int, asked: str | None) -> Category | None:
         """The category of the faces, which have count points; None where the file has no categories.
 
-        asked: its name; None for the only one that fits, if there is only one.
+        Args:
+            asked: its name; None for the only one that fits, if there is only one.
 
         Raises:
             DataError: none or several, or keypoint names that contradict the annotations or each other.
@@ -131,11 +140,15 @@ _Images = dict[int | str, Mapping[str, Any]]
 class CocoFace:
     """One annotation.
 
-    id: of the annotation. image: file name as written. landmarks: (N, 2) float64 px, 0-based. hidden: (N,) bool, None
-    where the file marks no point as visible, since v then says nothing about occlusion. box: (4,) float64 x0, y0, x1,
-    y1 in the same px as written, not checked; NaN where it is not four numbers, None where there is none. where: file
-    and annotation, for messages. image_size: width and height in px of the image as the file states them, None where it
-    does not.
+    Attributes:
+        id: of the annotation.
+        image: file name as written.
+        landmarks: (N, 2) float64 px, 0-based.
+        hidden: (N,) bool, None where the file marks no point as visible, since v then says nothing about occlusion.
+        box: (4,) float64 x0, y0, x1, y1 in the same px as written, not checked; NaN where it is not four numbers, None
+            where there is none.
+        where: file and annotation, for messages.
+        image_size: width and height in px of the image as the file states them, None where it does not.
     """
 
     id: int | str
@@ -151,9 +164,11 @@ class CocoFace:
 class CocoFile:
     """All faces of a file.
 
-    unusable: entries of images and annotations that were left out. category: of the faces, None where the file has
-    none. points: names of the N landmarks, in their order; None where the category gives none. others: name of another
-    category -> its annotations, which are left out.
+    Attributes:
+        unusable: entries of images and annotations that were left out.
+        category: of the faces, None where the file has none.
+        points: names of the N landmarks, in their order; None where the category gives none.
+        others: name of another category -> its annotations, which are left out.
     """
 
     faces: tuple[CocoFace, ...]

@@ -37,8 +37,12 @@ _NEXT = "Copy the file again from its source."
 class CofwAnnotations:
     """The n faces of a file, in its order; each has a photograph of its own.
 
-    landmarks: (n, 29, 2) float64 px, 0-based. hidden: (n, 29) bool. boxes: (n, 4) float64 x0, y0, x1, y1, px, 0-based,
-    as written, not checked. split: "train" or "test". unusable: index -> why landmarks and hidden of a face are none.
+    Attributes:
+        landmarks: (n, 29, 2) float64 px, 0-based.
+        hidden: (n, 29) bool.
+        boxes: (n, 4) float64 x0, y0, x1, y1, px, 0-based, as written, not checked.
+        split: "train" or "test".
+        unusable: index -> why landmarks and hidden of a face are none.
     """
 
     landmarks: np.ndarray
@@ -50,7 +54,11 @@ class CofwAnnotations:
 
 @dataclass(frozen=True)
 class CofwImage:
-    """A photograph within a COFW file, an entries.ImageRef. index: 0-based, as in CofwAnnotations."""
+    """A photograph within a COFW file, an entries.ImageRef.
+
+    Attributes:
+        index: 0-based, as in CofwAnnotations.
+    """
 
     path: Path
     split: str

@@ -43,8 +43,13 @@ _CUT = "The file seems cut off: copy it again from its source, or correct the ro
 
 @dataclass(frozen=True)
 class CsvTable:
-    """frame: M rows of stripped texts, a column per name of the header. lines: (M,) int, where a row begins in the
-    file, whose first line is 1. unusable: lines that are no rows."""
+    """The rows of a file.
+
+    Attributes:
+        frame: M rows of stripped texts, a column per name of the header.
+        lines: (M,) int, where a row begins in the file, whose first line is 1.
+        unusable: lines that are no rows.
+    """
 
     frame: pd.DataFrame
     lines: np.ndarray
@@ -195,7 +200,11 @@ def _read_rows(
 
 
 def _is_cut(cells: Sequence[str], columns: int, rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the last row of a file, whose line has no end, can be seen to be cut off. rows: those above it."""
+    """Whether the last row of a file, whose line has no end, can be seen to be cut off.
+
+    Args:
+        rows: those above it.
+    """
     if len(cells) < columns:
         return True
     # a decimal comma counts as a point

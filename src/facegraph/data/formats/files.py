@@ -54,7 +54,10 @@ def split_lines(content: bytes) -> list[bytes]:
 
 
 def decode_line(line: bytes, where: str) -> str:
-    """A line as text. where: file and line, for the message.
+    """A line as text.
+
+    Args:
+        where: file and line, for the message.
 
     Raises:
         DataError: no UTF-8, or longer than LINE_LENGTH.
@@ -109,7 +112,12 @@ def shown(text: str, length: int = 40) -> str:
 
 
 class Unusable(NamedTuple):
-    """A line or entry that no face was made of. where: file and place in it. reason: what is wrong, what to do."""
+    """A line or entry that no face was made of.
+
+    Attributes:
+        where: file and place in it.
+        reason: what is wrong, what to do.
+    """
 
     where: str
     reason: str

@@ -23,8 +23,13 @@ _NEXT = "Copy the file again from its source."
 
 @dataclass(frozen=True)
 class IbugBoxes:
-    """The boxes of a file. boxes: name of the image file, as written -> (4,) float64 x0, y0, x1, y1 of iBUG's detector,
-    px, 0-based, as written, not checked. unusable: entries without a box."""
+    """The boxes of a file.
+
+    Attributes:
+        boxes: name of the image file, as written -> (4,) float64 x0, y0, x1, y1 of iBUG's detector, px, 0-based, as
+            written, not checked.
+        unusable: entries without a box.
+    """
 
     boxes: dict[str, np.ndarray]
     unusable: tuple[Unusable, ...]

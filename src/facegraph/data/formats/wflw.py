@@ -38,9 +38,12 @@ _NEXT = "Copy the list again from its source, or correct or delete the line."
 class WflwRow:
     """One face of a list.
 
-    line: of the file, the first is 1. landmarks: (98, 2) float64 px, 0-based. box: (4,) float64 x0, y0, x1, y1 in the
-    same px as written, not checked; None where the list has none. flags: (6,) bool in the order of FLAGS, None where
-    the list has none. image: path of the photograph below WFLW_images, as written.
+    Attributes:
+        line: of the file, the first is 1.
+        landmarks: (98, 2) float64 px, 0-based.
+        box: (4,) float64 x0, y0, x1, y1 in the same px as written, not checked; None where the list has none.
+        flags: (6,) bool in the order of FLAGS, None where the list has none.
+        image: path of the photograph below WFLW_images, as written.
     """
 
     line: int

@@ -113,8 +113,8 @@ class StoreInfo:
         source: folder that was read, as given.
         facegraph: version that wrote it.
         problems: dicts of entries.Problem.
-        photographs: how many were read, under "read", and how many of them have each trait (photograph.TRAITS), such
-            as a rotation in EXIF.
+        photographs: how many were read, under "read", and how many of them have each trait (photograph.TRAITS), such as
+            a rotation in EXIF.
         missing: what became of faces that lack landmarks, see data.missing.
         options: what the data set was asked for besides, such as the share of a test set that is cut.
     """

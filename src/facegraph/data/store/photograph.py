@@ -25,7 +25,12 @@ _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 
 class Photograph(NamedTuple):
-    """image: (H, W, 3) uint8 RGB. traits: of TRAITS."""
+    """A photograph and what is unusual about it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        traits: of TRAITS.
+    """
 
     image: np.ndarray
     traits: tuple[str, ...]

@@ -176,7 +176,10 @@ class FaceStore:
             )
 
     def source(self, rows: np.ndarray, attributes: Sequence[str] | None = None) -> StoreSource:
-        """The faces of some rows, for training or scoring. attributes: columns to keep; None for all.
+        """The faces of some rows, for training or scoring.
+
+        Args:
+            attributes: columns to keep; None for all.
 
         Raises:
             DataError: no such attribute.

@@ -91,7 +91,10 @@ def plan_shards(
 ) -> list[ShardTask]:
     """Faces in shards of at most FACES_PER_SHARD, all of one photograph together unless they are more than that.
 
-    Photographs keep the order in which they first occur. most_outside: see ShardTask.
+    Photographs keep the order in which they first occur.
+
+    Args:
+        most_outside: see ShardTask.
     """
     photographs: dict[str, list[tuple[int, FaceEntry]]] = {}
     for item in enumerate(faces):

@@ -33,7 +33,12 @@ _SKULL_AXES = np.array([1.06, 1.32, 1.36])
 
 @dataclass(frozen=True)
 class Scene:
-    """points: (106, 2) image px of the model. width, height: factors of the face's size, for what is worn on it."""
+    """A face and where to draw it.
+
+    Attributes:
+        points: (106, 2) image px of the model.
+        width, height: factors of the face's size, for what is worn on it.
+    """
 
     canvas: Canvas
     points: np.ndarray
