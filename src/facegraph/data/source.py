@@ -94,8 +94,9 @@ class LandmarkDataset(ABC):
         normalisers: names of the distances that errors are divided by, the first one is the data set's own.
         thresholds: failure and AUC thresholds as fractions of the normaliser: a list for all of them, or normaliser ->
             list.
-        test_name: of the split that is scored. val_name: of the split that validates, None where validation is cut from
-            train. shared_photographs: how many photographs of one's own more than one of these splits shows.
+        test_name: of the split that is scored.
+        val_name: of the split that validates, None where validation is cut from train.
+        shared_photographs: how many photographs of one's own more than one of these splits shows.
     """
 
     name: str

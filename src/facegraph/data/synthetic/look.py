@@ -20,12 +20,12 @@ _LIPSTICKS = np.array([[186, 24, 44], [150, 20, 60], [212, 60, 110], [120, 16, 3
 
 @dataclass(frozen=True)
 class Light:
-    """The lamp and what the lens makes of it.
-
-    A lit pixel gets ambient + diffuse * max(0, n . direction). exposure and tint (3,) multiply the whole picture;
+    """The lamp and the exposure: a lit pixel gets ambient + diffuse * max(0, n . direction).
 
     Attributes:
         direction: (3,) unit vector from the head to the lamp, camera axes (x right, y down, z to the viewer).
+        exposure: factor on the whole picture.
+        tint: (3,) factors on red, green and blue of the whole picture.
         fall: (2,) change of log brightness from one side of the picture to the other.
     """
 
