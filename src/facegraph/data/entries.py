@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from facegraph.data.images import read_image
-from facegraph.landmarks import LandmarkScheme
 
 MISSING_IMAGE, UNREADABLE_IMAGE, DOUBTFUL_IMAGE = "missing image", "unreadable image", "doubtful image"
 BAD_ANNOTATION, BAD_BOX, MISSING_LANDMARKS = "bad annotation", "bad box", "missing landmarks"
@@ -131,42 +130,3 @@ class FaceIndex:
 
     faces: tuple[FaceEntry, ...]
     problems: tuple[Problem, ...] = ()
-
-
-class Benchmark(Protocol):
-    """A data set as its publisher ships it.
-
-    Attributes:
-        name: as results print it.
-        version: of the publisher's files that the counts belong to.
-        scheme: numbering of the landmarks.
-        attributes: subsets that faces are flagged for.
-        official_counts: faces per "split" or "split/attribute", as published; "all" is the whole set, where its split
-            is not published.
-        optional_splits: the benchmark is complete without them.
-        layout: what the source folder should look like, for messages.
-        archives: patterns of the names, without ending, of the archives that the publisher ships, as
-            archives.unpack_archives takes them.
-    """
-
-    name: str
-    version: str
-    scheme: LandmarkScheme
-    attributes: tuple[str, ...]
-    official_counts: Mapping[str, int]
-    optional_splits: frozenset[str]
-    layout: str
-    archives: tuple[str, ...]
-
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """Faces under a folder. Images are looked for, not read; nothing is written.
-
-        Args:
-            source: the folder.
-            workers: processes that read annotations, where these are one file per face.
-            progress: called with (files read, files in all) now and then, from this process.
-
-        Raises:
-            DataError: the folder holds nothing of this benchmark.
-        """
-        ...

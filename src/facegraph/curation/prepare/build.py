@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 from facegraph.curation.archives import unpack_archives
+from facegraph.data.benchmarks.gathering import Benchmark
 from facegraph.data.benchmarks.source_tree import check_outside, check_source
-from facegraph.data.entries import Benchmark, FaceEntry, FileImage, to_storable
+from facegraph.data.entries import FaceEntry, FileImage, to_storable
 from facegraph.data.exif import MarkedFace, check_some_fit, decide_upright
 from facegraph.data.faults import LEAVE_OUT
 from facegraph.data.images import ImageHeader, check_image

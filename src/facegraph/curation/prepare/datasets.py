@@ -9,10 +9,10 @@ from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.cofw import CofwBenchmark
 from facegraph.data.benchmarks.cofw68 import Cofw68Benchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
+from facegraph.data.benchmarks.gathering import Benchmark
 from facegraph.data.benchmarks.ibug300w import Ibug300wBenchmark
 from facegraph.data.benchmarks.lp300w import Lp300wBenchmark
 from facegraph.data.benchmarks.wflw import WflwBenchmark
-from facegraph.data.entries import Benchmark
 from facegraph.data.scheme_file import load_scheme
 from facegraph.data.splits import HeldOut
 from facegraph.errors import ConfigError

@@ -1,9 +1,10 @@
-"""What an index is collected in: faces, and whatever was wrong with the others."""
+"""What a benchmark is, and what its index is collected in: faces, and whatever was wrong with the others."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,10 @@ from facegraph.data.entries import (
 from facegraph.data.formats.files import Unusable
 from facegraph.data.processes import process_pool
 from facegraph.errors import DataError
+from facegraph.landmarks import LandmarkScheme
+
+Progress = Callable[[int, int], None]
+"""Called with (files read, files in all)."""
 
 
 class Gathering:
@@ -93,6 +98,17 @@ class Gathering:
             for folder, error in self.tree.unlisted.items()
         ]
 
+    def nothing(self, wanted: Sequence[str]) -> DataError:
+        """The error of a source that lacks what an index cannot do without.
+
+        Args:
+            wanted: what was looked for.
+        """
+        return DataError(
+            f"{self.tree.root} has no {' and no '.join(wanted)}, there or up to {SEARCH_DEPTH} folders below. "
+            f"The folder holds: {self.tree.holds()}. Expected below --source:\n{self._layout}"
+        )
+
     def _refusal(self, problems: list[Problem]) -> str:
         kinds = Counter(problem.kind for problem in problems)
         counted = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
@@ -104,16 +120,53 @@ class Gathering:
         )
 
 
-def nothing_found(tree: SourceTree, wanted: Sequence[str], layout: str) -> DataError:
-    """The error of a source that lacks what an index cannot do without.
+class Benchmark(ABC):
+    """A data set as its publisher ships it.
 
-    Args:
-        wanted: what was looked for.
+    Attributes:
+        name: as results print it.
+        version: of the publisher's files that the counts belong to.
+        scheme: numbering of the landmarks.
+        layout: what the source folder should look like, for messages.
+        archives: patterns of the names, without ending, of the archives that the publisher ships, as
+            archives.unpack_archives takes them.
+        attributes: subsets that faces are flagged for.
+        official_counts: faces per "split" or "split/attribute", as published; "all" is the whole set, where its split
+            is not published. None are of a set of one's own.
+        optional_splits: the benchmark is complete without them.
     """
-    return DataError(
-        f"{tree.root} has no {' and no '.join(wanted)}, there or up to {SEARCH_DEPTH} folders below. "
-        f"The folder holds: {tree.holds()}. Expected below --source:\n{layout}"
-    )
+
+    name: str
+    version: str
+    scheme: LandmarkScheme
+    layout: str
+    archives: tuple[str, ...]
+    attributes: tuple[str, ...] = ()
+    official_counts: Mapping[str, int] = {}
+    optional_splits: frozenset[str] = frozenset()
+
+    def index(self, source: Path, workers: int = 1, progress: Progress | None = None) -> FaceIndex:
+        """Faces under a folder. Images are looked for, not read; nothing is written.
+
+        Args:
+            source: the folder.
+            workers: processes that read annotations, where these are one file per face.
+            progress: called with (files read, files in all) now and then, from this process.
+
+        Raises:
+            DataError: the folder holds nothing of this benchmark.
+        """
+        found = Gathering(SourceTree(source), self.layout)
+        self.gather(found, workers, progress)
+        return found.index()
+
+    @abstractmethod
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Look for faces in found.tree, and put them, and what is wrong with others, into found; see index.
+
+        Raises:
+            DataError: there is nothing to read.
+        """
 
 
 Task = TypeVar("Task")
@@ -128,7 +181,7 @@ def read_each(
     read: Callable[[Task], Result],
     tasks: Sequence[Task],
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Result | DataError]:
     """read(task) for every task, in order; the DataError of a task that raised one takes its place.
 
@@ -156,7 +209,7 @@ def _collect(
     outcomes: Iterable[Result | DataError],
     results: list[Result | DataError],
     total: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> None:
     for outcome in outcomes:
         results.append(outcome)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress
 from facegraph.data.benchmarks.source_tree import SourceTree, relative_name
-from facegraph.data.entries import FaceEntry, FaceIndex, FileImage
+from facegraph.data.entries import FaceEntry, FileImage
 from facegraph.data.formats.wflw import FLAGS, WflwRow, read_wflw_list
 from facegraph.errors import DataError
 from facegraph.landmarks import WFLW98
@@ -25,7 +25,7 @@ _IMAGES = "WFLW_images"
 _Key = tuple[str, bytes]
 
 
-class WflwBenchmark:
+class WflwBenchmark(Benchmark):
     """WFLW as its authors ship it (Wu et al., Look at Boundary, CVPR 2018).
 
     The two full lists give box and flags of every face; a line that cannot be used costs its face only. Where the full
@@ -39,7 +39,6 @@ class WflwBenchmark:
     version = "WFLW v1 (2018)"
     scheme = WFLW98
     attributes: tuple[str, ...] = FLAGS
-    optional_splits: frozenset[str] = frozenset()
     official_counts: Mapping[str, int] = {
         "train": 7500,
         "test": 2500,
@@ -58,18 +57,17 @@ class WflwBenchmark:
     )
     archives: tuple[str, ...] = ("WFLW_images", "WFLW_annotations", "WFLW")
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; images are named below WFLW_images. A face is named image@x,y, the middle of its box.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Images are named below WFLW_images. A face is named image@x,y, the middle of its box.
 
         Raises:
             DataError: there is neither a list nor a usable face.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         full = {split: _find(tree, _FULL_FOLDERS, _FULL.format(split)) for split in ("train", "test")}
         subsets = {flag: _find(tree, _SUBSET_FOLDERS, name) for flag, name in _SUBSETS.items()}
         if not any(full.values()) and not any(subsets.values()):
-            raise nothing_found(tree, (_FULL.format("{train,test}"), "list_98pt_test_*.txt"), self.layout)
-        found = Gathering(tree, self.layout)
+            raise found.nothing((_FULL.format("{train,test}"), "list_98pt_test_*.txt"))
         lists = {split: _read(path, split, found) for split, path in full.items()}
         members = {flag: _read(path, "test", found) for flag, path in subsets.items()}
         photos = tree.search(_IMAGES)
@@ -90,7 +88,6 @@ class WflwBenchmark:
             self._add_union(members, adding)
         if progress is not None:
             progress(len(found.faces), len(found.faces))
-        return found.index()
 
     def _add_union(self, members: Mapping[str, _List | None], adding: _Adding) -> None:
         """Test faces from the subset lists; a row that one list holds twice stays two faces."""
