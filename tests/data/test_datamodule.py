@@ -20,7 +20,7 @@ from facegraph.data.crops import CropsDataset
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import PerImage
-from facegraph.data.occlusion import RectangleOcclusion
+from facegraph.data.photometric import RectangleOcclusion
 from facegraph.data.synthetic.dataset import CachedSource
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import LandmarkScheme

@@ -35,7 +35,7 @@ class Annotations:
         lines: (M,) int, line of the file, whose first is 1.
         ids, images, splits, photos: M strings; an id is the image, with #1, #2, ... where several rows of the file
             share it.
-        landmarks: (M, N, 2) float64 image px, NaN where one is marked as missing (data.missing).
+        landmarks: (M, N, 2) float64 image px, NaN where one is marked as missing (data.faults).
         boxes: (M, 4) float64 image px, from the box columns if boxes_given, NaN in rows that leave them empty, else
             tight.
         attributes: (M, K) bool.

@@ -25,8 +25,7 @@ from facegraph.data.faults import (
     missing_text,
     picture_fault,
 )
-from facegraph.data.images import ImageHeader, check_image, read_image
-from facegraph.data.orientation import UPRIGHT
+from facegraph.data.images import UPRIGHT, ImageHeader, check_image, read_image
 from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, measured
 from facegraph.data.splits import USUAL, check_splits, find_shared, find_validation, name_photographs, tell_shared
 from facegraph.errors import ConfigError, DataError

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facegraph.data.images import ImageHeader
-from facegraph.data.orientation import UPRIGHT
+from facegraph.data.images import UPRIGHT, ImageHeader
 from facegraph.errors import DataError
 
 IGNORE, APPLY = "ignore", "apply"

@@ -45,7 +45,7 @@ def prepare(
         strict: a problem, or a count that is not official, is an error.
         keep_unpacked: leave <out>.unpacked; otherwise it is removed, whether the store was made or not.
         decide_exif: in place of crop.exif, let the sizes that the annotations state decide, see data.exif.
-        missing: what becomes of faces that lack landmarks: missing.LEAVE_OUT, counted and named, or MASK, kept.
+        missing: what becomes of faces that lack landmarks: faults.LEAVE_OUT, counted and named, or MASK, kept.
         progress: called with (stage, done, total); also while archives are unpacked and annotations are read.
 
     Raises:

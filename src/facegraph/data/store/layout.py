@@ -115,7 +115,7 @@ class StoreInfo:
         problems: dicts of entries.Problem.
         photographs: how many were read, under "read", and how many of them have each trait (photograph.TRAITS), such as
             a rotation in EXIF.
-        missing: what became of faces that lack landmarks, see data.missing.
+        missing: what became of faces that lack landmarks, see data.faults.
         options: what the data set was asked for besides, such as the share of a test set that is cut.
     """
 

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from facegraph.data.entries import FileImage, ImageRef
-from facegraph.data.images import ImageHeader, check_image
-from facegraph.data.orientation import UPRIGHT, turn_upright
+from facegraph.data.images import UPRIGHT, ImageHeader, check_image, turn_upright
 from facegraph.errors import DataError
 
 ROTATED, GREY, CMYK, DEEP = "rotated in EXIF", "grey", "CMYK", "16 bit"

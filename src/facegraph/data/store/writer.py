@@ -59,7 +59,7 @@ class StoreContent:
         optional_splits: those without which the data set is complete.
         source: folder that was read, as given.
         root: folder that all files lie below, the source or where it was unpacked; problems are told from it on.
-        missing: what becomes of faces that lack landmarks, missing.LEAVE_OUT or MASK.
+        missing: what becomes of faces that lack landmarks, faults.LEAVE_OUT or MASK.
         options: what the data set was asked for besides.
     """
 
