@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 _NO_NUMBER = ("", "nan", "na", "n/a", "none", "null", "-")
 """What a cell says, in any case, of a coordinate that is not there; both of a landmark must."""
 SIZE_COLUMNS = ("width", "height")
+_MOST = f"{COORDINATE_LIMIT:g}"
 
 
 @dataclass(frozen=True)
@@ -161,20 +162,21 @@ class _Refused:
     stop: bool
     rows: dict[int, Unusable] = field(default_factory=dict)
 
-    def refuse(self, rows: Sequence[int] | np.ndarray, describe: Callable[[int], tuple[str, str]], advice: str) -> None:
-        """Refuse rows.
+    def refuse(self, wrong: Sequence[tuple[int, str, str]], advice: str) -> None:
+        """Refuse some rows, each once.
 
         Args:
-            describe: place within a row ("" or ", column x0") and what is wrong there, for a number within rows.
+            wrong: of each row its number, the place within it ("" or ", column x0") and what is wrong there.
+            advice: how the message ends.
         """
-        for number, row in enumerate(int(row) for row in rows):
+        for row, place, what in wrong:
             if row in self.rows:
                 continue
-            place, wrong = describe(number)
             where = f"{self.path}, line {self.lines[row]}{place}"
             if self.stop:
-                raise DataError(f"{where}: {wrong} ({len(rows)} row(s) like this){advice}")
-            self.rows.setdefault(row, Unusable(where, f"{wrong}{advice}"))
+                count = len({row for row, _, _ in wrong})
+                raise DataError(f"{where}: {what} ({count} row(s) like this){advice}")
+            self.rows[row] = Unusable(where, f"{what}{advice}")
 
 
 def _checked(
@@ -198,10 +200,9 @@ def _checked(
     _refuse_flat(refused, boxes, "landmarks span")
     boxes_given = set(BOX_COLUMNS) <= set(frame.columns)
     for column, advice in (("image", "Name the file"), ("split", "Write train, val or test")):
+        rows = np.flatnonzero(frame[column] == "").tolist()
         refused.refuse(
-            np.flatnonzero(frame[column] == ""),
-            lambda number, column=column: (f", column {column}", "the cell is empty"),  # type: ignore[misc]
-            f". {advice}, or delete the row.",
+            [(row, f", column {column}", "the cell is empty") for row in rows], f". {advice}, or delete the row."
         )
     frame = frame.assign(image=[name_below(name, root or path.parent, path.parent) for name in frame["image"]])
     images = frame["image"].to_numpy(dtype=object)
@@ -267,26 +268,25 @@ def _numbers(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
 
 
 def _refuse_numbers(refused: _Refused, cells: pd.DataFrame, values: np.ndarray, columns: list[str]) -> None:
-    bad = out_of_range(values)
-    rows, first = np.unique(bad[:, 0], return_index=True)
+    wrong = [
+        (row, f", column {columns[column]}", f"{shown(str(cells.iat[row, column]))} is no finite number within {_MOST}")
+        for row, column in _first_of_row(out_of_range(values)).tolist()
+    ]
+    refused.refuse(wrong, ". Write the coordinate in px, or delete the row.")
 
-    def describe(number: int) -> tuple[str, str]:
-        row, column = bad[first[number]]
-        cell = str(cells.iat[row, column])
-        wrong = f"{shown(cell)} is no finite number within {COORDINATE_LIMIT:g}"
-        return f", column {columns[column]}", wrong
 
-    refused.refuse(rows, describe, ". Write the coordinate in px, or delete the row.")
+def _first_of_row(places: np.ndarray) -> np.ndarray:
+    """Of (K, 2) row and column, in order, the first of each row."""
+    return places[np.unique(places[:, 0], return_index=True)[1]]
 
 
 def _refuse_flat(refused: _Refused, boxes: np.ndarray, what: str) -> None:
-    rows = without_extent(boxes)
-
-    def describe(number: int) -> tuple[str, str]:
-        width, height = boxes[rows[number], 2:] - boxes[rows[number], :2]
-        return "", f"the {what} {width:g} x {height:g} px"
-
-    refused.refuse(rows, describe, "; width and height must be positive (x0 < x1, y0 < y1). Correct or delete the row.")
+    rows = without_extent(boxes).tolist()
+    sides = (boxes[rows, 2:] - boxes[rows, :2]).tolist()
+    refused.refuse(
+        [(row, "", f"the {what} {width:g} x {height:g} px") for row, (width, height) in zip(rows, sides, strict=True)],
+        "; width and height must be positive (x0 < x1, y0 < y1). Correct or delete the row.",
+    )
 
 
 def _sizes(frame: pd.DataFrame, refused: _Refused) -> np.ndarray:
@@ -294,10 +294,9 @@ def _sizes(frame: pd.DataFrame, refused: _Refused) -> np.ndarray:
         return np.full((len(frame), 2), np.nan)
     cells, sizes = frame[list(SIZE_COLUMNS)], _numbers(frame, list(SIZE_COLUMNS))
     given = (cells != "").to_numpy()
-    bad = np.flatnonzero((given & ~(np.isfinite(sizes) & (sizes > 0))).any(axis=1))
+    bad = np.flatnonzero((given & ~(np.isfinite(sizes) & (sizes > 0))).any(axis=1)).tolist()
     refused.refuse(
-        bad,
-        lambda number: ("", f"columns width and height are {' and '.join(map(repr, cells.iloc[bad[number]]))}"),
+        [(row, "", f"columns width and height are {' and '.join(map(repr, cells.iloc[row]))}") for row in bad],
         ". Write the size in px of the image that was marked, or nothing; rename columns that mean something else.",
     )
     return np.where(given.all(axis=1, keepdims=True), sizes, np.nan)
@@ -314,10 +313,12 @@ def _photos(frame: pd.DataFrame, pattern: str | None, refused: _Refused) -> np.n
         raise ConfigError(f"photo_pattern '{pattern}' has no group; put the part that names the photograph in ( ).")
     images = frame["image"].to_list()
     photos = [(match.group(1) or "") if (match := compiled.search(image)) else "" for image in images]
-    bad = [row for row, photo in enumerate(photos) if not photo]
     refused.refuse(
-        bad,
-        lambda number: ("", f"photo_pattern '{pattern}' does not match image '{images[bad[number]]}'"),
+        [
+            (row, "", f"photo_pattern '{pattern}' does not match image '{images[row]}'")
+            for row, photo in enumerate(photos)
+            if not photo
+        ],
         ". Widen the pattern, or leave it out and name photographs in a column 'photo'.",
     )
     return np.array(photos, dtype=object)
@@ -327,13 +328,9 @@ def _flags(frame: pd.DataFrame, columns: list[str], refused: _Refused) -> np.nda
     if not columns:
         return np.zeros((len(frame), 0), dtype=bool)
     values = _numbers(frame, columns)
-    bad = np.argwhere(~np.isin(values, (0, 1)))
-    rows, first = np.unique(bad[:, 0], return_index=True)
-
-    def describe(number: int) -> tuple[str, str]:
-        row, column = bad[first[number]]
-        wrong = f"attribute '{frame.iloc[row][columns[column]]}' is neither 0 nor 1"
-        return f", column {columns[column]}", wrong
-
-    refused.refuse(rows, describe, ". Write 0 or 1.")
+    wrong = [
+        (row, f", column {columns[column]}", f"attribute '{frame.iloc[row][columns[column]]}' is neither 0 nor 1")
+        for row, column in _first_of_row(np.argwhere(~np.isin(values, (0, 1)))).tolist()
+    ]
+    refused.refuse(wrong, ". Write 0 or 1.")
     return values == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,22 +74,21 @@ class WflwBenchmark(Benchmark):
         if photos is None:
             message = f"{tree.root} has no folder {_IMAGES}. Unpack {_IMAGES}.tar.gz there."
             found.missing_part("", _IMAGES, message)
-        adding = _Adding(found, photos)
         if lists["train"] is not None:
-            adding.add(lists["train"].rows, "train")
+            _add(lists["train"].rows, "train", photos, found)
         elif full["train"] is None:
             name = _FULL.format("train")
             message = f"{name} is not there, so there are no faces to train on. Unpack WFLW_annotations.tar.gz."
             found.missing_part("train", name, message)
         if lists["test"] is not None:
-            adding.add(lists["test"].rows, "test")
+            _add(lists["test"].rows, "test", photos, found)
             _compare(lists["test"], members, found)
         elif full["test"] is None:
-            self._add_union(members, adding)
+            self._add_union(members, photos, found)
         if progress is not None:
             progress(len(found.faces), len(found.faces))
 
-    def _add_union(self, members: Mapping[str, _List | None], adding: _Adding) -> None:
+    def _add_union(self, members: Mapping[str, _List | None], photos: Path | None, found: Gathering) -> None:
         """Test faces from the subset lists; a row that one list holds twice stays two faces."""
         flags: dict[_Key, frozenset[str]] = {}
         rows: dict[tuple[_Key, int], _Row] = {}
@@ -102,14 +101,14 @@ class WflwBenchmark(Benchmark):
         absent = [_SUBSETS[flag] for flag, listed in members.items() if listed is None]
         for name in absent:
             message = f"{name} is not there or not readable; no face carries its flag. Add the list."
-            adding.found.missing_part("test", name, message)
+            found.missing_part("test", name, message)
         name = _FULL.format("test")
         message = (
             f"{name} is not there. The test faces are the {len(rows)} of {len(_SUBSETS) - len(absent)} "
             f"subset lists instead of {self.official_counts['test']}; they have no official box. Add the list."
         )
-        adding.found.missing_part("test", name, message)
-        adding.add(tuple(replace(row, flags=flags[row.key]) for row in rows.values()), "test")
+        found.missing_part("test", name, message)
+        _add((replace(row, flags=flags[row.key]) for row in rows.values()), "test", photos, found)
 
 
 @dataclass(frozen=True)
@@ -135,31 +134,20 @@ class _List:
     whole: bool
 
 
-@dataclass(frozen=True)
-class _Adding:
-    """Where the rows of lists go.
-
-    Attributes:
-        found: takes faces and problems.
-        photos: the folder of the photographs, None if it is missing.
-    """
-
-    found: Gathering
-    photos: Path | None
-
-    def add(self, rows: tuple[_Row, ...], split: str) -> None:
-        for row in rows:
-            image = row.row.image
-            name = relative_name(image)
-            if name is None:
-                message = f"{row.where}: image '{image}' leads out of {_IMAGES}. Correct the path, or delete the row."
-                self.found.bad_annotation(split, image, message)
-                continue
-            path = self.found.tree.inside(self.photos, name) if self.photos is not None else None
-            if path is None:
-                self.found.missing_image(split, name, row.where)
-                continue
-            self.found.faces.append(_entry(row, name, path, split))
+def _add(rows: Iterable[_Row], split: str, photos: Path | None, found: Gathering) -> None:
+    """Faces of rows whose photographs lie in a folder, None if it is missing."""
+    for row in rows:
+        image = row.row.image
+        name = relative_name(image)
+        if name is None:
+            message = f"{row.where}: image '{image}' leads out of {_IMAGES}. Correct the path, or delete the row."
+            found.bad_annotation(split, image, message)
+            continue
+        path = found.tree.inside(photos, name) if photos is not None else None
+        if path is None:
+            found.missing_image(split, name, row.where)
+            continue
+        found.faces.append(_entry(row, name, path, split))
 
 
 def _entry(row: _Row, name: str, path: Path, split: str) -> FaceEntry:
