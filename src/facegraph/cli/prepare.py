@@ -214,13 +214,10 @@ class ProgressBars:
 
     def show(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(one_line(stage), total=total, completed=done, start_at=done)
+            self._tasks[stage] = self._progress.add_task(one_line(stage), total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)
 
 
 class _Rate(ProgressColumn):
-    """Mean of this run; what an earlier run finished does not count."""
-
     def render(self, task: Task) -> Text:
-        done = task.completed - task.fields["start_at"]
-        return Text(f"{done / task.elapsed:,.0f}/s" if task.elapsed and done else "")
+        return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.elapsed and task.completed else "")
