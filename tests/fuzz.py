@@ -35,10 +35,9 @@ import pandas as pd
 import torch
 
 from facegraph.curation.archives import unpack_archives
-from facegraph.data.annotations import read_annotations, read_usable_annotations
+from facegraph.data.annotations import read_annotations
 from facegraph.data.formats.coco import read_coco
-from facegraph.data.formats.cofw import read_cofw
-from facegraph.data.formats.cofw68 import read_cofw68_boxes, read_cofw68_points
+from facegraph.data.formats.cofw import read_cofw, read_cofw68_boxes, read_cofw68_points
 from facegraph.data.formats.ibug_boxes import read_ibug_boxes
 from facegraph.data.formats.lp300w import read_300wlp, read_300wlp_points
 from facegraph.data.formats.pts import read_pts
@@ -298,7 +297,7 @@ def readers(folder: Path) -> list[Reader]:
 
 
 def _read_csv(path: Path) -> None:
-    read_usable_annotations(path, QUAD)
+    read_annotations(path, QUAD, report=[])
     read_annotations(path, QUAD)
 
 

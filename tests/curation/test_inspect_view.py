@@ -12,8 +12,7 @@ from facegraph.curation.inspection import sheets, statistics
 from facegraph.curation.inspection.view import StoreView
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import DetectorJitteredBox, LandmarkBox, OfficialBox
-from facegraph.data.store.counts import list_counts
-from facegraph.data.store.layout import CropPolicy
+from facegraph.data.store.layout import CropPolicy, list_counts
 from facegraph.data.store.reader import FaceStore
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box, square_crop

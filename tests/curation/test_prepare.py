@@ -1,8 +1,7 @@
-"""facegraph prepare as a user runs it: fake official trees in, stores out; killed and gone on with."""
+"""facegraph prepare as a user runs it: fake official trees in, stores out; killed and begun anew."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -233,7 +232,7 @@ def test_the_next_command_fits_the_store(tmp_path: Path) -> None:
     assert next_command(info, tmp_path / "out", tmp_path / "out").startswith("python eval.py run=")
 
 
-# after so many finished shards it kills itself; told to wait, it holds its store until it finds a file
+# after so many shards that lie there it kills itself; told to wait, it holds its store until it finds a file
 SCRIPT = """
 import os, pathlib, signal, sys, time
 from facegraph.data.benchmarks.wflw import WflwBenchmark
@@ -242,7 +241,7 @@ from facegraph.curation.prepare.build import prepare
 out, shards, go = pathlib.Path(sys.argv[2]), int(sys.argv[3]), pathlib.Path(sys.argv[4])
 
 def look(stage, done, total):
-    if shards and len(list((out.with_name("store.partial") / "rows").glob("*.json"))) >= shards:
+    if shards and len(list((out.with_name("store.partial") / "images").glob("*.bin"))) >= shards:
         os.kill(os.getpid(), signal.SIGKILL)
     while not shards and not go.exists():
         time.sleep(0.01)
@@ -278,25 +277,20 @@ def marked(mark: str) -> list[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to see whether processes live on")
-@pytest.mark.parametrize("records", [1, 4], ids=["at the first shard", "at the fourth shard"])
-def test_killed_and_gone_on_with(tmp_path: Path, undisturbed: tuple[Path, StoreInfo], records: int) -> None:
+def test_killed_and_begun_anew(tmp_path: Path, undisturbed: tuple[Path, StoreInfo]) -> None:
     """SIGKILL while two processes write; the next call gives the store of an undisturbed one, byte for byte."""
     root, whole = undisturbed
     out, mark = tmp_path / "store", uuid.uuid4().hex
-    assert start(root / "source", out, mark, records).wait(PATIENCE) == -signal.SIGKILL
+    assert start(root / "source", out, mark, shards=3).wait(PATIENCE) == -signal.SIGKILL
     assert not out.exists(), "a half-written store is never mistaken for a whole one"
-    kept = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "store.partial" / "images").glob("0*.bin")}
     assert wait_for(lambda: not marked(mark)), "its processes outlive it"
-    assert records <= len(kept) < 10
-    assert json.loads((tmp_path / "store.partial" / "plan.json").read_text())["data set"] == "wflw"
+    assert list((tmp_path / "store.partial" / "images").iterdir())
     info = prepare(WflwBenchmark(), root / "source", out, CropPolicy(side=128))
     assert info == whole
     assert stored_hash(out) == whole.content_hash
     names = sorted(str(p.relative_to(out)) for p in out.rglob("*"))
     assert names == sorted(str(p.relative_to(root / "store")) for p in (root / "store").rglob("*"))
     assert all((root / "store" / n).read_bytes() == (out / n).read_bytes() for n in names if (out / n).is_file())
-    unchanged = [name for name, stamp in kept.items() if (out / "images" / name).stat().st_mtime_ns == stamp]
-    assert len(unchanged) >= records, "what was finished is not made again"
     assert not [p for p in tmp_path.iterdir() if p.name != "store"]
 
 

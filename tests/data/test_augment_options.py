@@ -17,8 +17,7 @@ import pytest
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.faces import FaceSubset
-from facegraph.data.occlusion import NoiseRectangle, RectangleOcclusion
-from facegraph.data.photometric import ContrastClip
+from facegraph.data.photometric import ContrastClip, NoiseRectangle, RectangleOcclusion
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.source import sample_at
 from facegraph.data.synthetic import SyntheticDataset

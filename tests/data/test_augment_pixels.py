@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from facegraph.data.augment import Augmentation, GeometricAugmentation
-from facegraph.data.occlusion import NoiseRectangle, RectangleOcclusion
-from facegraph.data.photometric import ContrastClip
+from facegraph.data.photometric import ContrastClip, NoiseRectangle, RectangleOcclusion
 from facegraph.data.warp import warp
 from facegraph.errors import ConfigError
 

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.curation.prepare.datasets import BENCHMARKS
 from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
-from facegraph.data.entries import Benchmark, FaceIndex
+from facegraph.data.benchmarks.gathering import Benchmark
+from facegraph.data.entries import FaceIndex
 from facegraph.errors import DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import IBUG68

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from scipy.io import loadmat, savemat
 
-from facegraph.data.benchmarks import lp300w, reading
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.curation.prepare.datasets import BENCHMARKS
+from facegraph.data.benchmarks import gathering, lp300w
 from facegraph.data.benchmarks.coco import CocoBenchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.benchmarks.lp300w import Lp300wBenchmark, split_of
@@ -146,7 +146,7 @@ def test_several_processes_read_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     write_300wlp(tmp_path)
     (tmp_path / "AFW" / "AFW_134212_1_0.mat").write_bytes(b"damaged")
     alone = LP.index(tmp_path)
-    monkeypatch.setattr(reading, "POOL_FROM", 1)
+    monkeypatch.setattr(gathering, "POOL_FROM", 1)
     reported: list[tuple[int, int]] = []
     together = LP.index(tmp_path, 2, lambda done, total: reported.append((done, total)))
     assert [face.id for face in together.faces] == [face.id for face in alone.faces]

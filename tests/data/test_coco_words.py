@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from facegraph.data.benchmarks.coco import CocoBenchmark
-from facegraph.data.benchmarks.own_splits import HeldOut
 from facegraph.data.entries import FaceIndex
+from facegraph.data.splits import HeldOut
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import IBUG68
 from tests.helpers.trees import write_coco

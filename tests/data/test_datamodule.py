@@ -16,12 +16,12 @@ from torch.utils.data import DistributedSampler
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.balancing import PoseBalancing
 from facegraph.data.boxes import LandmarkBox
-from facegraph.data.cache import CachedSource
 from facegraph.data.crops import CropsDataset
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.loader import ResumableLoader
 from facegraph.data.normalise import PerImage
-from facegraph.data.occlusion import RectangleOcclusion
+from facegraph.data.photometric import RectangleOcclusion
+from facegraph.data.synthetic.dataset import CachedSource
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import LandmarkScheme
 from facegraph.runs import compose

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from facegraph.data.faults import landmark_fault, picture_fault
-from facegraph.data.missing import missing_text, without_marked
+from facegraph.data.faults import landmark_fault, missing_text, picture_fault, without_marked
 from facegraph.geometry.affine import landmark_box
 from facegraph.geometry.completion import complete_shapes
 from facegraph.landmarks import IBUG68

@@ -17,7 +17,7 @@ from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.crops import CropsDataset
-from facegraph.data.missing import LEAVE_OUT, MASK
+from facegraph.data.faults import LEAVE_OUT, MASK
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import FaceTable, fingerprint

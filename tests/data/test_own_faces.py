@@ -16,13 +16,13 @@ from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.prepare.build import prepare
 from facegraph.data.augment import Augmentation
 from facegraph.data.benchmarks.folder import FolderBenchmark
-from facegraph.data.benchmarks.own_splits import HeldOut
 from facegraph.data.boxes import LandmarkBox, OfficialBox
 from facegraph.data.crops import CropsDataset
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.data.normalise import PerImage
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import LandmarkDataset
+from facegraph.data.splits import HeldOut
 from facegraph.data.store.layout import CropPolicy
 from facegraph.data.store.writer import write_store
 from facegraph.errors import ConfigError, DataError

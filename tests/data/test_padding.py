@@ -12,9 +12,8 @@ from facegraph.data.augment import Augmentation
 from facegraph.data.benchmarks.folder import FolderBenchmark
 from facegraph.data.boxes import EACH, BoxPolicy, DetectorJitteredBox, LandmarkBox
 from facegraph.data.crops import CropsDataset
-from facegraph.data.datamodule import FaceDataModule
+from facegraph.data.datamodule import FaceDataModule, check_room, padding_shares
 from facegraph.data.normalise import PerImage
-from facegraph.data.padding import check_room, padding_shares
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.source import LandmarkDataset
 from facegraph.data.store.layout import CropPolicy

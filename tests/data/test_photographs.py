@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facegraph.data.photographs import find_shared, name_photographs, tell_shared
+from facegraph.data.splits import find_shared, name_photographs, tell_shared
 from facegraph.errors import DataError
 
 

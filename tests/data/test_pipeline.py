@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from facegraph.data.augment import Augmentation, GeometricAugmentation
 from facegraph.data.boxes import LandmarkBox
 from facegraph.data.normalise import FixedStatistics, PerImage, WholeImage
-from facegraph.data.occlusion import RectangleOcclusion
+from facegraph.data.photometric import RectangleOcclusion
 from facegraph.data.pipeline import FacePipeline
 from facegraph.data.warp import FILL, warp
 from facegraph.errors import ConfigError, DataError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from facegraph.data.benchmarks import reading
+from facegraph.data.benchmarks import gathering
 from facegraph.data.processes import process_pool
 from facegraph.errors import DataError
 
@@ -36,6 +36,6 @@ def test_all_processes_start_at_once_and_without_the_main_script(tmp_path: Path)
 def test_a_process_that_is_killed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"of 2 processes was killed.*--workers"), process_pool(2) as pool:
         pool.submit(signal.raise_signal, signal.SIGKILL).result()
-    monkeypatch.setattr(reading, "POOL_FROM", 1)
+    monkeypatch.setattr(gathering, "POOL_FROM", 1)
     with pytest.raises(DataError, match="killed from outside"):
-        reading.read_each(os._exit, [1, 1], workers=2)
+        gathering.read_each(os._exit, [1, 1], workers=2)

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from facegraph.data.entries import FaceEntry, FileImage
-from facegraph.data.store.crop import box_fault, crop_box, photograph_to_stored, place_fault
 from facegraph.data.store.layout import CropPolicy
 from facegraph.data.store.photograph import CMYK, DEEP, FLAT_END, GREY, ROTATED, read_photograph
 from facegraph.data.store.reader import FaceStore
+from facegraph.data.store.shards import box_fault, crop_box, photograph_to_stored, place_fault
 from facegraph.data.store.writer import StoreContent, write_store
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import transform_points

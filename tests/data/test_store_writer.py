@@ -14,18 +14,16 @@ import pandas as pd
 import pytest
 
 from facegraph.curation.prepare.build import prepare
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
+from facegraph.curation.prepare.datasets import BENCHMARKS
 from facegraph.data.entries import FaceEntry, FileImage, Problem
-from facegraph.data.formats.cofw import CofwImage
 from facegraph.data.store import shards, writer
 from facegraph.data.store.hashing import content_hash, stored_hash
 from facegraph.data.store.layout import CropPolicy, read_info
-from facegraph.data.store.lock import locked
-from facegraph.data.store.plan import differences, plan_faces
+from facegraph.data.store.place import locked
 from facegraph.data.store.reader import FaceStore
 from facegraph.data.store.writer import write_store
 from facegraph.errors import DataError
-from tests.helpers.quad_stores import SMALL_CROP, quad_content, quad_entries, quad_store
+from tests.helpers.quad_stores import SMALL_CROP, quad_content, quad_store
 from tests.helpers.trees import write_wflw
 
 
@@ -222,11 +220,14 @@ def test_a_whole_store_is_left_alone(tmp_path: Path) -> None:
     assert write_store(content, tmp_path / "store", SMALL_CROP) == info
     for other, named in (
         ((content, CropPolicy(side=32)), "crop.side (64 then, 32 now)"),
-        ((replace(content, faces=content.faces[:3]), SMALL_CROP), "annotations"),
         ((replace(content, version="2"), SMALL_CROP), "version (1 then, 2 now)"),
+        ((replace(content, attributes=()), SMALL_CROP), "attributes (odd then,  now)"),
+        ((replace(content, scheme=replace(content.scheme, flip=(0, 1, 2, 3))), SMALL_CROP), "scheme (quad4"),
+        ((replace(content, missing="mask"), SMALL_CROP), "faces without some landmarks (leave_out then, mask now)"),
+        ((replace(content, options={"seed": "3"}), SMALL_CROP), "seed (unknown then, 3 now)"),
     ):
         with pytest.raises(DataError, match="Nothing is overwritten") as caught:
-            write_store(other[0], tmp_path / "store", other[1], restart=True)
+            write_store(other[0], tmp_path / "store", other[1])
         assert named in str(caught.value)
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*")} == stamps
 
@@ -237,9 +238,8 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
         mine = tmp_path / name / "thesis.txt"
         mine.parent.mkdir()
         mine.write_text("mine")
-        for restart in (False, True):
-            with pytest.raises(DataError, match=r"thesis|no prepared store|not made by prepare"):
-                write_store(content, tmp_path / "store", SMALL_CROP, restart=restart)
+        with pytest.raises(DataError, match=r"no prepared store|not made by prepare"):
+            write_store(content, tmp_path / "store", SMALL_CROP)
         assert mine.read_text() == "mine"
         shutil.rmtree(mine.parent)
     (tmp_path / "store").mkdir()
@@ -248,101 +248,37 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     )
 
 
-def test_an_unfinished_store_goes_on_with_the_same_plan_only(
-    tmp_path: Path, small_shards: None, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stopped_at", ["write_shards", "content_hash", "publish"])
+def test_a_run_that_is_stopped_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_shards: None, stopped_at: str
 ) -> None:
     content = quad_content(tmp_path / "photos", 12, tests=4)
-    write_store(content, tmp_path / "whole", SMALL_CROP)
-    written: list[int] = []
-    real = shards.write_shard
+    real = shards.write_shards
 
-    def dies_at_the_third(task: shards.ShardTask) -> shards.ShardRecord:
-        if len(written) == 2:
-            raise KeyboardInterrupt
-        written.append(task.number)
-        return real(task)
+    def stop(*arguments: object) -> object:
+        if stopped_at == "write_shards":
+            yield next(real(*arguments))  # type: ignore[arg-type]
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr("facegraph.data.store.workers.write_shard", dies_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        write_store(content, tmp_path / "store", SMALL_CROP)
-    assert written == [0, 1]
-    assert not (tmp_path / "store").exists()
-    with pytest.raises(DataError, match=r"crop\.scale \(2\.0 then, 1\.5 now\).*--restart"):
-        write_store(content, tmp_path / "store", replace(SMALL_CROP, scale=1.5))
-    (tmp_path / "store.partial" / "images" / "00001.bin").write_bytes(b"cut short by a crash")
-    monkeypatch.setattr("facegraph.data.store.workers.write_shard", lambda t: (written.append(t.number), real(t))[1])
-    write_store(content, tmp_path / "store", SMALL_CROP)
-    assert written == [0, 1, 1, 2], "finished shards are kept, damaged ones are not"
-    assert files(tmp_path / "store") == files(tmp_path / "whole")
-
-
-def test_restart_removes_the_unfinished_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = quad_content(tmp_path / "photos", 4)
+    replacement = stop if stopped_at == "write_shards" else lambda *a: next(stop(*a))  # type: ignore[call-overload]
     with monkeypatch.context() as patch:
-        patch.setattr(writer, "content_hash", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(writer, stopped_at, replacement)
         with pytest.raises(KeyboardInterrupt):
             write_store(content, tmp_path / "store", SMALL_CROP)
-    assert (tmp_path / "store.partial" / "annotations.parquet").exists()
-    info = write_store(content, tmp_path / "store", CropPolicy(side=32), restart=True)
-    assert info.crop.side == 32
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "store"]
+    assert [p.name for p in tmp_path.iterdir()] == ["photos"]
+    assert write_store(content, tmp_path / "store", SMALL_CROP).counts["train"] == 8
 
 
-def test_a_kill_just_before_the_renaming_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_run_left_is_made_anew(tmp_path: Path) -> None:
     content = quad_content(tmp_path / "photos", 4)
     whole = write_store(content, tmp_path / "whole", SMALL_CROP)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            write_store(content, tmp_path / "store", SMALL_CROP)
-    assert not (tmp_path / "store").exists()
-    (tmp_path / "store.partial" / "images" / ".00000.bin.4711").write_bytes(b"draft of a killed worker")
+    shutil.copytree(tmp_path / "whole", tmp_path / "store.partial")
+    for name in ("images/00000.bin", "annotations.parquet", "store.json"):
+        (tmp_path / "store.partial" / name).write_bytes(b"cut short by a crash")
+    (tmp_path / "store.partial" / "images" / "00001.bin").write_bytes(b"of other settings")
     assert write_store(content, tmp_path / "store", SMALL_CROP) == whole
     assert files(tmp_path / "store") == files(tmp_path / "whole")
-
-
-def test_a_finished_store_is_not_published_against_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = quad_content(tmp_path / "photos", 4)
-    far = replace(content.faces[0], id="far", landmarks=content.faces[0].landmarks + 1e5)
-    content = replace(content, faces=[*content.faces, far])
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "rename", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            write_store(content, tmp_path / "store", SMALL_CROP)
-    assert (tmp_path / "store.partial" / "store.json").exists()
-    with pytest.raises(DataError, match=r"--strict: 1 problem.*'far'"):
-        write_store(content, tmp_path / "store", SMALL_CROP, strict=True)
-    assert not (tmp_path / "store").exists()
-    assert write_store(content, tmp_path / "store", SMALL_CROP).counts["train"] == 4
-
-
-@pytest.mark.parametrize("killed_at", ["content_hash", "publish"])
-def test_photographs_that_could_not_be_read_are_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
-) -> None:
-    """A disk that was away for a moment must not cost faces for ever."""
-    content = quad_content(tmp_path / "photos", 4)
-    whole = write_store(content, tmp_path / "whole", SMALL_CROP)
-    size = os.path.getsize(photo := content.faces[0].image.path)  # type: ignore[attr-defined]
-    kept = photo.read_bytes()
-    photo.write_bytes(bytes(size))
-    with monkeypatch.context() as patch:
-        patch.setattr(writer, killed_at, lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            write_store(content, tmp_path / "store", SMALL_CROP)
-    photo.write_bytes(kept)
-    assert write_store(content, tmp_path / "store", SMALL_CROP) == whole
-    assert files(tmp_path / "store") == files(tmp_path / "whole")
-
-
-def test_photographs_in_one_file_enter_the_plan_with_its_content(tmp_path: Path) -> None:
-    path = tmp_path / "set.mat"
-    faces = [replace(f, image=CofwImage(path, "train", 0, f.photo)) for f in quad_entries(tmp_path / "photos", 2)]
-    path.write_bytes(b"one")
-    before = plan_faces(faces)
-    assert plan_faces(faces) == before
-    path.write_bytes(b"two")
-    assert differences(before, plan_faces(faces))[0].startswith("photographs")
+    assert not (tmp_path / "store.partial").exists()
 
 
 def test_one_writer_at_a_time_and_stale_locks_hinder_nobody(tmp_path: Path) -> None:
@@ -363,11 +299,10 @@ def test_a_full_disk_is_told_before_it_is_full(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(DataError, match="--format jpeg"):
         write_store(content, tmp_path / "store", SMALL_CROP)
     monkeypatch.undo()
-    monkeypatch.setattr(
-        "facegraph.data.store.workers.write_shard", lambda t: (_ for _ in ()).throw(OSError(28, "full"))
-    )
-    with pytest.raises(DataError, match=r"full.*goes on where it stopped"):
+    monkeypatch.setattr(shards, "write_shard", lambda t: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(DataError, match=r"full.*run the same command again"):
         write_store(content, tmp_path / "store", SMALL_CROP)
+    assert not (tmp_path / "store.partial").exists()
 
 
 def test_progress_counts_up_to_all_faces(tmp_path: Path, small_shards: None) -> None:

@@ -16,7 +16,6 @@ from facegraph.data.source import FaceTable, sample_at
 from facegraph.data.synthetic import SyntheticDataset
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
 from facegraph.data.synthetic.canvas import SCALE, Canvas, circle_directions, curve, pigment
-from facegraph.data.synthetic.head import face_outline
 from facegraph.data.synthetic.look import Look
 from facegraph.data.synthetic.parameters import (
     ATTRIBUTE_RATES,
@@ -27,9 +26,8 @@ from facegraph.data.synthetic.parameters import (
     sample_parameters,
 )
 from facegraph.data.synthetic.renderer import render
-from facegraph.data.synthetic.scene import Scene
-from facegraph.data.synthetic.shape import face_points
-from facegraph.data.synthetic.template import MIRROR, scheme_weights
+from facegraph.data.synthetic.scene import Scene, face_outline
+from facegraph.data.synthetic.shape import MIRROR, face_points, scheme_weights
 from facegraph.errors import ConfigError
 from facegraph.geometry.procrustes import procrustes
 from facegraph.landmarks import COFW29, IBUG68, SCHEMES, WFLW98, LandmarkScheme

@@ -16,6 +16,10 @@ from tests.helpers.batches import batch_of
 from tests.helpers.models import scheme_of
 
 
+def relative_location(pred, target, neighbours, point_loss):
+    return functional.relative_location(pred, target, functional.laplacian(neighbours, like=pred), point_loss)
+
+
 def _at(loss, x: float) -> float:
     return float(loss(torch.tensor([[[x, -x]]], dtype=torch.float64), torch.zeros(1, 1, 2, dtype=torch.float64)))
 
@@ -72,7 +76,7 @@ def test_slope_of_the_wings_at_and_beside_no_error(loss, slope):
 @pytest.mark.parametrize("bad", [{"omega": 0.0}, {"epsilon": -1.0}, {"epsilon": float("nan")}])
 def test_constants_must_be_positive(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
-        functional.wing(torch.zeros(1, 2), torch.zeros(1, 2), **bad)
+        criteria.Wing(_statistics(4), **bad)
 
 
 def test_relative_location_by_hand():
@@ -80,23 +84,21 @@ def test_relative_location_by_hand():
     target = torch.zeros(1, 3, 2)
     # N(0) = {1, 2}: mean (1, 2) - (0, 0); N(1) = {0}: (-2, 0); N(2) = {0}: (0, -4)
     expected = (1 + 2 + 2 + 0 + 0 + 4) / 6
-    assert float(functional.relative_location(pred, target, [[1, 2], [0], [0]], functional.l1)) == pytest.approx(
-        expected
-    )
+    assert float(relative_location(pred, target, [[1, 2], [0], [0]], functional.l1)) == pytest.approx(expected)
 
 
 def test_relative_location_ignores_translation_and_takes_tensors_or_lists():
     torch.manual_seed(0)
     pred, target = torch.randn(2, 4, 6, 2, dtype=torch.float64)
     neighbours = torch.tensor([[(i + 1) % 6, (i + 2) % 6] for i in range(6)])
-    value = functional.relative_location(pred, target, neighbours, functional.l2)
-    moved = functional.relative_location(pred + 7.0, target, neighbours.tolist(), functional.l2)
+    value = relative_location(pred, target, neighbours, functional.l2)
+    moved = relative_location(pred + 7.0, target, neighbours.tolist(), functional.l2)
     torch.testing.assert_close(value, moved)
 
 
 def test_landmark_without_neighbours_adds_nothing():
     pred, target = torch.ones(1, 2, 2), torch.zeros(1, 2, 2)
-    assert float(functional.relative_location(pred, target, [[], [0]], functional.l1)) == 0.0
+    assert float(relative_location(pred, target, [[], [0]], functional.l1)) == 0.0
 
 
 def _statistics(n: int) -> ShapeStatistics:
@@ -121,7 +123,7 @@ def test_given_neighbours_take_the_place_of_the_strongest(name):
     pred, target = torch.rand(2, 3, 8, 2) * 256
     criterion = make(neighbours=lambda n: lists[:n])
     found = criterion(LandmarkOutput(pred), batch_of(256, target))["relative"]
-    torch.testing.assert_close(found, functional.relative_location(pred, target, lists, criterion.point_loss))
+    torch.testing.assert_close(found, relative_location(pred, target, lists, criterion.point_loss))
     assert not torch.equal(found, make()(LandmarkOutput(pred), batch_of(256, target))["relative"])
 
 

@@ -13,7 +13,7 @@ import torch
 from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.prepare.build import prepare
 from facegraph.curation.prepare.datasets import DatasetOptions, make_benchmark
-from facegraph.data.missing import MASK
+from facegraph.data.faults import MASK
 from facegraph.data.prepared import PreparedDataset
 from facegraph.data.store.layout import JPEG, CropPolicy
 from facegraph.data.store.reader import FaceStore

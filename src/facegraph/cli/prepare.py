@@ -25,7 +25,7 @@ from facegraph.curation.prepare.build import prepare as build
 from facegraph.curation.prepare.datasets import NAMES, OWN, DatasetOptions, make_benchmark
 from facegraph.curation.prepare.report import report
 from facegraph.data.entries import UNREADABLE_IMAGE
-from facegraph.data.missing import LEAVE_OUT, MASK
+from facegraph.data.faults import LEAVE_OUT, MASK
 from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, INFO_FILE, JPEG, RAW, CropPolicy, StoreInfo
 from facegraph.errors import ConfigError
 from facegraph.files.plain_text import one_line
@@ -102,7 +102,6 @@ TestFraction = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of the cut of --test-fraction. [default: 0]")]
-Restart = Annotated[bool, typer.Option("--restart", help="Remove an unfinished store and begin anew.")]
 KeepUnpacked = Annotated[bool, typer.Option("--keep-unpacked", help="Leave <out>.unpacked in place.")]
 
 
@@ -126,14 +125,13 @@ def prepare(
     other_splits: OtherSplits = None,
     test_fraction: TestFraction = None,
     seed: Seed = None,
-    restart: Restart = False,
     keep_unpacked: KeepUnpacked = False,
     missing: Lacking = Missing.leave_out,
 ) -> None:
     """Cut the faces of a benchmark out of its photographs and store them with their annotations.
 
-    A run that was killed goes on where it stopped when the same command is given again. Photographs that cannot be read
-    are named. A JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
+    A run that was killed leaves no store; the same command starts over. Photographs that cannot be read are named. A
+    JPEG with wrong bytes in its middle can be read, and looks it: see facegraph inspect.
     """
     flags, splits = tuple(attributes or ()) or None, tuple(other_splits or ()) or None
     options = DatasetOptions(
@@ -156,7 +154,6 @@ def prepare(
                 crop,
                 processes,
                 strict,
-                restart,
                 keep_unpacked,
                 decide,
                 _MISSING[missing],
@@ -164,7 +161,7 @@ def prepare(
             )
         _print(info, place, Path(f"{os.environ.get(_VARIABLE, 'data')}/{dataset}").expanduser(), was_whole)
 
-    guarded(command, advice="The same command goes on where it stopped.")
+    guarded(command, advice="The same command starts over.")
 
 
 def _quality(image_format: Format, quality: int | None) -> int:
@@ -177,10 +174,13 @@ def _quality(image_format: Format, quality: int | None) -> int:
 
 def _print(info: StoreInfo, place: Path, usual: Path, was_whole: bool) -> None:
     if was_whole:
-        print(f"{one_line(str(place))} is prepared already, from the same source and settings.")
+        print(
+            f"{one_line(str(place))} is prepared already with these settings, from {one_line(info.source)}. If what "
+            "lies there has changed, remove the store to prepare it again."
+        )
         unread = sum(problem["kind"] == UNREADABLE_IMAGE for problem in info.problems)
         if unread:
-            print(f"{unread} photograph(s) could not be read then. If they can be now, remove it to prepare it again.")
+            print(f"{unread} photograph(s) could not be read then. If they can be now, do the same.")
     console = Screen()
     for part in report(info, place, usual):
         console.print(part, soft_wrap=isinstance(part, Text))
@@ -214,13 +214,10 @@ class ProgressBars:
 
     def show(self, stage: str, done: int, total: int) -> None:
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(one_line(stage), total=total, completed=done, start_at=done)
+            self._tasks[stage] = self._progress.add_task(one_line(stage), total=total)
         self._progress.update(self._tasks[stage], completed=done, total=total)
 
 
 class _Rate(ProgressColumn):
-    """Mean of this run; what an earlier run finished does not count."""
-
     def render(self, task: Task) -> Text:
-        done = task.completed - task.fields["start_at"]
-        return Text(f"{done / task.elapsed:,.0f}/s" if task.elapsed and done else "")
+        return Text(f"{task.completed / task.elapsed:,.0f}/s" if task.elapsed and task.completed else "")

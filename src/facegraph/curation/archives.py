@@ -10,7 +10,6 @@ What an archive unpacks to is added up from what it states, and compared with it
 from __future__ import annotations
 
 import fnmatch
-import glob
 import gzip
 import itertools
 import lzma
@@ -28,7 +27,6 @@ from typing import IO, TYPE_CHECKING, cast
 from facegraph.data.benchmarks.source_tree import check_outside, check_source, list_folder
 from facegraph.data.formats.files import shown
 from facegraph.errors import DataError
-from facegraph.files.locking import may_live
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,8 +58,9 @@ def unpack_archives(source: Path, into: Path, names: Sequence[str], progress: Pr
 
     That is the source itself where it has no archive of these names, or each one was unpacked beside itself already (a
     folder of the archive's name). Otherwise it is a folder below `into`, made from names, sizes and times of the
-    archives: it has a folder per archive, and a link to the source for what lies there unpacked. What is there from
-    an earlier call is used again. Archives are looked for in the source and in the folders directly in it.
+    archives: it has a folder per archive, and a link to the source for what lies there unpacked. Archives that an
+    earlier call unpacked there are not unpacked again. They are looked for in the source and in the folders directly in
+    it.
 
     Args:
         source: folder; nothing in it is changed.
@@ -88,6 +87,9 @@ def unpack_archives(source: Path, into: Path, names: Sequence[str], progress: Pr
             link.symlink_to(source.resolve(), target_is_directory=True)
     except OSError as error:
         raise DataError(f"{whole} cannot be written: {error}. Choose a place that can.") from error
+    except DataError:
+        shutil.rmtree(whole, ignore_errors=True)
+        raise
     return whole
 
 
@@ -117,46 +119,22 @@ def _stem(name: str) -> str:
     return name[: -len(ending)]
 
 
-def find_state(source: Path, names: Sequence[str]) -> str | None:
-    """What lies in a source of archives alone, by names, sizes and times; None where it cannot be told so cheaply.
-
-    That is where there is no archive of these names, or a folder lies deeper than those that archives are looked for
-    in: what was unpacked by hand may change without a trace in the folders above it.
-    """
-    if not find_archives(source, names):
-        return None
-    files: list[Path] = []
-    for name, is_folder in list_folder(source):
-        try:
-            inner = list_folder(source / name) if is_folder else []
-        except DataError:
-            return None
-        if any(is_deeper for _, is_deeper in inner):
-            return None
-        files += [source / name / below for below, _ in inner] if is_folder else [source / name]
-    return f"{len(files)} files {_fingerprint(files):08x}"
-
-
 def _fingerprint(archives: Sequence[Path]) -> int:
     states = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in archives]
     return zlib.crc32(repr(states).encode())
 
 
 def _unpack_whole(archive: Path, target: Path, progress: Progress | None) -> None:
-    """To <...>.partial beside the folder of target, which becomes target when it is whole."""
+    """To <target>.partial, which becomes target when it is whole: only one process unpacks to a place."""
     if target.is_dir():
         return
-    beside = f"{target.parent.name}.{target.name}"
-    for left in target.parent.parent.glob(f"{glob.escape(beside)}.*.partial"):
-        if not _is_running(left.name.split(".")[-2]):
-            shutil.rmtree(left, ignore_errors=True)
-    partial = target.parent.with_name(f"{beside}.{os.getpid()}.partial")
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     unpack = next(unpack for ending, unpack in _UNPACKERS.items() if archive.name.casefold().endswith(ending))
     try:
         unpack(archive, partial, progress)
-        if not target.is_dir():  # another process may have been quicker
-            partial.rename(target)
+        partial.rename(target)
     except _DAMAGE as error:
         if isinstance(error, DataError):
             raise
@@ -166,11 +144,6 @@ def _unpack_whole(archive: Path, target: Path, progress: Progress | None) -> Non
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_running(process: str) -> bool:
-    """Whether another process may still be writing."""
-    return may_live(process) and process != str(os.getpid())
 
 
 class _Budget:

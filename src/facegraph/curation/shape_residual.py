@@ -34,11 +34,13 @@ _CHUNK = 128  # faces whose normal equations are solved at once
 
 
 class ShapeResiduals(NamedTuple):
-    """score: (M,) the largest of the face's per_landmark; about 1 to 2 for ordinary faces, larger is more suspicious.
+    """How unusual each face and landmark is.
 
-    per_landmark: (M, N) distance of each landmark from where the rest of its face puts it, divided by the distance that
-    nine in ten faces of the set do not exceed at that landmark; no unit. Both are inf for a face that is not finite or
-    all of whose landmarks coincide.
+    Attributes:
+        score: (M,) the largest of the face's per_landmark; about 1 to 2 for ordinary faces, larger is more suspicious.
+        per_landmark: (M, N) distance of each landmark from where the rest of its face puts it, divided by the distance
+            that nine in ten faces of the set do not exceed at that landmark; no unit. Both are inf for a face that is
+            not finite or all of whose landmarks coincide.
     """
 
     score: np.ndarray

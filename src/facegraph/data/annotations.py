@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from facegraph.data.benchmarks.source_tree import name_below
+from facegraph.data.faults import without_marked
 from facegraph.data.formats.bounds import COORDINATE_LIMIT, CORNERS, check_reading, out_of_range, without_extent
 from facegraph.data.formats.csv_table import read_table
-from facegraph.data.formats.files import shown
-from facegraph.data.formats.unusable import Unusable, all_unusable
-from facegraph.data.missing import without_marked
+from facegraph.data.formats.files import Unusable, all_unusable, shown
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.landmarks import SCHEMES, LandmarkScheme
@@ -26,17 +25,22 @@ BOX_COLUMNS = ("box_x0", "box_y0", "box_x1", "box_y1")
 _NO_NUMBER = ("", "nan", "na", "n/a", "none", "null", "-")
 """What a cell says, in any case, of a coordinate that is not there; both of a landmark must."""
 SIZE_COLUMNS = ("width", "height")
+_MOST = f"{COORDINATE_LIMIT:g}"
 
 
 @dataclass(frozen=True)
 class Annotations:
     """The rows of an annotation file, M faces in the order of the file.
 
-    lines: (M,) int, line of the file, whose first is 1. ids, images, splits, photos: M strings; an id is the image,
-    with #1, #2, ... where several rows of the file share it. landmarks: (M, N, 2) float64 image px, NaN where one is
-    marked as missing (data.missing). boxes: (M, 4) float64 image px, from the box columns if boxes_given, NaN in rows
-    that leave them empty, else tight. attributes: (M, K) bool. sizes: (M, 2) float64, width and height in px of the
-    image that was marked; NaN where they are not given.
+    Attributes:
+        lines: (M,) int, line of the file, whose first is 1.
+        ids, images, splits, photos: M strings; an id is the image, with #1, #2, ... where several rows of the file
+            share it.
+        landmarks: (M, N, 2) float64 image px, NaN where one is marked as missing (data.faults).
+        boxes: (M, 4) float64 image px, from the box columns if boxes_given, NaN in rows that leave them empty, else
+            tight.
+        attributes: (M, K) bool.
+        sizes: (M, 2) float64, width and height in px of the image that was marked; NaN where they are not given.
     """
 
     path: Path
@@ -55,7 +59,11 @@ class Annotations:
         return f"{self.path}, line {self.lines[row]}"
 
     def keep(self, rows: np.ndarray) -> Annotations:
-        """These rows alone; rows: (K,) numbers or (M,) bool."""
+        """These rows alone.
+
+        Args:
+            rows: (K,) numbers or (M,) bool.
+        """
         arrays = ("lines", "ids", "images", "splits", "photos", "landmarks", "boxes", "attributes", "sizes")
         return replace(self, **{name: getattr(self, name)[rows] for name in arrays})
 
@@ -87,98 +95,88 @@ def read_annotations(
     attributes: Sequence[str] = (),
     photo_pattern: str | None = None,
     root: Path | None = None,
+    split: str | None = None,
+    report: list[Unusable] | None = None,
 ) -> Annotations:
     """Read and check an annotation file; the columns are those of CropsDataset.
 
     Args:
+        path: the csv.
+        scheme: numbering of the landmarks.
+        attributes: columns of 0 and 1.
+        photo_pattern: regular expression whose group 1 on the image name names the photograph.
         root: of the data set; None for the folder of the file. An absolute name of an image in it is told from it on.
+        split: of all rows where the file has no column split; None refuses such a file.
+        report: takes the rows that cannot be used, which are left out; boxes are then as written, NaN where they are no
+            numbers. None: the first such row, or box, is an error.
 
     Raises:
-        DataError: the file or one of its rows cannot be used.
+        DataError: the file cannot be used, or one of its rows (with a report: all of its rows), or its boxes are no
+            corners.
         ConfigError: photo_pattern is no regular expression with a group.
     """
     table = read_table(path)
-    if table.unusable:
+    stop, frame = report is None, table.frame
+    if stop and table.unusable:
         first, count = table.unusable[0], len(table.unusable)
         raise DataError(f"{first.where}: {first.reason} ({count} line(s) are no rows)")
-    refused = _Refused(path, table.lines)
-    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
+    if split is not None and "split" not in frame:
+        frame["split"] = split
+    refused = _Refused(path, table.lines, stop)
+    rows = _checked(path, root, frame, scheme, attributes, photo_pattern, refused)
+    if report is not None:
+        report += [*table.unusable, *(refused.rows[row] for row in sorted(refused.rows))]
+        kept = np.setdiff1d(np.arange(len(table.lines)), list(refused.rows))
+        if not len(kept):
+            raise DataError(all_unusable(report))
+        rows = rows.keep(kept)
     if rows.boxes_given:
         columns = list(BOX_COLUMNS)
-        cells = table.frame[columns]
-        empty = (cells == "").all(axis=1).to_numpy()
-        _refuse_numbers(refused, cells, np.where(empty[:, None], 0, rows.boxes), columns)
-        _check_boxes(rows)
-        _refuse_flat(refused, rows.boxes, "box columns give")
+        cells = frame[columns]
+        if stop:
+            empty = (cells == "").all(axis=1).to_numpy()
+            _refuse_numbers(refused, cells, np.where(empty[:, None], 0, rows.boxes), columns)
+        check_reading(
+            rows.boxes,
+            rows.landmarks,
+            CORNERS,
+            f"{path}: boxes, columns {', '.join(BOX_COLUMNS)},",
+            "Write their corners (x1 = x0 + width, y1 = y0 + height), or delete these columns.",
+        )
+        if stop:
+            _refuse_flat(refused, rows.boxes, "box columns give")
     return rows
-
-
-def read_usable_annotations(
-    path: Path,
-    scheme: LandmarkScheme,
-    attributes: Sequence[str] = (),
-    photo_pattern: str | None = None,
-    root: Path | None = None,
-    split: str | None = None,
-) -> tuple[Annotations, tuple[Unusable, ...]]:
-    """read_annotations, but a row that cannot be used is left out; these rows are the second value.
-
-    Boxes are as written; NaN where they are no numbers.
-
-    Args:
-        split: of all rows where the file has no column split; None refuses such a file.
-
-    Raises:
-        DataError: the file cannot be used, or no row of it; or its boxes are no corners.
-        ConfigError: photo_pattern is no regular expression with a group.
-    """
-    table = read_table(path)
-    if split is not None and "split" not in table.frame:
-        table.frame["split"] = split
-    refused = _Refused(path, table.lines, stop=False)
-    rows = _checked(path, root, table.frame, scheme, attributes, photo_pattern, refused)
-    unusable = (*table.unusable, *(refused.rows[row] for row in sorted(refused.rows)))
-    kept = np.setdiff1d(np.arange(len(table.lines)), list(refused.rows))
-    if not len(kept):
-        raise DataError(all_unusable(unusable))
-    rows = rows.keep(kept)
-    if rows.boxes_given:
-        _check_boxes(rows)
-    return rows, unusable
-
-
-def _check_boxes(rows: Annotations) -> None:
-    check_reading(
-        rows.boxes,
-        rows.landmarks,
-        CORNERS,
-        f"{rows.path}: boxes, columns {', '.join(BOX_COLUMNS)},",
-        "Write their corners (x1 = x0 + width, y1 = y0 + height), or delete these columns.",
-    )
 
 
 @dataclass
 class _Refused:
     """Rows that cannot be used: the first is an error, or, unless stop, all of them are collected.
 
-    lines: (M,) of the file. rows: number of a row -> what is wrong with it first.
+    Attributes:
+        lines: (M,) of the file.
+        rows: number of a row -> what is wrong with it first.
     """
 
     path: Path
     lines: np.ndarray
-    stop: bool = True
+    stop: bool
     rows: dict[int, Unusable] = field(default_factory=dict)
 
-    def refuse(self, rows: Sequence[int] | np.ndarray, describe: Callable[[int], tuple[str, str]], advice: str) -> None:
-        """describe: place within a row ("" or ", column x0") and what is wrong there, for a number within rows."""
-        for number, row in enumerate(int(row) for row in rows):
+    def refuse(self, wrong: Sequence[tuple[int, str, str]], advice: str) -> None:
+        """Refuse some rows, each once.
+
+        Args:
+            wrong: of each row its number, the place within it ("" or ", column x0") and what is wrong there.
+            advice: how the message ends.
+        """
+        for row, place, what in wrong:
             if row in self.rows:
                 continue
-            place, wrong = describe(number)
             where = f"{self.path}, line {self.lines[row]}{place}"
             if self.stop:
-                raise DataError(f"{where}: {wrong} ({len(rows)} row(s) like this){advice}")
-            self.rows.setdefault(row, Unusable(where, f"{wrong}{advice}"))
+                count = len({row for row, _, _ in wrong})
+                raise DataError(f"{where}: {what} ({count} row(s) like this){advice}")
+            self.rows[row] = Unusable(where, f"{what}{advice}")
 
 
 def _checked(
@@ -202,10 +200,9 @@ def _checked(
     _refuse_flat(refused, boxes, "landmarks span")
     boxes_given = set(BOX_COLUMNS) <= set(frame.columns)
     for column, advice in (("image", "Name the file"), ("split", "Write train, val or test")):
+        rows = np.flatnonzero(frame[column] == "").tolist()
         refused.refuse(
-            np.flatnonzero(frame[column] == ""),
-            lambda number, column=column: (f", column {column}", "the cell is empty"),  # type: ignore[misc]
-            f". {advice}, or delete the row.",
+            [(row, f", column {column}", "the cell is empty") for row in rows], f". {advice}, or delete the row."
         )
     frame = frame.assign(image=[name_below(name, root or path.parent, path.parent) for name in frame["image"]])
     images = frame["image"].to_numpy(dtype=object)
@@ -271,26 +268,25 @@ def _numbers(frame: pd.DataFrame, columns: list[str]) -> np.ndarray:
 
 
 def _refuse_numbers(refused: _Refused, cells: pd.DataFrame, values: np.ndarray, columns: list[str]) -> None:
-    bad = out_of_range(values)
-    rows, first = np.unique(bad[:, 0], return_index=True)
+    wrong = [
+        (row, f", column {columns[column]}", f"{shown(str(cells.iat[row, column]))} is no finite number within {_MOST}")
+        for row, column in _first_of_row(out_of_range(values)).tolist()
+    ]
+    refused.refuse(wrong, ". Write the coordinate in px, or delete the row.")
 
-    def describe(number: int) -> tuple[str, str]:
-        row, column = bad[first[number]]
-        cell = str(cells.iat[row, column])
-        wrong = f"{shown(cell)} is no finite number within {COORDINATE_LIMIT:g}"
-        return f", column {columns[column]}", wrong
 
-    refused.refuse(rows, describe, ". Write the coordinate in px, or delete the row.")
+def _first_of_row(places: np.ndarray) -> np.ndarray:
+    """Of (K, 2) row and column, in order, the first of each row."""
+    return places[np.unique(places[:, 0], return_index=True)[1]]
 
 
 def _refuse_flat(refused: _Refused, boxes: np.ndarray, what: str) -> None:
-    rows = without_extent(boxes)
-
-    def describe(number: int) -> tuple[str, str]:
-        width, height = boxes[rows[number], 2:] - boxes[rows[number], :2]
-        return "", f"the {what} {width:g} x {height:g} px"
-
-    refused.refuse(rows, describe, "; width and height must be positive (x0 < x1, y0 < y1). Correct or delete the row.")
+    rows = without_extent(boxes).tolist()
+    sides = (boxes[rows, 2:] - boxes[rows, :2]).tolist()
+    refused.refuse(
+        [(row, "", f"the {what} {width:g} x {height:g} px") for row, (width, height) in zip(rows, sides, strict=True)],
+        "; width and height must be positive (x0 < x1, y0 < y1). Correct or delete the row.",
+    )
 
 
 def _sizes(frame: pd.DataFrame, refused: _Refused) -> np.ndarray:
@@ -298,10 +294,9 @@ def _sizes(frame: pd.DataFrame, refused: _Refused) -> np.ndarray:
         return np.full((len(frame), 2), np.nan)
     cells, sizes = frame[list(SIZE_COLUMNS)], _numbers(frame, list(SIZE_COLUMNS))
     given = (cells != "").to_numpy()
-    bad = np.flatnonzero((given & ~(np.isfinite(sizes) & (sizes > 0))).any(axis=1))
+    bad = np.flatnonzero((given & ~(np.isfinite(sizes) & (sizes > 0))).any(axis=1)).tolist()
     refused.refuse(
-        bad,
-        lambda number: ("", f"columns width and height are {' and '.join(map(repr, cells.iloc[bad[number]]))}"),
+        [(row, "", f"columns width and height are {' and '.join(map(repr, cells.iloc[row]))}") for row in bad],
         ". Write the size in px of the image that was marked, or nothing; rename columns that mean something else.",
     )
     return np.where(given.all(axis=1, keepdims=True), sizes, np.nan)
@@ -318,10 +313,12 @@ def _photos(frame: pd.DataFrame, pattern: str | None, refused: _Refused) -> np.n
         raise ConfigError(f"photo_pattern '{pattern}' has no group; put the part that names the photograph in ( ).")
     images = frame["image"].to_list()
     photos = [(match.group(1) or "") if (match := compiled.search(image)) else "" for image in images]
-    bad = [row for row, photo in enumerate(photos) if not photo]
     refused.refuse(
-        bad,
-        lambda number: ("", f"photo_pattern '{pattern}' does not match image '{images[bad[number]]}'"),
+        [
+            (row, "", f"photo_pattern '{pattern}' does not match image '{images[row]}'")
+            for row, photo in enumerate(photos)
+            if not photo
+        ],
         ". Widen the pattern, or leave it out and name photographs in a column 'photo'.",
     )
     return np.array(photos, dtype=object)
@@ -331,13 +328,9 @@ def _flags(frame: pd.DataFrame, columns: list[str], refused: _Refused) -> np.nda
     if not columns:
         return np.zeros((len(frame), 0), dtype=bool)
     values = _numbers(frame, columns)
-    bad = np.argwhere(~np.isin(values, (0, 1)))
-    rows, first = np.unique(bad[:, 0], return_index=True)
-
-    def describe(number: int) -> tuple[str, str]:
-        row, column = bad[first[number]]
-        wrong = f"attribute '{frame.iloc[row][columns[column]]}' is neither 0 nor 1"
-        return f", column {columns[column]}", wrong
-
-    refused.refuse(rows, describe, ". Write 0 or 1.")
+    wrong = [
+        (row, f", column {columns[column]}", f"attribute '{frame.iloc[row][columns[column]]}' is neither 0 nor 1")
+        for row, column in _first_of_row(np.argwhere(~np.isin(values, (0, 1)))).tolist()
+    ]
+    refused.refuse(wrong, ". Write 0 or 1.")
     return values == 1

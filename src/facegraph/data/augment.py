@@ -23,14 +23,15 @@ _TRIAL_SIDE = 64
 class GeometricAugmentation:
     """Mirror, rotate, shear, stretch, scale and shift a square crop, each uniformly at random.
 
-    rotation_degrees: angle in [-rotation_degrees, rotation_degrees] about the centre of the crop.
-    scale_min, scale_max: factor about the centre; 1 keeps the size.
-    shift: largest shift along x and along y, as a fraction of the crop's side.
-    flip_probability: of a horizontal mirror.
-    probability: of everything but the mirror; with 1 - probability the face is at most mirrored.
-    width_min, width_max: another factor, on the width alone, as a face turned aside is narrower.
-    shear: largest shear along x and, drawn on its own, along y: the number of px a row or column moves per px of
-        distance from the centre; below 1, where the two could lay the face flat.
+    Attributes:
+        rotation_degrees: angle in [-rotation_degrees, rotation_degrees] about the centre of the crop.
+        scale_min, scale_max: factor about the centre; 1 keeps the size.
+        shift: largest shift along x and along y, as a fraction of the crop's side.
+        flip_probability: of a horizontal mirror.
+        probability: of everything but the mirror; with 1 - probability the face is at most mirrored.
+        width_min, width_max: another factor, on the width alone, as a face turned aside is narrower.
+        shear: largest shear along x and, drawn on its own, along y: the number of px a row or column moves per px of
+            distance from the centre; below 1, where the two could lay the face flat.
 
     Raises:
         ConfigError: a number out of range.
@@ -95,8 +96,10 @@ class GeometricAugmentation:
 class Change(NamedTuple):
     """One draw for one face.
 
-    crop_to_augmented: (3, 3). flipped: whether it mirrors, so that landmarks are renumbered. painted: whether the
-    photometric part takes place; see Augmentation.probability.
+    Attributes:
+        crop_to_augmented: (3, 3).
+        flipped: whether it mirrors, so that landmarks are renumbered.
+        painted: whether the photometric part takes place; see Augmentation.probability.
     """
 
     crop_to_augmented: np.ndarray
@@ -108,12 +111,13 @@ class Change(NamedTuple):
 class Augmentation:
     """All random changes of a training face: geometric, then photometric, then afterwards.
 
-    photometric: transforms that leave every pixel where it is, applied in order to the uint8 RGB crop: facegraph's
-        PixelTransform, albumentations' ImageOnlyTransform and CoarseDropout, and compositions of the last two. Others
-        are refused: albumentations moves points half a pixel off its images when it resizes and never renumbers
-        mirrored landmarks.
-    probability: one coin for geometric and photometric together; a face that loses it gets neither.
-    afterwards: transforms like the photometric ones that the coin has no say in.
+    Attributes:
+        photometric: transforms that leave every pixel where it is, applied in order to the uint8 RGB crop: facegraph's
+            PixelTransform, albumentations' ImageOnlyTransform and CoarseDropout, and compositions of the last two.
+            Others are refused: albumentations moves points half a pixel off its images when it resizes and never
+            renumbers mirrored landmarks.
+        probability: one coin for geometric and photometric together; a face that loses it gets neither.
+        afterwards: transforms like the photometric ones that the coin has no say in.
 
     Raises:
         ConfigError: a transform that may move pixels or cannot be applied, a probability out of range, or numbers in
@@ -154,7 +158,8 @@ class Augmentation:
     def paint(self, crop: np.ndarray, rng: np.random.Generator, painted: bool = True) -> np.ndarray:
         """The photometric part on a crop (S, S, 3) uint8 RGB, left as it is. Same rng state, same result.
 
-        painted: of the Change drawn for this face; where it is False only afterwards is applied.
+        Args:
+            painted: of the Change drawn for this face; where it is False only afterwards is applied.
         """
         transforms = (*self.photometric, *self.afterwards) if painted else self.afterwards
         if not transforms:

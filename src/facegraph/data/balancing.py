@@ -33,7 +33,9 @@ class PoseBalancing:
     profiles fall into different bins. Source: Feng et al. 2018 (Wing loss), section 5; the cap is ours: a bin of three
     faces would otherwise have each drawn hundreds of times per epoch.
 
-    bins: of equal width between the smallest and the largest score. max_repeat: most draws of one face per epoch.
+    Attributes:
+        bins: of equal width between the smallest and the largest score.
+        max_repeat: most draws of one face per epoch.
 
     Raises:
         ConfigError: bins or max_repeat below 1.
@@ -57,7 +59,8 @@ class PoseBalancing:
     def repeats(self, landmarks: np.ndarray) -> np.ndarray:
         """(M,) int64, 1 to max_repeat: round(count of the fullest bin / count of the face's bin), rounded half to even.
 
-        landmarks: (M, N, 2) in any unit.
+        Args:
+            landmarks: (M, N, 2) in any unit.
         """
         return self.repeats_of(self.scores(landmarks))
 
@@ -94,7 +97,9 @@ class LargePoseBalancing:
     Source: ibug's FAN, experiments on 300W-LP. They weigh the loss of a picture by this number (over its mean); here it
     is drawn that often. With all 61,225 pictures an epoch is about twice as long for it.
 
-    most: draws of the picture with the least turn. decay: per step.
+    Attributes:
+        most: draws of the picture with the least turn.
+        decay: per step.
 
     Raises:
         ConfigError: most below 1, or decay not in (0, 1].

@@ -47,7 +47,8 @@ class Occlusion(Corruption):
     Deviation: SCC's Fig. 1b plots NME against the occluded share and does not say how faces were covered; the training
     occlusion of its code is cut off at the crop's edge, so that it covers less than it says.
 
-    share: covered area over the crop's area, 0 to 1.
+    Attributes:
+        share: covered area over the crop's area, 0 to 1.
 
     Raises:
         ConfigError: a share out of range, a seed below 0.
@@ -101,8 +102,9 @@ def _coverage(start: float, end: float, count: int) -> np.ndarray:
 class Blur(Corruption):
     """Gaussian blur.
 
-    sigma: px of a crop of side 256; in a crop of side S it is sigma S / 256, so that the input size does not change
-    how much of a face is lost. 0 changes nothing, nor does what is less than a step of grey in a small crop.
+    Attributes:
+        sigma: px of a crop of side 256; in a crop of side S it is sigma S / 256, so that the input size does not change
+            how much of a face is lost. 0 changes nothing, nor does what is less than a step of grey in a small crop.
 
     Raises:
         ConfigError: a negative sigma, or one above 256.
@@ -140,8 +142,9 @@ class Resolution(Corruption):
 
     Pixel centres stay where they are, so landmarks do as well.
 
-    side: px that are left of the face, whatever the input size, which so does not change how much of a face is lost;
-    None changes nothing, nor does a side that the crop does not exceed.
+    Attributes:
+        side: px that are left of the face, whatever the input size, which so does not change how much of a face is
+            lost; None changes nothing, nor does a side that the crop does not exceed.
 
     Raises:
         ConfigError: a side below 1.

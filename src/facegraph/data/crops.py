@@ -15,13 +15,19 @@ import numpy as np
 from facegraph.data.annotations import Annotations, read_annotations
 from facegraph.data.benchmarks.source_tree import leads_out, relative_name
 from facegraph.data.exif import APPLY, IGNORE, SIZE_ADVICE, MarkedFace, decide_upright, size_fault
-from facegraph.data.faults import OWN_OUTSIDE, landmark_fault, picture_fault
-from facegraph.data.images import ImageHeader, check_image, read_image
-from facegraph.data.missing import LEAVE_OUT, MASK, REFUSE, lacking, missing_text
-from facegraph.data.orientation import UPRIGHT
-from facegraph.data.photographs import find_shared, name_photographs, tell_shared
+from facegraph.data.faults import (
+    LEAVE_OUT,
+    MASK,
+    OWN_OUTSIDE,
+    REFUSE,
+    lacking,
+    landmark_fault,
+    missing_text,
+    picture_fault,
+)
+from facegraph.data.images import UPRIGHT, ImageHeader, check_image, read_image
 from facegraph.data.source import FaceTable, LandmarkDataset, Thresholds, measured
-from facegraph.data.splits import USUAL, check_splits, find_validation
+from facegraph.data.splits import USUAL, check_splits, find_shared, find_validation, name_photographs, tell_shared
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import BOX, LandmarkScheme
 
@@ -73,15 +79,17 @@ class CropsDataset(LandmarkDataset):
         scheme: numbering of the landmarks.
         annotations: csv file, relative to root.
         name: as results print it.
-        train_split, test_split: values of the column split. val_split: the same; None for val, where there are such
-            rows, else validation is cut from train. other_splits: further values, whose rows are left out.
+        train_split, test_split: values of the column split.
+        val_split: the same; None for val, where there are such rows, else validation is cut from train.
+        other_splits: further values, whose rows are left out.
         photo_pattern: regular expression whose group 1 on the image name names the photograph; by default the column
             photo, and without one each image is its own photograph.
         exif: "ignore": landmarks are px of the images as stored. "apply": images are turned upright as their EXIF
             orientation says, and landmarks are px of the upright ones. None: as columns width and height say of all
             images that ask to be turned; where they do not, that is an error.
         attributes: columns that mark subsets of the faces.
-        normalisers: see LandmarkDataset; None for all of the scheme and the box. thresholds: see LandmarkDataset.
+        normalisers: see LandmarkDataset; None for all of the scheme and the box.
+        thresholds: see LandmarkDataset.
         missing: what becomes of faces with landmarks that are marked as missing, both cells empty, 0 or -1: "refuse",
             "leave_out", or "mask", which trains on and scores those that are there.
         allow_shared_photographs: warn of photographs that more than one of the splits in use shows, instead of refusing

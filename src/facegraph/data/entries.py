@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 
 from facegraph.data.images import read_image
-from facegraph.landmarks import LandmarkScheme
 
 MISSING_IMAGE, UNREADABLE_IMAGE, DOUBTFUL_IMAGE = "missing image", "unreadable image", "doubtful image"
 BAD_ANNOTATION, BAD_BOX, MISSING_LANDMARKS = "bad annotation", "bad box", "missing landmarks"
@@ -42,7 +41,11 @@ class ImageRef(Protocol):
 
 @dataclass(frozen=True)
 class FileImage:
-    """A photograph in a file of its own. where: file and line that name it, for messages."""
+    """A photograph in a file of its own.
+
+    Attributes:
+        where: file and line that name it, for messages.
+    """
 
     path: Path
     name: str
@@ -59,14 +62,20 @@ class FileImage:
 class FaceEntry:
     """One annotated face of a benchmark.
 
-    id: unique within the data set. image: the photograph. photo: its name; faces of one photo stay on one side of a
-    split. split: as the publisher names it ("train", "test", ...). landmarks: (N, 2) float64 px of the photograph as
-    it was marked, which is as stored, or upright where a store applies EXIF; 0-based, integers at pixel centres; NaN
-    where the annotation has none.
-    where: file and line of the annotation. box: (4,) float64 x0, y0, x1, y1 in the same px as the publisher gives it,
-    None where there is none. attributes: name -> flag. values: name -> number, such as the yaw in degrees. hidden:
-    (N,) bool, landmarks marked as occluded; None where that is not annotated. marked_size: width and height in px of
-    the photograph as it was marked, which prepare compares with the file; None where the publisher does not state it.
+    Attributes:
+        id: unique within the data set.
+        image: the photograph.
+        photo: its name; faces of one photo stay on one side of a split.
+        split: as the publisher names it ("train", "test", ...).
+        landmarks: (N, 2) float64 px of the photograph as it was marked, which is as stored, or upright where a store
+            applies EXIF; 0-based, integers at pixel centres; NaN where the annotation has none.
+        where: file and line of the annotation.
+        box: (4,) float64 x0, y0, x1, y1 in the same px as the publisher gives it, None where there is none.
+        attributes: name -> flag.
+        values: name -> number, such as the yaw in degrees.
+        hidden: (N,) bool, landmarks marked as occluded; None where that is not annotated.
+        marked_size: width and height in px of the photograph as it was marked, which prepare compares with the file;
+            None where the publisher does not state it.
     """
 
     id: str
@@ -89,10 +98,13 @@ class FaceEntry:
 class Problem:
     """Something in the source that cannot be used; the rest of the set can.
 
-    kind: one of the kinds at the top of this module; a missing part is a whole list, folder or archive, a note says how
-    something was read. split: that it
-    belongs to, "" where unknown. name: file or image. message: what is wrong and what to do. optional: the benchmark is
-    complete without it, so that --strict passes over it.
+    Attributes:
+        kind: one of the kinds at the top of this module; a missing part is a whole list, folder or archive, a note says
+            how something was read.
+        split: that it belongs to, "" where unknown.
+        name: file or image.
+        message: what is wrong and what to do.
+        optional: the benchmark is complete without it, so that --strict passes over it.
     """
 
     kind: str
@@ -118,37 +130,3 @@ class FaceIndex:
 
     faces: tuple[FaceEntry, ...]
     problems: tuple[Problem, ...] = ()
-
-
-class Benchmark(Protocol):
-    """A data set as its publisher ships it.
-
-    name: as results print it. version: of the publisher's files that the counts belong to. scheme: numbering of the
-    landmarks. attributes: subsets that faces are flagged for. official_counts: faces per "split" or "split/attribute",
-    as published; "all" is the whole set, where its split is not published. optional_splits: the benchmark is complete
-    without them. layout: what the source folder should look
-    like, for messages. archives: patterns of the names, without ending, of the archives that the publisher ships, as
-    archives.unpack_archives takes them.
-    """
-
-    name: str
-    version: str
-    scheme: LandmarkScheme
-    attributes: tuple[str, ...]
-    official_counts: Mapping[str, int]
-    optional_splits: frozenset[str]
-    layout: str
-    archives: tuple[str, ...]
-
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """Faces under a folder. Images are looked for, not read; nothing is written.
-
-        Args:
-            source: the folder.
-            workers: processes that read annotations, where these are one file per face.
-            progress: called with (files read, files in all) now and then, from this process.
-
-        Raises:
-            DataError: the folder holds nothing of this benchmark.
-        """
-        ...

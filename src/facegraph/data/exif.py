@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facegraph.data.images import ImageHeader
-from facegraph.data.orientation import UPRIGHT
+from facegraph.data.images import UPRIGHT, ImageHeader
 from facegraph.errors import DataError
 
 IGNORE, APPLY = "ignore", "apply"
@@ -26,8 +25,11 @@ Size = tuple[float, float]
 class MarkedFace(NamedTuple):
     """A face and its image file.
 
-    image: its name. header: of the file. marked_size: of the picture that was marked, as the annotation states it; None
-    where it does not. landmarks: (N, 2) px as marked.
+    Attributes:
+        image: its name.
+        header: of the file.
+        marked_size: of the picture that was marked, as the annotation states it; None where it does not.
+        landmarks: (N, 2) px as marked.
     """
 
     image: str

@@ -1,4 +1,4 @@
-"""Landmarks that cannot be those of a face in its picture, each fault in words that name what was found."""
+"""Landmarks that an annotation lacks, and those that cannot be of a face in its picture, in words that name them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,35 @@ import numpy as np
 from facegraph.data.source import box_size
 from facegraph.geometry.completion import labelled_points
 from facegraph.landmarks import BOX, LandmarkScheme
+
+REFUSE, LEAVE_OUT, MASK = "refuse", "leave_out", "mask"
+"""What may become of a face that lacks landmarks: it is an error, it is left out, or the others count without them."""
+_NAMED = 4
+
+
+def without_marked(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks (..., N, 2) with NaN for those that are marked as missing, as annotation tools do.
+
+    The marks: exactly (0, 0), one negative number twice such as (-1, -1), or no number twice. Half a mark is none: it
+    stays and is refused as a coordinate.
+    """
+    x, y = landmarks[..., 0], landmarks[..., 1]
+    marked = (np.isnan(x) & np.isnan(y)) | ((x == y) & (x <= 0))
+    return np.where(marked[..., None], np.nan, landmarks)
+
+
+def lacking(landmarks: np.ndarray) -> np.ndarray:
+    """(M,) bool, which faces (M, N, 2) lack a landmark."""
+    return np.asarray(~labelled_points(landmarks).all(axis=-1))
+
+
+def missing_text(landmarks: np.ndarray) -> str:
+    """Which landmarks a face (N, 2) lacks, in words."""
+    numbers = np.flatnonzero(~labelled_points(landmarks))
+    named = ", ".join(str(number) for number in numbers[:_NAMED])
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return f"{len(numbers)} of {len(landmarks)} landmarks are marked as missing ({named}{more})"
+
 
 SMALLEST_FACE = 2.0
 """px; coordinates of a smaller face are no px, but fractions of a side or damaged."""
@@ -25,8 +54,9 @@ def landmark_fault(
 ) -> str | None:
     """Why landmarks (N, 2) cannot be trained on or scored, in words; None if they can. NaN is a missing landmark.
 
-    normalisers: distances that errors are divided by; one that lacks a landmark is no fault. smallest_share: see
-    SMALLEST_SHARE; 0 takes any distance above 0.
+    Args:
+        normalisers: distances that errors are divided by; one that lacks a landmark is no fault.
+        smallest_share: see SMALLEST_SHARE; 0 takes any distance above 0.
     """
     if landmarks.shape != (scheme.num_landmarks, 2):
         return f"it has landmarks of shape {landmarks.shape}; scheme '{scheme.name}' has ({scheme.num_landmarks}, 2)"
@@ -71,7 +101,8 @@ def _distance_fault(
 def picture_fault(landmarks: np.ndarray, width: int, height: int, most_outside: float) -> str | None:
     """Why landmarks (N, 2) cannot be px of a picture of width x height px, in words; None if they can.
 
-    most_outside: share of them that may lie outside of it, as where a face is cut off by the border.
+    Args:
+        most_outside: share of them that may lie outside of it, as where a face is cut off by the border.
     """
     points, size = landmarks[labelled_points(landmarks)], np.array([width, height])
     outside = ((points < -0.5) | (points > size - 0.5)).any(axis=1)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from facegraph.data.photographs import find_shared, tell_shared
 from facegraph.data.source import LandmarkDataset, Thresholds, measured
-from facegraph.data.splits import find_validation
+from facegraph.data.splits import find_shared, find_validation, tell_shared
 from facegraph.data.store.layout import EXIF_APPLIED, INFO_FILE, read_info
 from facegraph.data.store.photograph import ROTATED
 from facegraph.data.store.reader import FaceStore, StoreSource
@@ -30,7 +29,8 @@ class PreparedDataset(LandmarkDataset):
         val_split: split that validates; None for val, where the store has it, else validation is cut from train.
         test_subset: attribute; only the faces of the test split that have it are scored. None for all.
         attributes: subsets to report, none if empty; None for all that some scored face belongs to.
-        normalisers: see LandmarkDataset; None for all of the scheme, then the box. thresholds: see LandmarkDataset.
+        normalisers: see LandmarkDataset; None for all of the scheme, then the box.
+        thresholds: see LandmarkDataset; None for its own.
         allow_shared_photographs: of a set of one's own, which has no official counts: warn of photographs that more
             than one of these splits shows, instead of refusing to train. Official sets are trained on as they are.
 
@@ -49,7 +49,7 @@ class PreparedDataset(LandmarkDataset):
         test_subset: str | None = None,
         attributes: Sequence[str] | None = None,
         normalisers: Sequence[str] | None = None,
-        thresholds: Thresholds = (0.08, 0.10),
+        thresholds: Thresholds | None = None,
         allow_shared_photographs: bool = False,
     ) -> None:
         self.root = Path(root).expanduser()
@@ -65,7 +65,8 @@ class PreparedDataset(LandmarkDataset):
         self.test_subset = test_subset
         self.attributes = None if attributes is None else tuple(attributes)
         self.normalisers = (*scheme.normalisers, BOX) if normalisers is None else tuple(normalisers)
-        self.thresholds = thresholds
+        if thresholds is not None:
+            self.thresholds = thresholds
         self.check_protocol()
         self.test_name = test_split if test_subset is None else f"{test_split}/{test_subset}"
 

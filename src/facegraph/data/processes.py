@@ -19,7 +19,7 @@ import cv2
 
 from facegraph.errors import DataError
 
-_PRELOAD = ("facegraph.data.benchmarks.catalogue", "facegraph.data.store.shards")
+_PRELOAD = ("facegraph.data.benchmarks.lp300w", "facegraph.data.benchmarks.ibug300w", "facegraph.data.store.shards")
 """What any pool needs. One list, because processes of all pools start from one server, which reads it once."""
 _LONGEST_START = 60.0
 
@@ -54,7 +54,7 @@ def process_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     except BrokenProcessPool as error:
         raise DataError(
             f"one of {workers} processes was killed from outside, perhaps for want of memory. Run the same command "
-            "again, with a smaller --workers if need be: it goes on with what is missing."
+            "again, with a smaller --workers if need be."
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

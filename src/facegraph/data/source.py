@@ -25,11 +25,16 @@ _MISSING = -(10.0**9)  # no coordinate that a face may have
 class FaceTable:
     """All annotations of one split, without the images.
 
-    ids: M unique names. photos: M names of the photograph each face was cut from; faces of one photograph never fall on
-    both sides of a split. landmarks: (M, N, 2) float64 image px, NaN where the annotation has none. boxes: (M, 4)
-    float64 x0, y0, x1, y1 image px: as annotated, NaN where there is none, until a box policy (see data.boxes) puts the
-    box to cut around in their place. attributes: (M, K) bool, columns named by attribute_names. seen: (M, 4) float64
-    x0, y0, x1, y1 image px, the part of the plane that the image of each face shows; None where it is not known.
+    Attributes:
+        ids: M unique names.
+        photos: M names of the photograph each face was cut from; faces of one photograph never fall on both sides of a
+            split.
+        landmarks: (M, N, 2) float64 image px, NaN where the annotation has none.
+        boxes: (M, 4) float64 x0, y0, x1, y1 image px: as annotated, NaN where there is none, until a box policy (see
+            data.boxes) puts the box to cut around in their place.
+        attributes: (M, K) bool, columns named by attribute_names.
+        seen: (M, 4) float64 x0, y0, x1, y1 image px, the part of the plane that the image of each face shows; None
+            where it is not known.
     """
 
     ids: tuple[str, ...]
@@ -84,10 +89,14 @@ Thresholds = Sequence[float] | Mapping[str, Sequence[float]]
 class LandmarkDataset(ABC):
     """A data set with its scheme and scoring protocol; sources are opened on demand.
 
-    name: as results print it. normalisers: names of the distances that errors are divided by, the first one is the
-    data set's own. thresholds: failure and AUC thresholds as fractions of the normaliser: a list for all of them, or
-    normaliser -> list. test_name: of the split that is scored. val_name: of the split that validates, None where
-    validation is cut from train. shared_photographs: how many photographs of one's own more than one of these shows.
+    Attributes:
+        name: as results print it.
+        normalisers: names of the distances that errors are divided by, the first one is the data set's own.
+        thresholds: failure and AUC thresholds as fractions of the normaliser: a list for all of them, or normaliser ->
+            list.
+        test_name: of the split that is scored.
+        val_name: of the split that validates, None where validation is cut from train.
+        shared_photographs: how many photographs of one's own more than one of these splits shows.
     """
 
     name: str

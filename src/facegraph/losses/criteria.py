@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -18,44 +19,47 @@ from facegraph.structures import REFERENCE_SIZE, FaceBatch, LandmarkOutput, Shap
 ERROR_WEIGHT = 0.05
 """Weight of the term that teaches a predicted error, MuSiCa's."""
 
-
 Neighbours = Callable[[int], Sequence[Sequence[int]]]
 """Number of landmarks -> the list of each one's neighbours."""
 
 
+@dataclass(eq=False, repr=False)
 class PointCriterion(nn.Module, ABC):
     """A point loss on the landmarks, plus relative_weight times the same loss on relative locations (L-GRN).
 
+    A subclass names its function of losses.functional, and the constants of that as further fields. Landmarks that are
+    not labelled count nothing, and no relative location does that one of them is part of.
+
     Args:
         statistics: landmark correlation, from which the neighbours of the relative term are taken.
-        relative_weight: 0 for SCC, 1 for L-GRN. relative_neighbours: neighbours per landmark (L-GRN: 3).
-        neighbours: N -> their lists, in place of those of the strongest correlation.
+        relative_weight: 0 for SCC, 1 for L-GRN.
+        relative_neighbours: neighbours per landmark (L-GRN: 3).
         error_weight: of the term |predicted error - error made|, there only where the model predicts its error. The
-        term is a fraction of the normaliser, the others are px; as it moves nothing but the error head, the weight
-        matters to optimisers only that are not invariant to the scale of a gradient.
-
-    Landmarks that are not labelled count nothing, and no relative location does that one of them is part of.
+            term is a fraction of the normaliser, the others are px; as it moves nothing but the error head, the weight
+            matters only to optimisers that are not invariant to the scale of a gradient.
+        neighbours: N -> their lists, in place of those of the strongest correlation.
 
     Raises:
-        ConfigError: a negative weight, or relative_neighbours out of range.
+        ConfigError: a negative weight, relative_neighbours out of range, or a constant that is not positive.
     """
 
-    laplacian: Tensor
+    statistics: InitVar[ShapeStatistics]
+    relative_weight: float = 0.0
+    relative_neighbours: InitVar[int] = 3
+    error_weight: float = ERROR_WEIGHT
+    neighbours: InitVar[Neighbours | None] = None
+    laplacian: Tensor = field(init=False)
 
-    def __init__(
-        self,
-        statistics: ShapeStatistics,
-        relative_weight: float = 0.0,
-        relative_neighbours: int = 3,
-        error_weight: float = ERROR_WEIGHT,
-        neighbours: Neighbours | None = None,
+    def __post_init__(
+        self, statistics: ShapeStatistics, relative_neighbours: int, neighbours: Neighbours | None
     ) -> None:
         super().__init__()
-        for name, weight in (("relative_weight", relative_weight), ("error_weight", error_weight)):
-            if weight < 0:
+        for name in ("relative_weight", "error_weight"):
+            if (weight := getattr(self, name)) < 0:
                 raise ConfigError(f"loss.{name}={weight} is out of range; 0 switches the term off.")
-        self.relative_weight, self.error_weight = relative_weight, error_weight
-        if relative_weight > 0:
+        point = torch.zeros(1, 2)
+        self.point_loss(point, point)  # refuses its constants before any data is read
+        if self.relative_weight > 0:
             lists = (
                 top_k_neighbours(statistics.correlation, relative_neighbours, "loss.relative_neighbours")
                 if neighbours is None
@@ -75,8 +79,9 @@ class PointCriterion(nn.Module, ABC):
             loss = point = over_labelled(self.point_loss, pred, target, batch.labelled)
             terms: dict[str, Tensor] = {}
             if self.relative_weight > 0:
-                terms["relative"] = over_labelled(
-                    self.point_loss, self.laplacian @ pred, self.laplacian @ target, self._placed(batch.labelled)
+                placed = self._placed(batch.labelled)
+                terms["relative"] = functional.relative_location(
+                    pred, target, self.laplacian, lambda p, t: over_labelled(self.point_loss, p, t, placed)
                 )
                 loss = loss + self.relative_weight * terms["relative"]
         error = predicted_error_term(output, batch)
@@ -105,63 +110,34 @@ class L2(PointCriterion):
         return functional.l2(pred, target)
 
 
+@dataclass(eq=False, repr=False)
 class SmoothL1(PointCriterion):
     """Quadratic below beta px, linear above."""
 
-    def __init__(
-        self,
-        statistics: ShapeStatistics,
-        beta: float = 1.0,
-        relative_weight: float = 0.0,
-        relative_neighbours: int = 3,
-        error_weight: float = ERROR_WEIGHT,
-        neighbours: Neighbours | None = None,
-    ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours, error_weight, neighbours)
-        self.beta = beta
+    beta: float = 1.0
 
     def point_loss(self, pred: Tensor, target: Tensor) -> Tensor:
         return functional.smooth_l1(pred, target, self.beta)
 
 
+@dataclass(eq=False, repr=False)
 class Wing(PointCriterion):
     """Wing loss; defaults as in its own paper's best setting (10, 2)."""
 
-    def __init__(
-        self,
-        statistics: ShapeStatistics,
-        omega: float = 10.0,
-        epsilon: float = 2.0,
-        relative_weight: float = 0.0,
-        relative_neighbours: int = 3,
-        error_weight: float = ERROR_WEIGHT,
-        neighbours: Neighbours | None = None,
-    ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours, error_weight, neighbours)
-        functional.check_positive(omega=omega, epsilon=epsilon)
-        self.omega, self.epsilon = omega, epsilon
+    omega: float = 10.0
+    epsilon: float = 2.0
 
     def point_loss(self, pred: Tensor, target: Tensor) -> Tensor:
         return functional.wing(pred, target, self.omega, self.epsilon)
 
 
+@dataclass(eq=False, repr=False)
 class SoftWing(PointCriterion):
     """Soft Wing loss with the SCC paper's constants."""
 
-    def __init__(
-        self,
-        statistics: ShapeStatistics,
-        omega1: float = 2.0,
-        omega2: float = 20.0,
-        epsilon: float = 0.5,
-        relative_weight: float = 0.0,
-        relative_neighbours: int = 3,
-        error_weight: float = ERROR_WEIGHT,
-        neighbours: Neighbours | None = None,
-    ) -> None:
-        super().__init__(statistics, relative_weight, relative_neighbours, error_weight, neighbours)
-        functional.check_positive(omega1=omega1, omega2=omega2, epsilon=epsilon)
-        self.omega1, self.omega2, self.epsilon = omega1, omega2, epsilon
+    omega1: float = 2.0
+    omega2: float = 20.0
+    epsilon: float = 0.5
 
     def point_loss(self, pred: Tensor, target: Tensor) -> Tensor:
         return functional.soft_wing(pred, target, self.omega1, self.omega2, self.epsilon)

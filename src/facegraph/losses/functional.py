@@ -37,12 +37,12 @@ def l2(pred: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(pred, target)
 
 
-def smooth_l1(pred: Tensor, target: Tensor, beta: float = 1.0) -> Tensor:
+def smooth_l1(pred: Tensor, target: Tensor, beta: float) -> Tensor:
     """Quadratic below beta, linear above."""
     return F.smooth_l1_loss(pred, target, beta=beta)
 
 
-def wing(pred: Tensor, target: Tensor, omega: float = 10.0, epsilon: float = 2.0) -> Tensor:
+def wing(pred: Tensor, target: Tensor, omega: float, epsilon: float) -> Tensor:
     """Wing loss (Feng et al., CVPR 2018): logarithmic below omega, linear with slope 1 above.
 
     With x = |pred - target|: omega ln(1 + x / epsilon) for x < omega, else x - C, where C makes it continuous.
@@ -56,7 +56,7 @@ def wing(pred: Tensor, target: Tensor, omega: float = 10.0, epsilon: float = 2.0
     return torch.where(x < omega, omega * torch.log1p(x / epsilon), x - offset).mean()
 
 
-def soft_wing(pred: Tensor, target: Tensor, omega1: float = 2.0, omega2: float = 20.0, epsilon: float = 0.5) -> Tensor:
+def soft_wing(pred: Tensor, target: Tensor, omega1: float, omega2: float, epsilon: float) -> Tensor:
     """Soft Wing loss (SCC paper): linear below omega1, logarithmic above.
 
     With x = |pred - target|: x for x < omega1, else omega2 ln(1 + x / epsilon) + B, where B makes it continuous. The
@@ -73,10 +73,17 @@ def soft_wing(pred: Tensor, target: Tensor, omega1: float = 2.0, omega2: float =
 
 
 def laplacian(neighbours: Tensor | Sequence[Sequence[int]], like: Tensor) -> Tensor:
-    """(N, N) matrix that takes points to (mean of the neighbours - own position); `like` gives dtype and device.
+    """Matrix that takes points to (mean of the neighbours - own position).
 
     A landmark without neighbours gets a row of zeros: it has no relative location. (The released code leaves its own
     position in place, which is an absolute term.)
+
+    Args:
+        neighbours: (N, k) indices or N lists of indices, without i itself.
+        like: gives dtype and device.
+
+    Returns:
+        (N, N).
     """
     n = len(neighbours)
     matrix = torch.zeros(n, n, dtype=like.dtype)
@@ -88,16 +95,15 @@ def laplacian(neighbours: Tensor | Sequence[Sequence[int]], like: Tensor) -> Ten
     return matrix.to(like.device)
 
 
-def relative_location(
-    pred: Tensor, target: Tensor, neighbours: Tensor | Sequence[Sequence[int]], point_loss: PointLoss
-) -> Tensor:
+def relative_location(pred: Tensor, target: Tensor, laplacian: Tensor, point_loss: PointLoss) -> Tensor:
     """Relative location loss (L-GRN): a point loss between displacements to the mean of the neighbours.
 
     delta_i(p) = mean over j in N(i) of p_j, minus p_i; loss = point_loss(delta(pred), delta(target)).
 
     Args:
-        pred, target: (..., N, 2). neighbours: (N, k) indices or N lists of indices, without i itself.
+        pred: (..., N, 2).
+        target: (..., N, 2).
+        laplacian: (N, N) matrix that takes points to displacements, see the function of this name.
         point_loss: any function of this module with its constants bound.
     """
-    matrix = laplacian(neighbours, like=pred)
-    return point_loss(matrix @ pred, matrix @ target)
+    return point_loss(laplacian @ pred, laplacian @ target)

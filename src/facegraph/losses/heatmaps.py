@@ -35,7 +35,8 @@ class AdaptiveWing(nn.Module):
 
     Args:
         alpha, omega, epsilon, theta: see above. Below alpha = 2 the exponent on the peak is below 1 and the gradient of
-        an exact prediction infinite. weight: of pixels on and next to the Gaussian; 0 switches the map off.
+            an exact prediction infinite.
+        weight: of pixels on and next to the Gaussian; 0 switches the map off.
 
     Raises:
         ConfigError: omega, epsilon or theta not positive, alpha below 2, or a negative weight.
@@ -82,9 +83,10 @@ class HeatmapCriterion(nn.Module):
     D at the start, so the two weigh alike; an optimiser other than Adam or RMSprop needs a larger learning rate.
 
     Args:
-        statistics: not used, every criterion gets it. codec: what a truth's maps are, and how maps are read where a
-        model does not hand out stage landmarks. heatmap_loss: (pred, target), each (B, N, h, w) -> scalar, a mean over
-        pixels that is 0 between equal maps; the maps of a landmark that is not labelled count nothing.
+        statistics: not used, every criterion gets it.
+        codec: what a truth's maps are, and how maps are read where a model does not hand out stage landmarks.
+        heatmap_loss: (pred, target), each (B, N, h, w) -> scalar, a mean over pixels that is 0 between equal maps; the
+            maps of a landmark that is not labelled count nothing.
         heatmap_weight, distance_weight: at least 0, not both 0. At distance_weight 0 nothing is decoded.
         error_weight: of |predicted error - error|, for models that predict their error; outside the average.
 

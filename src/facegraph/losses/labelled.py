@@ -16,7 +16,9 @@ def over_labelled(loss: Callable[[Tensor, Tensor], Tensor], pred: Tensor, target
     loss to the last bit. With several processes each takes the mean of its own faces.
 
     Args:
-        loss: (pred, target) -> scalar. pred, target: (B, N, ...), points or heatmaps. labelled: (B, N) bool.
+        loss: (pred, target) -> scalar.
+        pred, target: (B, N, ...), points or heatmaps.
+        labelled: (B, N) bool.
 
     Returns:
         A scalar, 0 where nothing is labelled.

@@ -19,11 +19,13 @@ class LandmarkRegressor(LandmarkModel):
     """Coordinates straight from features.
 
     Args:
-        backbone: gives features by level. head: builds the head from the backbone's channels, the input size and the
-        statistics of the training landmarks. input_size: side S of the crop in px, a multiple of 32.
-        statistics: see ShapeStatistics. channels_last: memory layout of the convolutions; faster on CPU and GPU.
+        backbone: gives features by level.
+        head: builds the head from the backbone's channels, the input size and the statistics of the training landmarks.
+        input_size: side S of the crop in px, a multiple of 32.
+        statistics: see ShapeStatistics.
+        channels_last: memory layout of the convolutions; faster on CPU and GPU.
         error_head: builds what predicts the error from the channels of the head's deepest level; None: no prediction.
-        The landmarks are the same with and without it. Its confidence replaces one of the head, such as a peak.
+            The landmarks are the same with and without it. Its confidence replaces one of the head, such as a peak.
 
     Raises:
         ConfigError: input_size is no positive multiple of 32.

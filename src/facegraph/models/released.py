@@ -13,10 +13,12 @@ from facegraph.landmarks import LandmarkScheme
 class ReleasedWeights:
     """What a system's `read_released` hands to the converter.
 
-    state: names of the model's state dict -> values, without mean_shape and correlation. overrides: of train.py, which
-    compose the model that the state fits, and the data set, crop and normalisation it was trained with.
-    mean_shape: (N, 2) crop px over the crop's side, None where none was published. notes: what was matched, left out or
-    cannot be known, one line each, for the screen.
+    Attributes:
+        state: names of the model's state dict -> values, without mean_shape and correlation.
+        overrides: of train.py, which compose the model that the state fits, and the data set, crop and normalisation it
+            was trained with.
+        mean_shape: (N, 2) crop px over the crop's side, None where none was published.
+        notes: what was matched, left out or cannot be known, one line each, for the screen.
     """
 
     state: dict[str, Tensor]

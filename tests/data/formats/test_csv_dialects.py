@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facegraph.data.annotations import read_annotations, read_usable_annotations
+from facegraph.data.annotations import read_annotations
+from facegraph.data.formats.files import Unusable
 from facegraph.errors import DataError
 from tests.helpers.faces import QUAD, annotation_frame
 
@@ -64,7 +65,8 @@ def test_every_dialect_gives_the_same_faces(tmp_path: Path, content: str | bytes
     assert found.ids.tolist() == expected.ids.tolist()
     assert found.splits.tolist() == expected.splits.tolist()
     assert found.lines[0] == line
-    usable, left_out = read_usable_annotations(other, QUAD)
+    left_out: list[Unusable] = []
+    usable = read_annotations(other, QUAD, report=left_out)
     np.testing.assert_array_equal(usable.landmarks, expected.landmarks)
     assert not left_out
 

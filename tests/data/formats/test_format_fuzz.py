@@ -20,14 +20,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from facegraph.data.annotations import read_annotations, read_usable_annotations
+from facegraph.data.annotations import read_annotations
 from facegraph.data.formats.coco import read_coco
-from facegraph.data.formats.cofw import CofwImage, read_cofw
-from facegraph.data.formats.cofw68 import read_cofw68_boxes, read_cofw68_points
+from facegraph.data.formats.cofw import CofwImage, read_cofw, read_cofw68_boxes, read_cofw68_points
+from facegraph.data.formats.files import Unusable
 from facegraph.data.formats.ibug_boxes import read_ibug_boxes
 from facegraph.data.formats.lp300w import read_300wlp, read_300wlp_points
 from facegraph.data.formats.pts import read_pts
-from facegraph.data.formats.unusable import Unusable
 from facegraph.data.formats.wflw import read_wflw_list
 from facegraph.errors import DataError
 from tests.data.formats import samples
@@ -328,10 +327,10 @@ WITH_BOXES = (
 @given(damaged_text(CSV, WITH_BOXES))
 def test_annotations_csv(folder: Path, content: bytes) -> None:
     path = folder / "annotations.csv"
-    result = outcome(path, content, lambda path: read_usable_annotations(path, QUAD))
-    if result is None:
+    unusable: list[Unusable] = []
+    found = outcome(path, content, lambda path: read_annotations(path, QUAD, report=unusable))
+    if found is None:
         return
-    found, unusable = result
     count = len(found.lines)
     check_unusable(path, unusable, "line")
     check_points(found.landmarks, count, 4, 2, some_missing=True)

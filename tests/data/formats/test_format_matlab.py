@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from facegraph.data.formats.cofw68 import read_cofw68_boxes, read_cofw68_points
+from facegraph.data.formats.cofw import read_cofw68_boxes, read_cofw68_points
 from facegraph.data.formats.ibug_boxes import read_ibug_boxes
 from facegraph.data.formats.lp300w import read_300wlp, read_300wlp_points
 from facegraph.data.formats.matlab import MAX_BYTES, read_variables

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facegraph.data.annotations import read_annotations, read_usable_annotations
+from facegraph.data.annotations import read_annotations
+from facegraph.data.formats.files import Unusable
 from facegraph.data.formats.pts import read_pts
 from facegraph.data.formats.wflw import FLAGS, read_wflw_list
 from facegraph.errors import DataError
@@ -247,7 +248,8 @@ def test_a_damaged_row_of_a_csv_costs_that_row(
     rows[2] = change(rows[2])
     content = "\n".join(map(",".join, rows)).encode(errors="surrogateescape")
     path = written(tmp_path, content, "annotations.csv")
-    found, unusable = read_usable_annotations(path, QUAD)
+    unusable: list[Unusable] = []
+    found = read_annotations(path, QUAD, report=unusable)
     assert found.lines.tolist() == [2, 4, 5]
     np.testing.assert_array_equal(found.landmarks, expected.landmarks[[0, 2, 3]])
     ((where, reason),) = unusable
@@ -261,10 +263,12 @@ def test_rows_of_one_image_and_boxes_that_are_none(tmp_path: Path) -> None:
         image=["a", "a", "a", "b"], box_x0=1, box_y0=2, box_x1=[40, 1, "x", 40], box_y1=9
     )
     frame.loc[0, "x0"] = np.inf
-    found, unusable = read_usable_annotations(written(tmp_path, frame.to_csv(index=False), "annotations.csv"), QUAD)
+    unusable: list[Unusable] = []
+    path = written(tmp_path, frame.to_csv(index=False), "annotations.csv")
+    found = read_annotations(path, QUAD, report=unusable)
     assert [where.rpartition("annotations.csv, ")[2] for where, _ in unusable] == ["line 2, column x0"]
     assert found.ids.tolist() == ["a#2", "a#3", "b"]
     np.testing.assert_array_equal(found.boxes, [[1, 2, 1, 9], [1, 2, np.nan, 9], [1, 2, 40, 9]])
     everything = written(tmp_path, frame.head(1).to_csv(index=False), "annotations.csv")
     with pytest.raises(DataError, match=r"annotations\.csv, line 2, column x0: 'inf' is no finite number"):
-        read_usable_annotations(everything, QUAD)
+        read_annotations(everything, QUAD, report=[])

@@ -31,7 +31,8 @@ CHECKS: tuple[Callable[[Examination], list[Finding]], ...] = (
 def examine(examination: Examination, begin: Callable[[str], None] = lambda name: None) -> list[Finding]:
     """Findings of all checks, errors first, then warnings; within a level in the order of CHECKS.
 
-    begin: called with the name of each check before it.
+    Args:
+        begin: called with the name of each check before it.
     """
     findings: list[Finding] = []
     for check in CHECKS:

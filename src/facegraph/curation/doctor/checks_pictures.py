@@ -44,7 +44,7 @@ def _shared_photographs(
         f"{len(photos)} photographs ({some(photos, 3)}) with {len(rows)} faces are in {sides}, by column {column}. "
         + ("A score on them is no test: keep all faces of a photograph in one split." if level == ERROR else "")
     ).strip()
-    return Finding(level, SAME_PHOTO, message, _names(examination, rows), {"photographs": photos})
+    return examination.finding(level, SAME_PHOTO, message, rows, values={"photographs": photos})
 
 
 def identical(examination: Examination) -> list[Finding]:
@@ -81,7 +81,12 @@ _SCORED = {
 
 
 def _by_side(examination: Examination, check: str, pairs: np.ndarray, alike: np.ndarray | None) -> list[Finding]:
-    """One finding per kind of pair. pairs: (P, 2) rows, the most alike first. alike: (P,) correlations."""
+    """One finding per kind of pair.
+
+    Args:
+        pairs: (P, 2) rows, the most alike first.
+        alike: (P,) correlations.
+    """
     first, second = examination.in_train[pairs].T if len(pairs) else (np.zeros(0, bool), np.zeros(0, bool))
     splits = examination.splits[pairs] if len(pairs) else np.empty((0, 2), object)
     same = splits[:, 0] == splits[:, 1]
@@ -98,12 +103,8 @@ def _by_side(examination: Examination, check: str, pairs: np.ndarray, alike: np.
         listed = pairs[chosen][:MOST_PAIRS]
         message = f"{int(chosen.sum()):,} pairs {where}"
         if level != INFO:
-            message += f": {some((' = '.join(_names(examination, pair)) for pair in listed), 3)}. {advice}"
-        measured = () if alike is None else tuple(round(float(c), 4) for c in np.repeat(alike[chosen][:MOST_PAIRS], 2))
+            message += f": {some((' = '.join(examination.names(pair)) for pair in listed), 3)}. {advice}"
+        measured = None if alike is None else np.repeat(alike[chosen][:MOST_PAIRS], 2)
         values = {"pairs": int(chosen.sum()), "listed": len(listed), "where": where}
-        findings.append(Finding(level, check, message, _names(examination, listed.ravel()), values, measured))
+        findings.append(examination.finding(level, check, message, listed.ravel(), measured, values))
     return findings or [Finding(INFO, check, "none found")]
-
-
-def _names(examination: Examination, rows: np.ndarray) -> tuple[str, ...]:
-    return tuple(str(name) for name in examination.ids[rows])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.doctor.findings import ERROR, INFO, WARNING, Finding, Level
-from facegraph.data.missing import without_marked
+from facegraph.data.faults import without_marked
 
 OUTSIDE_PHOTO, OUTSIDE_BOX, OUTSIDE_CROP = "outside photograph", "outside box", "outside crop"
 MISSING = "missing landmarks"
@@ -71,7 +69,7 @@ def _outside(
     share = leaves.mean()
     message = f"{int(leaves.sum()):,} landmarks ({share:.2%}) on {len(rows):,} of {len(leaves):,} faces lie "
     values = {"landmarks": int(leaves.sum()), "share": round(float(share), 6), "faces": len(rows)}
-    return [_of_faces(examination, level, check, message + advice, rows, per_face[rows], values)]
+    return [examination.finding(level, check, message + advice, rows, per_face[rows], values)]
 
 
 def missing(examination: Examination) -> list[Finding]:
@@ -96,7 +94,7 @@ def missing(examination: Examination) -> list[Finding]:
         if len(rows):
             message = f"{len(rows):,} of {len(landmarks):,} faces {what}."
             values = {"landmarks": int(per_face.sum())}
-            findings.append(_of_faces(examination, level, MISSING, message, rows, per_face[rows], values))
+            findings.append(examination.finding(level, MISSING, message, rows, per_face[rows], values))
     return findings
 
 
@@ -121,7 +119,7 @@ def eyes(examination: Examination) -> list[Finding]:
         if len(rows):
             rows = rows[np.argsort(distance[rows], kind="stable")]
             message = f"{len(rows):,} of {len(distance):,} faces have a distance '{name}' {what}."
-            findings.append(_of_faces(examination, level, EYES, message, rows, distance[rows], {"normaliser": name}))
+            findings.append(examination.finding(level, EYES, message, rows, distance[rows], {"normaliser": name}))
     distance = distance[np.isfinite(distance)]
     if not findings and len(distance):
         low, middle = float(distance.min()), float(np.median(distance))
@@ -144,7 +142,7 @@ def annotated_twice(examination: Examination) -> list[Finding]:
         if chosen:
             rows = np.concatenate(chosen)
             message = f"{len(rows):,} of {len(flat):,} faces have exactly the landmarks of another one {what}."
-            findings.append(_of_faces(examination, WARNING, TWICE, message, rows, None, {"groups": len(chosen)}))
+            findings.append(examination.finding(WARNING, TWICE, message, rows, None, {"groups": len(chosen)}))
     return findings
 
 
@@ -158,14 +156,14 @@ def sizes(examination: Examination) -> list[Finding]:
     if len(small):
         small = small[np.argsort(side[small], kind="stable")]
         message = f"{len(small):,} of {len(side):,} faces have a box under {SMALLEST_SIDE:g} px. Look at them."
-        findings.append(_of_faces(examination, WARNING, SMALL, message, small, side[small], {}))
+        findings.append(examination.finding(WARNING, SMALL, message, small, side[small]))
     if len(magnified):
         magnified = magnified[np.argsort(-scale[magnified], kind="stable")]
         message = (
             f"{len(magnified):,} of {len(scale):,} crops are magnified more than {LARGEST_SCALE:g} times, at most "
             f"{scale.max():.1f} times; they hold less than their {examination.store.info.crop.side} px promise"
         )
-        findings.append(_of_faces(examination, INFO, UPSAMPLED, message, magnified, scale[magnified], {}))
+        findings.append(examination.finding(INFO, UPSAMPLED, message, magnified, scale[magnified]))
     return findings
 
 
@@ -202,16 +200,3 @@ def box_statistics(examination: Examination) -> list[Finding]:
         f"{middle[0]:+.2f} of the width and {middle[1]:+.2f} of the height{meaning}"
     )
     return [*findings, Finding(INFO, BOXES, message, values=values)]
-
-
-def _of_faces(
-    examination: Examination,
-    level: Level,
-    check: str,
-    message: str,
-    rows: np.ndarray,
-    measured: np.ndarray | None,
-    values: Mapping[str, object],
-) -> Finding:
-    numbers = () if measured is None else tuple(round(float(value), 4) for value in measured)
-    return Finding(level, check, message, tuple(str(examination.ids[row]) for row in rows), values, numbers)

@@ -79,19 +79,23 @@ def exchanged(examination: Examination) -> list[Finding]:
     if not len(found):
         return pairs
     found = found[np.argsort(left[found], kind="stable")]
-    ids = tuple(str(examination.ids[row]) for row in rows[found])
+    named = some(examination.names(rows[found]), 3)
     message = (
-        f"{len(ids):,} of {len(rows):,} faces fit far better with left and right landmarks exchanged ({some(ids, 3)}): "
+        f"{len(found):,} of {len(rows):,} faces fit far better with left and right landmarks exchanged ({named}): "
         "their picture was mirrored without renumbering, or they are numbered from the other side. Correct them."
     )
-    measured = tuple(round(float(v), 4) for v in left[found])
-    return [Finding(WARNING, EXCHANGED, message, ids, {}, measured), *pairs]
+    return [examination.finding(WARNING, EXCHANGED, message, rows[found], left[found]), *pairs]
 
 
 def _exchanged_pairs(
     examination: Examination, rows: np.ndarray, aligned: np.ndarray, mean: np.ndarray
 ) -> list[Finding]:
-    """rows: (K,) of the store. aligned: (K, N, 2) their shapes, fitted to mean (N, 2)."""
+    """Faces with the two landmarks of a mirror pair exchanged.
+
+    Args:
+        rows: (K,) of the store.
+        aligned: (K, N, 2) their shapes, fitted to mean (N, 2).
+    """
     first, left = pair_distances_left(aligned, mean, examination.store.info.scheme.flip)
     found = np.flatnonzero((left < PAIR_BETTER).any(axis=-1))
     if not len(found):
@@ -107,9 +111,8 @@ def _exchanged_pairs(
         f"({some((f'{pair} on {n:,}' for pair, n in per_pair.items()), 3)}). Look at the picture and correct them."
     )
     values = {"landmarks": [int(i) for i in first[left[found].argmin(axis=-1)]], "pairs": per_pair}
-    ids = tuple(str(name) for name in examination.ids[rows[found]])
-    measured = tuple(round(float(v), 4) for v in left[found].min(axis=-1))
-    return [Finding(WARNING, EXCHANGED_PAIRS, message, ids, values, measured)]
+    smallest = left[found].min(axis=-1)
+    return [examination.finding(WARNING, EXCHANGED_PAIRS, message, rows[found], smallest, values)]
 
 
 def pair_distances_left(aligned: np.ndarray, mean: np.ndarray, flip: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +122,8 @@ def pair_distances_left(aligned: np.ndarray, mean: np.ndarray, flip: Sequence[in
     matters to the fit of the whole face.
 
     Args:
-        aligned: (K, N, 2) shapes, fitted to mean (N, 2). flip: N mirror indices.
+        aligned: (K, N, 2) shapes, fitted to mean (N, 2).
+        flip: N mirror indices.
 
     Returns:
         (P,) the lower landmark of each of P pairs, and (K, P) distances after over before; above 1 where right.
@@ -162,11 +166,6 @@ def shapes(examination: Examination) -> list[Finding]:
 def _shape_finding(examination: Examination, message: str, rows: np.ndarray, warn: bool) -> Finding:
     assert examination.residuals is not None
     landmark = examination.residuals.per_landmark[rows].argmax(axis=-1)
-    return Finding(
-        WARNING if warn else INFO,
-        SHAPES,
-        message,
-        tuple(str(examination.ids[row]) for row in rows),
-        {"landmarks": [int(i) for i in landmark]},
-        tuple(round(float(s), 3) for s in examination.residuals.score[rows]),
-    )
+    values = {"landmarks": [int(i) for i in landmark]}
+    score = examination.residuals.score[rows]
+    return examination.finding(WARNING if warn else INFO, SHAPES, message, rows, score, values)

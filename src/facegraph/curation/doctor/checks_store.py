@@ -9,7 +9,7 @@ import pandas as pd
 
 from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.doctor.findings import ERROR, INFO, WARNING, Finding, Level, some
-from facegraph.data.missing import MASK
+from facegraph.data.faults import MASK
 from facegraph.data.store.layout import ALL, EXIF_APPLIED
 from facegraph.data.store.photograph import ROTATED
 from facegraph.landmarks import BOX
@@ -107,8 +107,8 @@ def _damaged(examination: Examination) -> list[Finding]:
     if not damaged:
         return []
     first = damaged[min(damaged)]
-    ids = tuple(str(examination.ids[row]) for row in sorted(damaged))
-    return [Finding(ERROR, STORE, f"{len(damaged)} crops cannot be read; the first: {first}", ids)]
+    rows = np.array(sorted(damaged))
+    return [examination.finding(ERROR, STORE, f"{len(damaged)} crops cannot be read; the first: {first}", rows)]
 
 
 def _not_finite(examination: Examination) -> list[Finding]:
@@ -122,10 +122,11 @@ def _not_finite(examination: Examination) -> list[Finding]:
         ("landmarks that are not finite", there.all(axis=1)),
         ("a size, scale or shift that is not finite", np.isfinite(sizes).all(axis=1)),
     ):
-        ids = tuple(str(name) for name in examination.ids[~finite])
-        if ids:
-            message = f"{len(ids):,} of {len(finite):,} faces have {what} ({some(ids, 3)}). Prepare the set again."
-            findings.append(Finding(ERROR, STORE, message, ids))
+        rows = np.flatnonzero(~finite)
+        if len(rows):
+            named = some(examination.names(rows), 3)
+            message = f"{len(rows):,} of {len(finite):,} faces have {what} ({named}). Prepare the set again."
+            findings.append(examination.finding(ERROR, STORE, message, rows))
     return findings
 
 
@@ -144,7 +145,7 @@ def _stale_distances(examination: Examination) -> list[Finding]:
     message = (
         f"norm distances of {int(wrong.sum()):,} of {len(frame):,} faces do not fit their landmarks. Prepare again."
     )
-    return [Finding(ERROR, STORE, message, tuple(map(str, examination.ids[wrong])))]
+    return [examination.finding(ERROR, STORE, message, np.flatnonzero(wrong))]
 
 
 def _stale_counts(examination: Examination) -> list[Finding]:

@@ -40,10 +40,14 @@ _FREQUENCIES = tuple(
 
 @dataclass(frozen=True)
 class CropPrints:
-    """digests: (M, 16) uint8. signs: (M, 64) bool. faces: (M, 32, 32) uint8 grey. damaged: row -> what is wrong.
-    shard_hashes: name of a shard's file -> sha256 in hex, of the shards whose crops were read, if asked for.
+    """Fingerprints of M crops; rows that are damaged hold zeros.
 
-    Rows that are damaged hold zeros.
+    Attributes:
+        digests: (M, 16) uint8.
+        signs: (M, 64) bool.
+        faces: (M, 32, 32) uint8 grey.
+        damaged: row -> what is wrong.
+        shard_hashes: name of a shard's file -> sha256 in hex, of the shards whose crops were read, if asked for.
     """
 
     digests: np.ndarray
@@ -54,7 +58,12 @@ class CropPrints:
 
 
 class Pairs(NamedTuple):
-    """Pairs of rows, first < second, the most alike first. distance: bits. correlation: of the grey pictures."""
+    """Pairs of rows, first < second, the most alike first.
+
+    Attributes:
+        distance: bits.
+        correlation: of the grey pictures.
+    """
 
     first: np.ndarray
     second: np.ndarray

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from facegraph.curation.doctor.crop_prints import CropPrints, Pairs, crop_prints, similar_pairs
+from facegraph.curation.doctor.findings import Finding, Level
 from facegraph.curation.shape_residual import FEWEST_FACES, ShapeResiduals, shape_residuals
 from facegraph.data.store.hashing import stored_hash
 from facegraph.data.store.reader import FaceStore, StoreSource
@@ -75,6 +76,32 @@ class Examination:
         """Name of the distance that errors are divided by first: inter-ocular where the scheme has it."""
         names = self.store.info.scheme.normalisers
         return INTER_OCULAR if INTER_OCULAR in names else next(iter(names), "")
+
+    def finding(
+        self,
+        level: Level,
+        check: str,
+        message: str,
+        rows: np.ndarray,
+        measured: np.ndarray | None = None,
+        values: Mapping[str, object] | None = None,
+    ) -> Finding:
+        """A finding about some faces.
+
+        Args:
+            level: see Finding.
+            check: name of the check.
+            message: see Finding.
+            rows: (K,) of the store, the clearest case first.
+            measured: (K,) numbers; None for none.
+            values: see Finding.
+        """
+        numbers = () if measured is None else tuple(round(float(value), 4) for value in measured)
+        return Finding(level, check, message, self.names(rows), values or {}, numbers)
+
+    def names(self, rows: np.ndarray) -> tuple[str, ...]:
+        """Ids of rows (K,)."""
+        return tuple(str(name) for name in self.ids[rows])
 
     @cached_property
     def prints(self) -> CropPrints:

@@ -17,10 +17,13 @@ LEVELS: tuple[Level, ...] = (ERROR, WARNING, INFO)
 class Finding:
     """One thing that a check found.
 
-    level: "error" (a score on this store means nothing), "warning" (look at it, or part of it is missing), "info".
-    check: name of the check. message: what is so, and for errors and warnings what to do.
-    ids: faces it is about, the clearest case first; of pairs both faces, one after the other. values: numbers and names
-    by key, plain Python. measured: one number per id, what the check measured; empty where there is none.
+    Attributes:
+        level: "error" (a score on this store means nothing), "warning" (look at it, or part of it is missing), "info".
+        check: name of the check.
+        message: what is so, and for errors and warnings what to do.
+        ids: faces it is about, the clearest case first; of pairs both faces, one after the other.
+        values: numbers and names by key, plain Python.
+        measured: one number per id, what the check measured; empty where there is none.
     """
 
     level: Level

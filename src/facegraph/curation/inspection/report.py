@@ -15,8 +15,7 @@ from facegraph.curation.inspection import sheets, statistics
 from facegraph.curation.inspection.view import StoreView
 from facegraph.curation.shape_residual import shape_residuals
 from facegraph.data.balancing import PoseBalancing
-from facegraph.data.store.counts import list_counts
-from facegraph.data.store.layout import file_name
+from facegraph.data.store.layout import file_name, list_counts
 from facegraph.errors import ConfigError, DataError
 from facegraph.geometry.affine import landmark_box
 from facegraph.reports.html import HtmlTable, Page, Picture, Section, write_page

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import facegraph
-from facegraph.curation.archives import find_state, unpack_archives
+from facegraph.curation.archives import unpack_archives
+from facegraph.data.benchmarks.gathering import Benchmark
 from facegraph.data.benchmarks.source_tree import check_outside, check_source
-from facegraph.data.entries import Benchmark, FaceEntry, FileImage, to_storable
+from facegraph.data.entries import FaceEntry, FileImage, to_storable
 from facegraph.data.exif import MarkedFace, check_some_fit, decide_upright
+from facegraph.data.faults import LEAVE_OUT
 from facegraph.data.images import ImageHeader, check_image
-from facegraph.data.missing import LEAVE_OUT
-from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, PLAN_FILE, CropPolicy, StoreInfo
-from facegraph.data.store.lock import locked
-from facegraph.data.store.partial import find_whole, resolve_out
-from facegraph.data.store.plan import EXIF, ORIGIN, read_plan
-from facegraph.data.store.writer import DEFAULT_CROP, Progress, StoreContent, accept_whole, write_locked
+from facegraph.data.store.layout import EXIF_APPLIED, EXIF_IGNORED, CropPolicy, StoreInfo
+from facegraph.data.store.place import locked, resolve_out
+from facegraph.data.store.writer import DEFAULT_CROP, EXIF, Progress, StoreContent, find_store, write_locked
 from facegraph.errors import DataError
 
 _TOLD_EVERY = 100
@@ -34,7 +29,6 @@ def prepare(
     crop: CropPolicy = DEFAULT_CROP,
     workers: int = 1,
     strict: bool = False,
-    restart: bool = False,
     keep_unpacked: bool = False,
     decide_exif: bool = False,
     missing: str = LEAVE_OUT,
@@ -43,11 +37,15 @@ def prepare(
     """Read a source folder and write its store; see store.writer.write_store for what holds while it writes.
 
     Args:
+        benchmark: the data set.
         source: folder as downloaded; nothing in it is changed. Archives in it are unpacked to <out>.unpacked.
-        out: folder of the store, outside the source. One that was made from the same archives is left as is at once.
-        keep_unpacked: leave <out>.unpacked; otherwise it is removed once the store is whole.
-        missing: what becomes of faces that lack landmarks: missing.LEAVE_OUT, counted and named, or MASK, kept.
+        out: folder of the store, outside the source. A store of the same settings is left as it is.
+        crop: how faces are cut out.
+        workers: processes; 1 works in this one.
+        strict: a problem, or a count that is not official, is an error.
+        keep_unpacked: leave <out>.unpacked; otherwise it is removed, whether the store was made or not.
         decide_exif: in place of crop.exif, let the sizes that the annotations state decide, see data.exif.
+        missing: what becomes of faces that lack landmarks: faults.LEAVE_OUT, counted and named, or MASK, kept.
         progress: called with (stage, done, total); also while archives are unpacked and annotations are read.
 
     Raises:
@@ -59,26 +57,28 @@ def prepare(
     check_outside(out, source)
     content = _without_faces(benchmark, source, missing)
     with locked(out):
-        settings = content.settings(crop)
-        if decide_exif:
-            del settings[EXIF]
-        info = find_whole(out, settings)  # what is in the way is said before an hour of unpacking
-        if info is not None and content.origin and (read_plan(out / PLAN_FILE) or {}).get(ORIGIN) == content.origin:
-            return accept_whole(content, info, out, strict)
-        with _leftover_told(unpacking := out.with_name(f"{out.name}.unpacked")):
-            root = unpack_archives(source, unpacking, benchmark.archives, _in_megabytes(progress))
+        # what is in the way is said before an hour of unpacking
+        info = find_store(content, out, crop, strict, undecided=(EXIF,) if decide_exif else ())
+        if info is not None:
+            return info
+        root, unpacked = source, out.with_name(f"{out.name}.unpacked")
+        try:
+            root = unpack_archives(source, unpacked, benchmark.archives, _in_megabytes(progress))
             index = benchmark.index(root, workers, progress and partial(progress, "reading annotations"))
             faces = relative_places(index.faces, root)
             content = replace(content, faces=faces, problems=index.problems, root=str(root))
             if decide_exif:
                 crop = replace(crop, exif=_fitting_exif(content, progress))
-            info = write_locked(content, out, crop, workers, strict, restart, progress)
-        if root != source and not keep_unpacked:
-            _remove_unpacked(root)
-    return info
+            return write_locked(content, out, crop, workers, strict, progress)
+        finally:
+            if root != source and not keep_unpacked:
+                shutil.rmtree(root, ignore_errors=True)
+                if not any(unpacked.iterdir()):
+                    unpacked.rmdir()
 
 
 def _without_faces(benchmark: Benchmark, source: Path, missing: str) -> StoreContent:
+    told = ("name", "version", "scheme", "attributes", "official_counts")  # told elsewhere, or a consequence
     return StoreContent(
         dataset=benchmark.name,
         scheme=benchmark.scheme,
@@ -88,32 +88,9 @@ def _without_faces(benchmark: Benchmark, source: Path, missing: str) -> StoreCon
         official_counts=benchmark.official_counts,
         optional_splits=benchmark.optional_splits,
         source=str(source),
-        origin=_origin(source, benchmark),
         missing=missing,
+        options={name: str(value) for name, value in sorted(vars(benchmark).items()) if name not in told},
     )
-
-
-@contextmanager
-def _leftover_told(unpacking: Path) -> Iterator[None]:
-    try:
-        yield
-    except DataError as error:
-        if not any(path.is_file() for path in unpacking.rglob("*")):
-            raise
-        raise DataError(f"{error} What was unpacked stays in {unpacking} for the next run.") from error
-
-
-def _remove_unpacked(root: Path) -> None:
-    shutil.rmtree(root, ignore_errors=True)
-    if not any(root.parent.iterdir()):
-        root.parent.rmdir()
-
-
-def _origin(source: Path, benchmark: Benchmark) -> str:
-    """Texts that are equal only if archives, options of the benchmark and readers are; "" if it is not archives."""
-    state = find_state(source, benchmark.archives)
-    options = zlib.crc32(repr(sorted(vars(benchmark).items())).encode())
-    return "" if state is None else f"{state}, options {options:08x}, facegraph {facegraph.__version__}"
 
 
 def relative_places(faces: tuple[FaceEntry, ...], root: Path) -> tuple[FaceEntry, ...]:

@@ -5,25 +5,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from facegraph.data.benchmarks.catalogue import BENCHMARKS
 from facegraph.data.benchmarks.coco import CocoBenchmark
+from facegraph.data.benchmarks.cofw import CofwBenchmark
+from facegraph.data.benchmarks.cofw68 import Cofw68Benchmark
 from facegraph.data.benchmarks.folder import FolderBenchmark
+from facegraph.data.benchmarks.gathering import Benchmark
+from facegraph.data.benchmarks.ibug300w import Ibug300wBenchmark
 from facegraph.data.benchmarks.lp300w import Lp300wBenchmark
-from facegraph.data.benchmarks.own_splits import HeldOut
-from facegraph.data.entries import Benchmark
+from facegraph.data.benchmarks.wflw import WflwBenchmark
 from facegraph.data.scheme_file import load_scheme
+from facegraph.data.splits import HeldOut
 from facegraph.errors import ConfigError
 from facegraph.landmarks import SCHEMES
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (WflwBenchmark(), Ibug300wBenchmark(), Lp300wBenchmark(), CofwBenchmark(), Cofw68Benchmark())
+}
+"""coco and crops need a landmark scheme and are made by their classes in coco.py and folder.py."""
 
 
 @dataclass(frozen=True)
 class DatasetOptions:
     """What only some data sets ask for; None where it was not given.
 
-    scheme: name or YAML file. attributes: 0/1 columns of the csv. photo_pattern: regular expression whose group 1 names
-    the photograph. points: which landmarks of 300W-LP. flipped: whether to take its mirrored half. category: of the
-    faces in COCO files. other_splits: splits of the csv besides train, val and test. test_fraction, seed: of a test set
-    that is cut by photograph.
+    Attributes:
+        scheme: name or YAML file.
+        attributes: 0/1 columns of the csv.
+        photo_pattern: regular expression whose group 1 names the photograph.
+        points: which landmarks of 300W-LP.
+        flipped: whether to take its mirrored half.
+        category: of the faces in COCO files.
+        other_splits: splits of the csv besides train, val and test.
+        test_fraction, seed: of a test set that is cut by photograph.
     """
 
     scheme: str | None = None

@@ -9,8 +9,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from facegraph.data.store.counts import list_counts
-from facegraph.data.store.layout import EXIF_APPLIED, PROBLEMS_FILE, StoreInfo
+from facegraph.data.store.layout import EXIF_APPLIED, PROBLEMS_FILE, StoreInfo, list_counts
 from facegraph.data.store.photograph import ROTATED, TRAITS
 from facegraph.files.plain_text import one_line
 from facegraph.records.overrides import for_shell
@@ -31,7 +30,8 @@ _SCORED = ("cofw68",)
 def report(info: StoreInfo, out: Path, default_out: Path) -> Iterator[Table | Text]:
     """Tables and lines about a store, to be printed one after the other.
 
-    default_out: where the configuration looks for the store unless told otherwise.
+    Args:
+        default_out: where the configuration looks for the store unless told otherwise.
     """
     yield _counts(info)
     if info.problems:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.own_splits import HeldOut, check_no_test, finish_own
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress
 from facegraph.data.benchmarks.source_tree import SourceTree, leads_out, name_below, relative_name
 from facegraph.data.entries import NOTE, OTHER_CATEGORY, FaceEntry, FaceIndex, FileImage
 from facegraph.data.formats.coco import CocoFace, CocoFile, read_coco
 from facegraph.data.formats.files import shown
+from facegraph.data.splits import HeldOut, check_no_test, finish_own
 from facegraph.errors import DataError
 from facegraph.landmarks import LandmarkScheme
 
@@ -25,7 +25,7 @@ _SPLITS = {
 """Split -> the word that names it within a file's name: train2017, but neither trainval nor latest."""
 
 
-class CocoBenchmark:
+class CocoBenchmark(Benchmark):
     """A data set of your own in COCO's format.
 
     A json file belongs to the split whose word is in its name (train, val or test, train2017, validation; not trainval
@@ -35,15 +35,13 @@ class CocoBenchmark:
     order of the first file, train before val before test, by their names where the files give names.
 
     Args:
-        scheme: numbering of the landmarks. name: as results print it.
+        scheme: numbering of the landmarks.
+        name: as results print it.
         category: name of the category of the faces; None for the only one that has as many points as the scheme.
         held_out: test set to cut from the train file, or from the only file, which then need not name a split; None for
             files of their own.
     """
 
-    attributes: tuple[str, ...] = ()
-    official_counts: Mapping[str, int] = {}
-    optional_splits: frozenset[str] = frozenset()
     layout = (
         "  annotations/<anything>train<anything>.json, the same with val and test (one of these two is enough)\n"
         "  images/..., or train2017/ and val2017/\n"
@@ -65,21 +63,20 @@ class CocoBenchmark:
         options = ["COCO keypoints", *([f"category {category}"] if category is not None else [])]
         self.version = ", ".join([*options, *([held_out.description] if held_out is not None else [])])
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; ids are split/id of the annotation.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Ids are split/id of the annotation.
 
         Raises:
             DataError: no such json file, several for one split, one that cannot be read, categories or keypoints that
                 do not fit each other, or no usable face.
             ConfigError: a test set is to be held out, but there is one.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         files = _files(tree)
-        found = Gathering(tree, self.layout)
         if self.held_out is None:
-            _check_splits(tree, files, found, self.layout)
+            _check_splits(files, found)
         else:
-            files = files or _only_file(tree, self.layout)
+            files = files or _only_file(found)
             check_no_test(list(files), str(next(iter(files.values())).parent))
         contents: dict[str, CocoFile] = {}
         for done, (role, path) in enumerate(files.items(), start=1):
@@ -104,7 +101,10 @@ class CocoBenchmark:
             folders = _image_folders(tree, path, role)
             for face in content.faces:
                 _add(face, split, path, folders, found)
-        index = finish_own(found.index(), self.held_out)
+
+    def index(self, source: Path, workers: int = 1, progress: Progress | None = None) -> FaceIndex:
+        """See Benchmark; a test set is held out."""
+        index = finish_own(super().index(source, workers, progress), self.held_out)
         return index if self.held_out is None else replace(index, faces=tuple(map(_named_anew, index.faces)))
 
 
@@ -113,12 +113,13 @@ def _named_anew(face: FaceEntry) -> FaceEntry:
     return replace(face, id=f"{face.split}/{face.id.partition('/')[2]}")
 
 
-def _check_splits(tree: SourceTree, files: Mapping[str, Path], found: Gathering, layout: str) -> None:
+def _check_splits(files: Mapping[str, Path], found: Gathering) -> None:
     """Note what is missing.
 
     Raises:
         DataError: there is no json file of a split at all.
     """
+    tree = found.tree
     cut = "or cut a test set by photograph: --test-fraction 0.1 --seed 0"
     if not files:
         others = [path.relative_to(tree.root).as_posix() for path in _unnamed_files(tree)]
@@ -127,7 +128,7 @@ def _check_splits(tree: SourceTree, files: Mapping[str, Path], found: Gathering,
                 f"{tree.root} has {', '.join(others[:5])}, but no json file with the word train, val or test in its "
                 f"name. Name the files after their splits, {cut}"
             )
-        raise nothing_found(tree, ("faces_train.json", "faces_val.json", "faces_test.json"), layout)
+        raise found.nothing(("faces_train.json", "faces_val.json", "faces_test.json"))
     if "train" not in files:
         first = next(iter(files.values()))
         told = f"there is no json file with the word 'train' in its name beside {first}. Add it."
@@ -217,15 +218,15 @@ def _unnamed_files(tree: SourceTree) -> list[Path]:
     return []
 
 
-def _only_file(tree: SourceTree, layout: str) -> dict[str, Path]:
+def _only_file(gathering: Gathering) -> dict[str, Path]:
     """The only json file, as the one to train on.
 
     Raises:
         DataError: there is none, or more than one.
     """
-    found = _unnamed_files(tree)
+    found = _unnamed_files(gathering.tree)
     if not found:
-        raise nothing_found(tree, ("json file",), layout)
+        raise gathering.nothing(("json file",))
     if len(found) > 1:
         raise DataError(
             f"{found[0].parent} has several json files: {', '.join(path.name for path in found[:5])}. Move all but one "

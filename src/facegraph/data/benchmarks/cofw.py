@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.source_tree import SourceTree
-from facegraph.data.entries import FaceEntry, FaceIndex
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress
+from facegraph.data.entries import FaceEntry
 from facegraph.data.formats.cofw import CofwAnnotations, CofwImage, read_cofw
 from facegraph.errors import DataError
 from facegraph.landmarks import COFW29
@@ -16,7 +15,7 @@ TRAIN_FILE, TEST_FILE = "COFW_train_color.mat", "COFW_test_color.mat"
 OCCLUDED_SHARE = "occluded_share"
 
 
-class CofwBenchmark:
+class CofwBenchmark(Benchmark):
     """COFW in colour (Burgos-Artizzu et al., ICCV 2013). Boxes are the publisher's.
 
     No subsets: papers report all 507 test faces. values: occluded_share, share of a face's landmarks marked as hidden.
@@ -25,23 +24,20 @@ class CofwBenchmark:
     name = "cofw"
     version = "COFW colour (2013)"
     scheme = COFW29
-    attributes: tuple[str, ...] = ()
     official_counts: Mapping[str, int] = {"train": 1345, "test": 507}
-    optional_splits: frozenset[str] = frozenset()
     layout = f"  {TRAIN_FILE}\n  {TEST_FILE}\n  or COFW_color.zip as downloaded"
     archives: tuple[str, ...] = ("COFW*",)
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; ids are split/number, counted from 1 as in MATLAB.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Ids are split/number, counted from 1 as in MATLAB.
 
         Raises:
             DataError: neither file is there, or no usable face.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         files = {"train": tree.search(TRAIN_FILE), "test": tree.search(TEST_FILE)}
         if not any(files.values()):
-            raise nothing_found(tree, (TRAIN_FILE, TEST_FILE), self.layout)
-        found = Gathering(tree, self.layout)
+            raise found.nothing((TRAIN_FILE, TEST_FILE))
         for done, (split, path) in enumerate(files.items(), start=1):
             if path is None:
                 name = TRAIN_FILE if split == "train" else TEST_FILE
@@ -57,7 +53,6 @@ class CofwBenchmark:
                 found.unusable(split, path, annotations.unusable.values())
             if progress is not None:
                 progress(done, len(files))
-        return found.index()
 
 
 def _entries(path: Path, annotations: CofwAnnotations, split: str) -> list[FaceEntry]:

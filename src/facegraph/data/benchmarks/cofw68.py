@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from facegraph.data.benchmarks.cofw import OCCLUDED_SHARE, TEST_FILE
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.reading import read_each
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress, read_each
 from facegraph.data.benchmarks.source_tree import SourceTree
-from facegraph.data.entries import FaceEntry, FaceIndex
-from facegraph.data.formats.cofw import CofwImage, read_cofw
-from facegraph.data.formats.cofw68 import read_cofw68_boxes, read_cofw68_points
+from facegraph.data.entries import FaceEntry
+from facegraph.data.formats.cofw import CofwImage, read_cofw, read_cofw68_boxes, read_cofw68_points
 from facegraph.errors import DataError
 from facegraph.landmarks import IBUG68
 
@@ -21,7 +19,7 @@ _FOLDERS = ("COFW68_Data/test_annotations", "test_annotations", "cofw68_test_ann
 _BOXES = "cofw68_test_bboxes.mat"
 
 
-class Cofw68Benchmark:
+class Cofw68Benchmark(Benchmark):
     """COFW-68 (Ghiasi and Fowlkes, Occlusion Coherence, 2015): golnazghiasi/cofw68-benchmark beside the COFW file.
 
     Annotation n belongs to picture n of COFW_test_color.mat, counted from 1. The published boxes come from a detector
@@ -31,9 +29,7 @@ class Cofw68Benchmark:
     name = "cofw68"
     version = "COFW-68 (2015)"
     scheme = IBUG68
-    attributes: tuple[str, ...] = ()
     official_counts: Mapping[str, int] = {"test": 507}
-    optional_splits: frozenset[str] = frozenset()
     layout = (
         f"  {TEST_FILE}                                  (from COFW_color.zip)\n"
         f"  COFW68_Data/test_annotations/1_points.mat ... 507_points.mat\n"
@@ -41,18 +37,17 @@ class Cofw68Benchmark:
     )
     archives: tuple[str, ...] = ("COFW*", "cofw68*")
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; ids are test/number, the same as those of COFW.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Ids are test/number, the same as those of COFW.
 
         Raises:
             DataError: the pictures or the 68-point annotations are not there, or no usable face.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         pictures, folder = tree.search(TEST_FILE), tree.search(*_FOLDERS)
         if pictures is None or folder is None:
             absent = [TEST_FILE] * (pictures is None) + [_FOLDERS[0]] * (folder is None)
-            raise nothing_found(tree, absent, self.layout)
-        found = Gathering(tree, self.layout)
+            raise found.nothing(absent)
         count = len(read_cofw(pictures).landmarks)
         boxes = _boxes(tree, count, found)
         paths = [tree.child(folder, f"{i + 1}_points.mat") for i in range(count)]
@@ -70,7 +65,6 @@ class Cofw68Benchmark:
                 found.bad_annotation("test", path.name, result)
             else:
                 found.faces.append(_entry(i, pictures, path, *result, None if boxes is None else boxes[i]))
-        return found.index()
 
 
 def _entry(

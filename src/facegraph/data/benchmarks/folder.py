@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.annotations import Annotations, read_usable_annotations
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.own_splits import HeldOut, check_no_test, finish_own
-from facegraph.data.benchmarks.source_tree import SourceTree, leads_out, relative_name
+from facegraph.data.annotations import Annotations, read_annotations
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress
+from facegraph.data.benchmarks.source_tree import leads_out, relative_name
 from facegraph.data.entries import BAD_BOX, FaceEntry, FaceIndex, FileImage
-from facegraph.data.splits import TRAIN, USUAL, check_splits
+from facegraph.data.formats.files import Unusable
+from facegraph.data.splits import TRAIN, USUAL, HeldOut, check_no_test, check_splits, finish_own
 from facegraph.landmarks import LandmarkScheme
 
 _CSV = "annotations.csv"
 
 
-class FolderBenchmark:
+class FolderBenchmark(Benchmark):
     """annotations.csv and the images it names, below images/ or the folder itself; columns as in crops.CropsDataset.
 
     Args:
@@ -31,8 +31,6 @@ class FolderBenchmark:
         held_out: test set to cut from the train rows, which are all rows of a csv without a column split.
     """
 
-    official_counts: Mapping[str, int] = {}
-    optional_splits: frozenset[str] = frozenset()
     layout = (
         f"  {_CSV}          columns image, split, x0, y0, x1, y1, ...\n  images/...               the images it names"
     )
@@ -55,22 +53,22 @@ class FolderBenchmark:
         self.held_out = held_out
         self.version = "own" if held_out is None else f"own, {held_out.description}"
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; ids are image names, with #1, #2, ... where several rows share an image.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Ids are image names, with #1, #2, ... where several rows share an image.
 
         Raises:
             DataError: no csv, one that cannot be read or has no usable row or an unknown split, or no image is there.
             ConfigError: photo_pattern is no regular expression with a group, or a test set is to be held out, but there
                 is one.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         path = tree.child(tree.root, _CSV)
         if path is None:
-            raise nothing_found(tree, (_CSV,), self.layout)
-        found = Gathering(tree, self.layout)
+            raise found.nothing((_CSV,))
         split = None if self.held_out is None else TRAIN
-        rows, unusable = read_usable_annotations(
-            path, self.scheme, self.attributes, self.photo_pattern, tree.root, split
+        unusable: list[Unusable] = []
+        rows = read_annotations(
+            path, self.scheme, self.attributes, self.photo_pattern, tree.root, split, report=unusable
         )
         found.unusable("", path, unusable)
         advice = "If it is meant, name it: --other-splits {name}"
@@ -83,7 +81,10 @@ class FolderBenchmark:
             self._add(rows, row, face_id, found)
         if progress is not None:
             progress(len(rows.images), len(rows.images))
-        return finish_own(found.index(), self.held_out)
+
+    def index(self, source: Path, workers: int = 1, progress: Progress | None = None) -> FaceIndex:
+        """See Benchmark; a test set is held out."""
+        return finish_own(super().index(source, workers, progress), self.held_out)
 
     def _add(self, rows: Annotations, row: int, face_id: str, found: Gathering) -> None:
         image, split, where = str(rows.images[row]), str(rows.splits[row]), rows.where(row)

@@ -1,11 +1,14 @@
-"""What an index is collected in: faces, and whatever was wrong with the others."""
+"""What a benchmark is, and what its index is collected in: faces, and whatever was wrong with the others."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from facegraph.data.benchmarks.source_tree import SEARCH_DEPTH, SourceTree
 from facegraph.data.entries import (
@@ -17,14 +20,20 @@ from facegraph.data.entries import (
     FaceIndex,
     Problem,
 )
-from facegraph.data.formats.unusable import Unusable
+from facegraph.data.formats.files import Unusable
+from facegraph.data.processes import process_pool
 from facegraph.errors import DataError
+from facegraph.landmarks import LandmarkScheme
+
+Progress = Callable[[int, int], None]
+"""Called with (files read, files in all)."""
 
 
 class Gathering:
     """Faces and problems of one source, in the order they were met.
 
-    layout: what the source should look like, for messages.
+    Args:
+        layout: what the source should look like, for messages.
     """
 
     def __init__(self, tree: SourceTree, layout: str) -> None:
@@ -89,6 +98,17 @@ class Gathering:
             for folder, error in self.tree.unlisted.items()
         ]
 
+    def nothing(self, wanted: Sequence[str]) -> DataError:
+        """The error of a source that lacks what an index cannot do without.
+
+        Args:
+            wanted: what was looked for.
+        """
+        return DataError(
+            f"{self.tree.root} has no {' and no '.join(wanted)}, there or up to {SEARCH_DEPTH} folders below. "
+            f"The folder holds: {self.tree.holds()}. Expected below --source:\n{self._layout}"
+        )
+
     def _refusal(self, problems: list[Problem]) -> str:
         kinds = Counter(problem.kind for problem in problems)
         counted = ", ".join(f"{count} x {kind}" for kind, count in kinds.items())
@@ -100,9 +120,105 @@ class Gathering:
         )
 
 
-def nothing_found(tree: SourceTree, wanted: Sequence[str], layout: str) -> DataError:
-    """The error of a source that lacks what an index cannot do without. wanted: what was looked for."""
-    return DataError(
-        f"{tree.root} has no {' and no '.join(wanted)}, there or up to {SEARCH_DEPTH} folders below. "
-        f"The folder holds: {tree.holds()}. Expected below --source:\n{layout}"
-    )
+class Benchmark(ABC):
+    """A data set as its publisher ships it.
+
+    Attributes:
+        name: as results print it.
+        version: of the publisher's files that the counts belong to.
+        scheme: numbering of the landmarks.
+        layout: what the source folder should look like, for messages.
+        archives: patterns of the names, without ending, of the archives that the publisher ships, as
+            archives.unpack_archives takes them.
+        attributes: subsets that faces are flagged for.
+        official_counts: faces per "split" or "split/attribute", as published; "all" is the whole set, where its split
+            is not published. None are of a set of one's own.
+        optional_splits: the benchmark is complete without them.
+    """
+
+    name: str
+    version: str
+    scheme: LandmarkScheme
+    layout: str
+    archives: tuple[str, ...]
+    attributes: tuple[str, ...] = ()
+    official_counts: Mapping[str, int] = {}
+    optional_splits: frozenset[str] = frozenset()
+
+    def index(self, source: Path, workers: int = 1, progress: Progress | None = None) -> FaceIndex:
+        """Faces under a folder. Images are looked for, not read; nothing is written.
+
+        Args:
+            source: the folder.
+            workers: processes that read annotations, where these are one file per face.
+            progress: called with (files read, files in all) now and then, from this process.
+
+        Raises:
+            DataError: the folder holds nothing of this benchmark.
+        """
+        found = Gathering(SourceTree(source), self.layout)
+        self.gather(found, workers, progress)
+        return found.index()
+
+    @abstractmethod
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Look for faces in found.tree, and put them, and what is wrong with others, into found; see index.
+
+        Raises:
+            DataError: there is nothing to read.
+        """
+
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_REPORT_EVERY = 200
+POOL_FROM = 10_000
+"""Fewer files than this are read by one process in the seconds that others take to start."""
+
+
+def read_each(
+    read: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Result | DataError]:
+    """read(task) for every task, in order; the DataError of a task that raised one takes its place.
+
+    Args:
+        read: a function of a module, so that other processes find it.
+        tasks: picklable.
+        workers: processes, from POOL_FROM tasks on.
+        progress: called with (done, all) now and then.
+
+    Raises:
+        DataError: a process was killed from outside.
+    """
+    total = len(tasks)
+    results: list[Result | DataError] = []
+    attempt = partial(_attempt, read)
+    if workers <= 1 or total < POOL_FROM:
+        _collect(map(attempt, tasks), results, total, progress)
+        return results
+    with process_pool(workers) as pool:
+        _collect(pool.map(attempt, tasks, chunksize=_REPORT_EVERY), results, total, progress)
+    return results
+
+
+def _collect(
+    outcomes: Iterable[Result | DataError],
+    results: list[Result | DataError],
+    total: int,
+    progress: Progress | None,
+) -> None:
+    for outcome in outcomes:
+        results.append(outcome)
+        if progress is not None and (len(results) % _REPORT_EVERY == 0 or len(results) == total):
+            progress(len(results), total)
+
+
+def _attempt(read: Callable[[Task], Result], task: Task) -> Result | DataError:
+    try:
+        return read(task)
+    except DataError as error:
+        return error

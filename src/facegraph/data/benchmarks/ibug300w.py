@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.reading import read_each
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress, read_each
 from facegraph.data.benchmarks.source_tree import SourceTree
-from facegraph.data.entries import DOUBTFUL_IMAGE, MISSING_IMAGE, FaceEntry, FaceIndex, FileImage
+from facegraph.data.entries import DOUBTFUL_IMAGE, MISSING_IMAGE, FaceEntry, FileImage
 from facegraph.data.formats.ibug_boxes import read_ibug_boxes
 from facegraph.data.formats.pts import read_pts
 from facegraph.errors import DataError
@@ -31,9 +30,14 @@ _PIECE = re.compile(r"300w\.zip\.\d{3}", re.IGNORECASE)
 class _Part:
     """One folder of 300-W.
 
-    key: name of it within ids. folders: where it may lie. split, attribute: of its faces. count: as published.
-    boxes: its file of detector boxes, "" if there is none. numbered: file names end with the number of the face within
-    its photograph (18489332_10). optional: 300-W is used without it.
+    Attributes:
+        key: name of it within ids.
+        folders: where it may lie.
+        split, attribute: of its faces.
+        count: as published.
+        boxes: its file of detector boxes, "" if there is none.
+        numbered: file names end with the number of the face within its photograph (18489332_10).
+        optional: 300-W is used without it.
     """
 
     key: str
@@ -58,7 +62,7 @@ _PARTS = (
 )
 
 
-class Ibug300wBenchmark:
+class Ibug300wBenchmark(Benchmark):
     """300-W (Sagonas et al., ICCV Workshops 2013) in the folders that ibug.doc.ic.ac.uk publishes.
 
     train: afw, helen/trainset, lfpw/trainset. test ("full"): helen/testset and lfpw/testset (common), ibug
@@ -89,20 +93,19 @@ class Ibug300wBenchmark:
     )
     archives: tuple[str, ...] = ("afw", "helen", "lfpw", "ibug", "300w", "bounding_boxes", "Bounding Boxes")
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; ids and images are named part/file, such as helen/testset/2968560214_1.jpg.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Ids and images are named part/file, such as helen/testset/2968560214_1.jpg.
 
         Raises:
             DataError: none of the folders is there, or none of them holds a usable face.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         folders = [tree.search(*part.folders) for part in _PARTS]
         pieces = _pieces(tree)
         if not any(folders):
             if pieces:
                 raise DataError(f"{pieces} {tree.root} has no folder of 300-W.")
-            raise nothing_found(tree, [part.folders[0] for part in _PARTS], self.layout)
-        found = Gathering(tree, self.layout)
+            raise found.nothing([part.folders[0] for part in _PARTS])
         if pieces and not all(folder for part, folder in zip(_PARTS, folders, strict=True) if part.optional):
             found.missing_part("private", "300w.zip", pieces)
         pairs: list[tuple[_Part, Path, Path]] = []
@@ -126,7 +129,6 @@ class Ibug300wBenchmark:
                 found.bad_annotation(part.split, f"{part.key}/{path.name}", landmarks)
             else:
                 found.faces.append(self._entry(part, image, path, landmarks, boxes.get((part.key, image.name.lower()))))
-        return found.index()
 
     def _entry(
         self, part: _Part, image: Path, points: Path, landmarks: np.ndarray, box: np.ndarray | None

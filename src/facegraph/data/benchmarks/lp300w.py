@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
-from facegraph.data.benchmarks.reading import read_each
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress, read_each
 from facegraph.data.benchmarks.source_tree import SourceTree
-from facegraph.data.entries import MISSING_IMAGE, FaceEntry, FaceIndex, FileImage
+from facegraph.data.entries import MISSING_IMAGE, FaceEntry, FileImage
 from facegraph.data.formats.lp300w import LpFace, read_300wlp, read_300wlp_points
 from facegraph.errors import ConfigError, DataError
 from facegraph.landmarks import IBUG68
@@ -31,7 +30,7 @@ _FIRST_HELEN_TEST = "296814969"
 _HELEN_FACES, _HELEN_TEST_FACES = 2330, 330
 
 
-class Lp300wBenchmark:
+class Lp300wBenchmark(Benchmark):
     """300W-LP (Zhu et al., Face Alignment Across Large Poses, CVPR 2016). There is no official split and no box.
 
     test: pictures made from test photographs of 300-W, so that a model trained here can be tested on 300-W: LFPW's by
@@ -63,7 +62,6 @@ class Lp300wBenchmark:
         "  or 300W-LP.zip as downloaded"
     )
     archives: tuple[str, ...] = ("300W*LP*",)
-    optional_splits: frozenset[str] = frozenset()
 
     def __init__(self, points: str = PTS_2D, flipped: bool = False) -> None:
         if points not in (PTS_2D, PTS_3D, PT2D):
@@ -73,17 +71,16 @@ class Lp300wBenchmark:
         # By what the publisher says; how many fall to train and test is our split and not published.
         self.official_counts: Mapping[str, int] = {"all": sum(_COUNTS.values()) * (1 + flipped)}
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; ids are folder/file, such as HELEN/HELEN_1629243_1_0.jpg.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Ids are folder/file, such as HELEN/HELEN_1629243_1_0.jpg.
 
         Raises:
             DataError: none of the folders is there, or none of them holds a usable face.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         base = _base(tree)
         if base is None:
-            raise nothing_found(tree, tuple(_COUNTS), self.layout)
-        found = Gathering(tree, self.layout)
+            raise found.nothing(tuple(_COUNTS))
         points = self._points(tree, base, found)
         tasks: list[_Task] = []
         for part, count in _COUNTS.items():
@@ -101,7 +98,6 @@ class Lp300wBenchmark:
             else:
                 found.faces.append(_entry(task, face))
         _check_helen(tasks, found)
-        return found.index()
 
     def _points(self, tree: SourceTree, base: Path, found: Gathering) -> str:
         if self.points == PT2D or tree.child(base, _POINTS_FOLDER) is not None:
@@ -116,7 +112,13 @@ class Lp300wBenchmark:
 
 @dataclass(frozen=True)
 class _Task:
-    """One picture. name: folder/file. face, photo: names in 300-W, see _taken_apart. aug: number of the pose."""
+    """One picture.
+
+    Attributes:
+        name: folder/file.
+        face, photo: names in 300-W, see _taken_apart.
+        aug: number of the pose.
+    """
 
     image: Path
     mat: Path
@@ -203,7 +205,11 @@ def _taken_apart(part: str, stem: str) -> tuple[str, str, float]:
 
 
 def split_of(part: str, stem: str) -> str:
-    """ "train" or "test" of a picture by its name, see Lp300wBenchmark. part: AFW, HELEN, IBUG or LFPW."""
+    """ "train" or "test" of a picture by its name, see Lp300wBenchmark.
+
+    Args:
+        part: AFW, HELEN, IBUG or LFPW.
+    """
     rules: dict[str, Callable[[str], bool]] = {
         "AFW": lambda name: False,
         "HELEN": lambda name: name.partition("_")[2] >= _FIRST_HELEN_TEST,

@@ -140,7 +140,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def check_source(source: Path, layout: str = "") -> None:
-    """Raise if a source is no folder. layout: what it should look like, for the message.
+    """Raise if a source is no folder.
+
+    Args:
+        layout: what it should look like, for the message.
 
     Raises:
         DataError: it is none.
@@ -183,7 +186,8 @@ def name_below(name: str, root: Path, folder: Path) -> str:
     Any other name, and one that leads out, is given back as it is.
 
     Args:
-        root: of the data set. folder: of the annotations, from which '..' is counted.
+        root: of the data set.
+        folder: of the annotations, from which '..' is counted.
     """
     written = name.replace("\\", "/")
     if "\0" in written or not (written.startswith("/") or ".." in written.split("/")):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.benchmarks.gathering import Gathering, nothing_found
+from facegraph.data.benchmarks.gathering import Benchmark, Gathering, Progress
 from facegraph.data.benchmarks.source_tree import SourceTree, relative_name
-from facegraph.data.entries import FaceEntry, FaceIndex, FileImage
+from facegraph.data.entries import FaceEntry, FileImage
 from facegraph.data.formats.wflw import FLAGS, WflwRow, read_wflw_list
 from facegraph.errors import DataError
 from facegraph.landmarks import WFLW98
@@ -25,7 +25,7 @@ _IMAGES = "WFLW_images"
 _Key = tuple[str, bytes]
 
 
-class WflwBenchmark:
+class WflwBenchmark(Benchmark):
     """WFLW as its authors ship it (Wu et al., Look at Boundary, CVPR 2018).
 
     The two full lists give box and flags of every face; a line that cannot be used costs its face only. Where the full
@@ -39,7 +39,6 @@ class WflwBenchmark:
     version = "WFLW v1 (2018)"
     scheme = WFLW98
     attributes: tuple[str, ...] = FLAGS
-    optional_splits: frozenset[str] = frozenset()
     official_counts: Mapping[str, int] = {
         "train": 7500,
         "test": 2500,
@@ -58,41 +57,38 @@ class WflwBenchmark:
     )
     archives: tuple[str, ...] = ("WFLW_images", "WFLW_annotations", "WFLW")
 
-    def index(self, source: Path, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> FaceIndex:
-        """See entries.Benchmark; images are named below WFLW_images. A face is named image@x,y, the middle of its box.
+    def gather(self, found: Gathering, workers: int, progress: Progress | None) -> None:
+        """Images are named below WFLW_images. A face is named image@x,y, the middle of its box.
 
         Raises:
             DataError: there is neither a list nor a usable face.
         """
-        tree = SourceTree(source)
+        tree = found.tree
         full = {split: _find(tree, _FULL_FOLDERS, _FULL.format(split)) for split in ("train", "test")}
         subsets = {flag: _find(tree, _SUBSET_FOLDERS, name) for flag, name in _SUBSETS.items()}
         if not any(full.values()) and not any(subsets.values()):
-            raise nothing_found(tree, (_FULL.format("{train,test}"), "list_98pt_test_*.txt"), self.layout)
-        found = Gathering(tree, self.layout)
+            raise found.nothing((_FULL.format("{train,test}"), "list_98pt_test_*.txt"))
         lists = {split: _read(path, split, found) for split, path in full.items()}
         members = {flag: _read(path, "test", found) for flag, path in subsets.items()}
         photos = tree.search(_IMAGES)
         if photos is None:
             message = f"{tree.root} has no folder {_IMAGES}. Unpack {_IMAGES}.tar.gz there."
             found.missing_part("", _IMAGES, message)
-        adding = _Adding(found, photos)
         if lists["train"] is not None:
-            adding.add(lists["train"].rows, "train")
+            _add(lists["train"].rows, "train", photos, found)
         elif full["train"] is None:
             name = _FULL.format("train")
             message = f"{name} is not there, so there are no faces to train on. Unpack WFLW_annotations.tar.gz."
             found.missing_part("train", name, message)
         if lists["test"] is not None:
-            adding.add(lists["test"].rows, "test")
+            _add(lists["test"].rows, "test", photos, found)
             _compare(lists["test"], members, found)
         elif full["test"] is None:
-            self._add_union(members, adding)
+            self._add_union(members, photos, found)
         if progress is not None:
             progress(len(found.faces), len(found.faces))
-        return found.index()
 
-    def _add_union(self, members: Mapping[str, _List | None], adding: _Adding) -> None:
+    def _add_union(self, members: Mapping[str, _List | None], photos: Path | None, found: Gathering) -> None:
         """Test faces from the subset lists; a row that one list holds twice stays two faces."""
         flags: dict[_Key, frozenset[str]] = {}
         rows: dict[tuple[_Key, int], _Row] = {}
@@ -105,14 +101,14 @@ class WflwBenchmark:
         absent = [_SUBSETS[flag] for flag, listed in members.items() if listed is None]
         for name in absent:
             message = f"{name} is not there or not readable; no face carries its flag. Add the list."
-            adding.found.missing_part("test", name, message)
+            found.missing_part("test", name, message)
         name = _FULL.format("test")
         message = (
             f"{name} is not there. The test faces are the {len(rows)} of {len(_SUBSETS) - len(absent)} "
             f"subset lists instead of {self.official_counts['test']}; they have no official box. Add the list."
         )
-        adding.found.missing_part("test", name, message)
-        adding.add(tuple(replace(row, flags=flags[row.key]) for row in rows.values()), "test")
+        found.missing_part("test", name, message)
+        _add((replace(row, flags=flags[row.key]) for row in rows.values()), "test", photos, found)
 
 
 @dataclass(frozen=True)
@@ -127,32 +123,31 @@ class _Row:
 
 @dataclass(frozen=True)
 class _List:
-    """rows: the faces of a list. whole: every line of it is one."""
+    """What was read of a list.
+
+    Attributes:
+        rows: the faces of a list.
+        whole: every line of it is one.
+    """
 
     rows: tuple[_Row, ...]
     whole: bool
 
 
-@dataclass(frozen=True)
-class _Adding:
-    """found: takes faces and problems. photos: the folder of the photographs, None if it is missing."""
-
-    found: Gathering
-    photos: Path | None
-
-    def add(self, rows: tuple[_Row, ...], split: str) -> None:
-        for row in rows:
-            image = row.row.image
-            name = relative_name(image)
-            if name is None:
-                message = f"{row.where}: image '{image}' leads out of {_IMAGES}. Correct the path, or delete the row."
-                self.found.bad_annotation(split, image, message)
-                continue
-            path = self.found.tree.inside(self.photos, name) if self.photos is not None else None
-            if path is None:
-                self.found.missing_image(split, name, row.where)
-                continue
-            self.found.faces.append(_entry(row, name, path, split))
+def _add(rows: Iterable[_Row], split: str, photos: Path | None, found: Gathering) -> None:
+    """Faces of rows whose photographs lie in a folder, None if it is missing."""
+    for row in rows:
+        image = row.row.image
+        name = relative_name(image)
+        if name is None:
+            message = f"{row.where}: image '{image}' leads out of {_IMAGES}. Correct the path, or delete the row."
+            found.bad_annotation(split, image, message)
+            continue
+        path = found.tree.inside(photos, name) if photos is not None else None
+        if path is None:
+            found.missing_image(split, name, row.where)
+            continue
+        found.faces.append(_entry(row, name, path, split))
 
 
 def _entry(row: _Row, name: str, path: Path, split: str) -> FaceEntry:

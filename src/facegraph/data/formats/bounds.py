@@ -26,7 +26,7 @@ def without_extent(boxes: np.ndarray) -> np.ndarray:
 def boxes_of_corners(values: np.ndarray) -> np.ndarray:
     """(M, 4) x0, y0, x1, y1 of (M, 4) x, y, width, height. Not checked: a box that is none costs no face its points.
 
-    A writer judges them, see store.crop.box_fault; what is no number stays none.
+    A writer judges them, see store.shards.box_fault; what is no number stays none.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         return np.concatenate([values[:, :2], values[:, :2] + values[:, 2:]], axis=1)
@@ -73,8 +73,11 @@ def check_reading(values: np.ndarray, landmarks: np.ndarray, stated: str, what: 
     How well a box fits is its intersection over union with the tight box of the landmarks.
 
     Args:
-        values: (M, 4) as written. landmarks: (M, N, 2) in the same px. Faces without numbers in both are passed over.
-        stated: what they should say, CORNERS or SIZE. what: file and boxes, advice: what to do, for the message.
+        values: (M, 4) as written.
+        landmarks: (M, N, 2) in the same px. Faces without numbers in both are passed over.
+        stated: what they should say, CORNERS or SIZE.
+        what: file and boxes, for the message.
+        advice: what to do, for the message.
 
     Raises:
         DataError: names the other reading.

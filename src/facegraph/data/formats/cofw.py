@@ -3,10 +3,16 @@
 Variables: IsTr, phisTr and bboxesTr in the train file; IsT, phisT and bboxesT in the test file. HDF5 has the axes of
 MATLAB in reverse: phis (87, n) holds for each face 29 x, 29 y and 29 occlusion flags; bboxes (4, n) holds x, y, w, h;
 Is (1, n) holds references to uint8 images, (3, W, H) or, where grey, (W, H). Coordinates are MATLAB's, 1-based.
+
+COFW-68 annotates the test photographs again with the 68 points of iBUG (github.com/golnazghiasi/cofw68-benchmark):
+test_annotations/<n>_points.mat with Points (68, 2) and Occ (68 flags), n from 1 in the order of COFW's test images, and
+cofw68_test_bboxes.mat with bboxes (507, 4) as x, y, w, h. The release's own script draws both on the image without a
+shift, so both are 1-based, as MATLAB's pixels.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,24 +21,97 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from facegraph.data.formats.bounds import COORDINATE_LIMIT, boxes_of_corners, out_of_range
-from facegraph.data.formats.hdf5 import find_dataset, open_hdf5, read_dataset
-from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, boxes_of_corners, check_coordinates, out_of_range
+from facegraph.data.formats.files import Unusable, all_unusable
+from facegraph.data.formats.matlab import numbers, read_variables
 from facegraph.errors import DataError
 
-NUM_LANDMARKS = 29
+_NEXT = "Copy the file again from its source."
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """The file, for reading; nothing is locked, as a disk that is mounted read-only may refuse that.
+
+    Raises:
+        DataError: not there, no HDF5 file, cut short or damaged.
+    """
+    if not path.is_file():
+        raise DataError(f"{path} does not exist or is no file. Correct the path, or copy the file from its source.")
+    try:
+        return h5py.File(path, "r", locking=False)
+    # h5py maps the library's errors to OSError, KeyError, RuntimeError and more, depending on what it met.
+    except Exception as error:
+        raise DataError(
+            f"{path} is no readable HDF5 file of {path.stat().st_size} bytes, as MATLAB 7.3 writes ({error}). {_NEXT}"
+        ) from error
+
+
+def find_dataset(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
+    """A dataset that lies in the file itself, by its name.
+
+    Raises:
+        DataError: not there, or no dataset, or a link to another file.
+    """
+    try:
+        # A link could name any file of this computer.
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise DataError(f"{path} has no variable {name}; it has {sorted(map(str, file))[:10]}. {_NEXT}")
+        found = file[name]
+    except DataError:
+        raise
+    except Exception as error:  # see open_hdf5
+        raise DataError(f"{path}, variable {name}: cannot be read ({error}). {_NEXT}") from error
+    return found
+
+
+def read_dataset(dataset: object, where: str, kinds: str, max_elements: int) -> np.ndarray:
+    """All data of a dataset.
+
+    Args:
+        dataset: what a file or reference gave.
+        where: file and variable, for the message.
+        kinds: letters of the numpy dtypes that are allowed ("f", "u", "O" for references).
+        max_elements: how many numbers it may have.
+
+    Raises:
+        DataError: no dataset, another type, more than max_elements, data that lie in other files or are damaged.
+    """
+    if not isinstance(dataset, h5py.Dataset):
+        raise DataError(f"{where} is no dataset but {type(dataset).__name__}. {_NEXT}")
+    try:
+        shape, dtype, chunks = dataset.shape, dataset.dtype, dataset.chunks
+        outside = dataset.is_virtual or dataset.external
+        # A chunk is unpacked as a whole, so a damaged size of it counts as well.
+        count = max(math.prod(shape or (0,)), math.prod(chunks or (0,)))
+    except Exception as error:  # see open_hdf5
+        raise DataError(f"{where}: cannot be read ({error}). {_NEXT}") from error
+    if dtype.kind not in kinds or dtype.itemsize > 8 or not 0 < count <= max_elements or outside:
+        raise DataError(
+            f"{where}: type {dtype}, shape {shape}, chunks of {chunks}; at most {max_elements} values of kind "
+            f"'{kinds}' within the file are read. {_NEXT}"
+        )
+    try:
+        return np.asarray(dataset[()])
+    except Exception as error:  # see open_hdf5
+        raise DataError(f"{where}: damaged or cut short ({error}). {_NEXT}") from error
+
+
+NUM_LANDMARKS, POINTS_68 = 29, 68
 _SUFFIXES = {"train": "Tr", "test": "T"}
 _MOST_FACES = 100_000
 _MOST_PIXELS = 100_000_000
-_NEXT = "Copy the file again from its source."
 
 
 @dataclass(frozen=True)
 class CofwAnnotations:
     """The n faces of a file, in its order; each has a photograph of its own.
 
-    landmarks: (n, 29, 2) float64 px, 0-based. hidden: (n, 29) bool. boxes: (n, 4) float64 x0, y0, x1, y1, px, 0-based,
-    as written, not checked. split: "train" or "test". unusable: index -> why landmarks and hidden of a face are none.
+    Attributes:
+        landmarks: (n, 29, 2) float64 px, 0-based.
+        hidden: (n, 29) bool.
+        boxes: (n, 4) float64 x0, y0, x1, y1, px, 0-based, as written, not checked.
+        split: "train" or "test".
+        unusable: index -> why landmarks and hidden of a face are none.
     """
 
     landmarks: np.ndarray
@@ -44,7 +123,11 @@ class CofwAnnotations:
 
 @dataclass(frozen=True)
 class CofwImage:
-    """A photograph within a COFW file, an entries.ImageRef. index: 0-based, as in CofwAnnotations."""
+    """A photograph within a COFW file, an entries.ImageRef.
+
+    Attributes:
+        index: 0-based, as in CofwAnnotations.
+    """
 
     path: Path
     split: str
@@ -97,7 +180,7 @@ def read_cofw(path: Path) -> CofwAnnotations:
         raise DataError(f"{path}: {len(points)} faces, {len(boxes)} boxes, {images} images; all must agree. {_NEXT}")
     unusable = _unusable(points, f"{path}, variable phis{suffix}")
     if len(unusable) == len(points):
-        raise DataError(all_unusable(tuple(unusable.values())))
+        raise DataError(all_unusable(list(unusable.values())))
     x, y, flags = np.split(points, 3, axis=1)
     boxes[:, :2] -= 1.0
     return CofwAnnotations(
@@ -183,3 +266,37 @@ def _shared(path: Path) -> h5py.File:
     _handles.clear()
     _handles[path] = key, open_hdf5(path)
     return _handles[path][1]
+
+
+def read_cofw68_points(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks (68, 2) float64 px, 0-based, and which of them are hidden, (68,) bool.
+
+    Raises:
+        DataError: not there or not readable, a variable is missing or has another shape, coordinates that are not
+            finite or beyond 1e6 px, flags other than 0 and 1.
+    """
+    variables = read_variables(path, ("Points", "Occ"))
+    points = numbers(path, variables, "Points")
+    if points.shape != (POINTS_68, 2):
+        raise DataError(f"{path}, variable Points: shape {points.shape}; ({POINTS_68}, 2) is needed. {_NEXT}")
+    check_coordinates(points, f"{path}, variable Points", "point")
+    flags = numbers(path, variables, "Occ")
+    if flags.size != POINTS_68 or not np.isin(flags, (0, 1)).all():
+        raise DataError(
+            f"{path}, variable Occ: shape {flags.shape}, values {np.unique(flags)[:5].tolist()}; {POINTS_68} flags "
+            f"0 or 1 are needed. {_NEXT}"
+        )
+    return points - 1.0, flags.reshape(-1) == 1
+
+
+def read_cofw68_boxes(path: Path) -> np.ndarray:
+    """(n, 4) float64 face boxes x0, y0, x1, y1, px, 0-based, in the order of COFW's test images; as written, unchecked.
+
+    Raises:
+        DataError: not there or not readable, or another shape.
+    """
+    where = f"{path}, variable bboxes"
+    boxes = numbers(path, read_variables(path, ("bboxes",)), "bboxes")
+    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes):
+        raise DataError(f"{where}: shape {boxes.shape}; (number of images, 4) is needed. {_NEXT}")
+    return boxes_of_corners(boxes - np.array([1.0, 1.0, 0.0, 0.0]))

@@ -14,8 +14,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facegraph.data.formats.files import LINE_LENGTH, NUMBER, is_cut, read_bytes, shown, split_lines
-from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.formats.files import (
+    LINE_LENGTH,
+    NUMBER,
+    Unusable,
+    all_unusable,
+    is_cut,
+    read_bytes,
+    shown,
+    split_lines,
+)
 from facegraph.errors import DataError
 
 MAX_BYTES = 2_000_000_000
@@ -35,8 +43,13 @@ _CUT = "The file seems cut off: copy it again from its source, or correct the ro
 
 @dataclass(frozen=True)
 class CsvTable:
-    """frame: M rows of stripped texts, a column per name of the header. lines: (M,) int, where a row begins in the
-    file, whose first line is 1. unusable: lines that are no rows."""
+    """The rows of a file.
+
+    Attributes:
+        frame: M rows of stripped texts, a column per name of the header.
+        lines: (M,) int, where a row begins in the file, whose first line is 1.
+        unusable: lines that are no rows.
+    """
 
     frame: pd.DataFrame
     lines: np.ndarray
@@ -71,7 +84,7 @@ def read_table(path: Path) -> CsvTable:
     rows, numbers, unusable = _read_rows(path, lines, start + 1, separator, len(header))
     if not rows:
         if unusable:
-            raise DataError(all_unusable(tuple(unusable)))
+            raise DataError(all_unusable(unusable))
         raise DataError(f"{path} has no rows below its header, line {start + 1}. Write one row per face.")
     named = [i for i, name in enumerate(header) if name]
     frame = pd.DataFrame([[row[i] for i in named] for row in rows], columns=[header[i] for i in named], dtype=object)
@@ -187,7 +200,11 @@ def _read_rows(
 
 
 def _is_cut(cells: Sequence[str], columns: int, rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the last row of a file, whose line has no end, can be seen to be cut off. rows: those above it."""
+    """Whether the last row of a file, whose line has no end, can be seen to be cut off.
+
+    Args:
+        rows: those above it.
+    """
     if len(cells) < columns:
         return True
     # a decimal comma counts as a point

@@ -1,4 +1,4 @@
-"""Bytes and lines of a file of bounded size."""
+"""Bytes and lines of a file of bounded size, and what a reader leaves out of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from facegraph.errors import DataError
 
@@ -53,7 +54,10 @@ def split_lines(content: bytes) -> list[bytes]:
 
 
 def decode_line(line: bytes, where: str) -> str:
-    """A line as text. where: file and line, for the message.
+    """A line as text.
+
+    Args:
+        where: file and line, for the message.
 
     Raises:
         DataError: no UTF-8, or longer than LINE_LENGTH.
@@ -105,3 +109,22 @@ def _decimals(number: str) -> int:
 def shown(text: str, length: int = 40) -> str:
     """A piece of a file for a message: short, and without characters that would garble a terminal."""
     return ascii(text if len(text) <= length else text[:length] + "...")
+
+
+class Unusable(NamedTuple):
+    """A line or entry that no face was made of.
+
+    Attributes:
+        where: file and place in it.
+        reason: what is wrong, what to do.
+    """
+
+    where: str
+    reason: str
+
+
+def all_unusable(unusable: Sequence[Unusable]) -> str:
+    """The message for a file none of whose faces can be used, of which there is one at least."""
+    first = unusable[0]
+    more = f" ({len(unusable)} like this, no usable one)" if len(unusable) > 1 else ""
+    return f"{first.where}: {first.reason}{more}"

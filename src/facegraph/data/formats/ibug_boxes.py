@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facegraph.data.formats.files import CONTROL, shown
+from facegraph.data.formats.files import CONTROL, Unusable, all_unusable, shown
 from facegraph.data.formats.matlab import Value, read_variables, real
-from facegraph.data.formats.unusable import Unusable, all_unusable
 from facegraph.errors import DataError
 
 _VARIABLE = "bounding_boxes"
@@ -24,8 +23,13 @@ _NEXT = "Copy the file again from its source."
 
 @dataclass(frozen=True)
 class IbugBoxes:
-    """The boxes of a file. boxes: name of the image file, as written -> (4,) float64 x0, y0, x1, y1 of iBUG's detector,
-    px, 0-based, as written, not checked. unusable: entries without a box."""
+    """The boxes of a file.
+
+    Attributes:
+        boxes: name of the image file, as written -> (4,) float64 x0, y0, x1, y1 of iBUG's detector, px, 0-based, as
+            written, not checked.
+        unusable: entries without a box.
+    """
 
     boxes: dict[str, np.ndarray]
     unusable: tuple[Unusable, ...]
@@ -58,7 +62,7 @@ def read_ibug_boxes(path: Path) -> IbugBoxes:
             reason = f"a second, different box for {shown(name)}; the first is taken. {_NEXT}"
             unusable.append(Unusable(where, reason))
     if not found:
-        raise DataError(all_unusable(tuple(unusable)))
+        raise DataError(all_unusable(unusable))
     return IbugBoxes(found, tuple(unusable))
 
 

@@ -29,7 +29,9 @@ _MOST_DEGREES = 360.0
 class LpFace:
     """One picture of 300W-LP.
 
-    landmarks: (68, 2) float64 px of the picture, 0-based. pitch, yaw, roll: degrees, signs as in Pose_Para.
+    Attributes:
+        landmarks: (68, 2) float64 px of the picture, 0-based.
+        pitch, yaw, roll: degrees, signs as in Pose_Para.
     """
 
     landmarks: np.ndarray

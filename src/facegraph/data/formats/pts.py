@@ -55,7 +55,9 @@ def read_pts(path: Path, num_landmarks: int | None = None) -> np.ndarray:
 class _Parsed:
     """What the lines so far said.
 
-    numbers: of the points, as written. opened, closed: line numbers of the braces, 0 before.
+    Attributes:
+        numbers: of the points, as written.
+        opened, closed: line numbers of the braces, 0 before.
     """
 
     path: Path
@@ -96,7 +98,11 @@ class _Parsed:
         self.declared = int(value)
 
     def finish(self, ends_open: bool) -> np.ndarray:
-        """ends_open: whether the last line has no end."""
+        """The lines of a file, parsed.
+
+        Args:
+            ends_open: whether the last line has no end.
+        """
         where = f"{self.path}, line {self.last_line}"
         if ends_open and not self.opened and self.numbers and is_cut(self.numbers[-1], self.numbers[:-1]):
             raise DataError(f"{where}: the file ends within the number {shown(self.numbers[-1])}. {_NEXT}")

@@ -14,8 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from facegraph.data.formats.bounds import check_coordinates
-from facegraph.data.formats.files import CONTROL, NUMBER, decode_line, read_bytes, shown, split_lines
-from facegraph.data.formats.unusable import Unusable, all_unusable
+from facegraph.data.formats.files import (
+    CONTROL,
+    NUMBER,
+    Unusable,
+    all_unusable,
+    decode_line,
+    read_bytes,
+    shown,
+    split_lines,
+)
 from facegraph.errors import DataError
 
 FLAGS = ("pose", "expression", "illumination", "makeup", "occlusion", "blur")
@@ -30,9 +38,12 @@ _NEXT = "Copy the list again from its source, or correct or delete the line."
 class WflwRow:
     """One face of a list.
 
-    line: of the file, the first is 1. landmarks: (98, 2) float64 px, 0-based. box: (4,) float64 x0, y0, x1, y1 in the
-    same px as written, not checked; None where the list has none. flags: (6,) bool in the order of FLAGS, None where
-    the list has none. image: path of the photograph below WFLW_images, as written.
+    Attributes:
+        line: of the file, the first is 1.
+        landmarks: (98, 2) float64 px, 0-based.
+        box: (4,) float64 x0, y0, x1, y1 in the same px as written, not checked; None where the list has none.
+        flags: (6,) bool in the order of FLAGS, None where the list has none.
+        image: path of the photograph below WFLW_images, as written.
     """
 
     line: int
@@ -88,7 +99,7 @@ def read_wflw_list(path: Path) -> WflwList:
         except DataError as error:
             unusable.append(Unusable(where, str(error).removeprefix(f"{where}: ")))
     if not rows:
-        reason = all_unusable(tuple(unusable)) if unusable else f"{path}, line 1: the list has no faces. {_NEXT}"
+        reason = all_unusable(unusable) if unusable else f"{path}, line 1: the list has no faces. {_NEXT}"
         raise DataError(reason)
     return WflwList(tuple(rows), tuple(unusable))
 

@@ -3,7 +3,6 @@
     store.json             StoreInfo: what it is, how it was cut, counts, problems, content hash; written last
     annotations.parquet    one row per face, in the publisher's order
     images/00000.bin ...   shards: square crops one after the other, raw uint8 RGB or JPEG
-    plan.json              plan.Plan: what the store was made from, so that a second prepare can tell it is done
     problems.csv           StoreInfo.problems as a table
 
 A store is built in <store>.partial and renamed when it is whole: a folder of another name with a store.json is
@@ -29,9 +28,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from facegraph.data.missing import LEAVE_OUT
+from facegraph.data.faults import LEAVE_OUT
 from facegraph.errors import ConfigError, DataError
 from facegraph.files import plain_json
 from facegraph.landmarks import LandmarkScheme
@@ -44,7 +43,6 @@ RAW, JPEG = "raw", "jpeg"
 QUALITIES = {RAW: (0, 0), JPEG: (1, 100)}
 EXIF_IGNORED, EXIF_APPLIED = "ignored", "applied"
 SIDES = (16, 4096)
-PLAN_FILE = "plan.json"
 PROBLEMS_FILE = "problems.csv"
 ALL = "all"
 
@@ -67,10 +65,14 @@ def file_name(text: str) -> str:
 class CropPolicy:
     """How faces were cut out of their photographs.
 
-    side: of the stored crop, px. scale: side of the square over the longer side of the box it is centred on.
-    around: that box, in words. image_format: "raw" or "jpeg". quality: of the JPEG, 1 to 100; 0 for raw.
-    exif: "ignored", where landmarks and boxes are px of photographs as stored; or "applied": photographs are turned
-        upright before anything else, and landmarks and boxes are px of the upright ones.
+    Args:
+        side: of the stored crop, px.
+        scale: side of the square over the longer side of the box it is centred on.
+        around: that box, in words.
+        image_format: "raw" or "jpeg".
+        quality: of the JPEG, 1 to 100; 0 for raw.
+        exif: "ignored", where landmarks and boxes are px of photographs as stored; or "applied": photographs are turned
+            upright before anything else, and landmarks and boxes are px of the upright ones.
 
     Raises:
         ConfigError: a number or word out of range.
@@ -100,12 +102,21 @@ class CropPolicy:
 class StoreInfo:
     """Everything about a store but its faces.
 
-    counts, official_counts: faces per "split" and "split/attribute"; "all" is the sum of all splits,
-        counted where the publisher names no other number. problems: dicts of entries.Problem.
-    content_hash: sha256 over annotations and images. source: folder that was read, as given.
-    facegraph: version that wrote it. photographs: how many were read, under "read", and how many of them have each
-    trait (photograph.TRAITS), such as a rotation in EXIF. missing: what became of faces that lack landmarks, see
-    data.missing.
+    Attributes:
+        dataset, version: as results print them.
+        scheme: numbering of the landmarks.
+        attributes: subsets that faces are flagged for.
+        crop: how faces were cut out.
+        counts: faces per "split" and "split/attribute"; "all" is the sum of all splits.
+        official_counts: the same as published; "all" is there where the publisher names no other number.
+        content_hash: sha256 over annotations and images.
+        source: folder that was read, as given.
+        facegraph: version that wrote it.
+        problems: dicts of entries.Problem.
+        photographs: how many were read, under "read", and how many of them have each trait (photograph.TRAITS), such as
+            a rotation in EXIF.
+        missing: what became of faces that lack landmarks, see data.faults.
+        options: what the data set was asked for besides, such as the share of a test set that is cut.
     """
 
     dataset: str
@@ -121,10 +132,37 @@ class StoreInfo:
     problems: tuple[Mapping[str, Any], ...] = field(default=())
     photographs: Mapping[str, int] = field(default_factory=dict)
     missing: str = LEAVE_OUT
+    options: Mapping[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+
+class Count(NamedTuple):
+    """Faces found beside those that the publisher counts, as prepare and inspect print them.
+
+    Attributes:
+        name: "split" or "split/attribute".
+        found: faces in the store.
+        official: faces that the publisher counts; None where it counts none.
+    """
+
+    name: str
+    found: int
+    official: int | None
+
+    @property
+    def difference(self) -> int | None:
+        return None if self.official is None else self.found - self.official
+
+
+def list_counts(info: StoreInfo) -> list[Count]:
+    """Every split, each followed by its subsets; the publisher's order first, then what only the store has."""
+    names = list(dict.fromkeys([*info.official_counts, *info.counts]))
+    splits = list(dict.fromkeys(name.split("/")[0] for name in names))
+    names.sort(key=lambda name: splits.index(name.split("/")[0]))  # stable: subsets keep their order
+    return [Count(name, info.counts.get(name, 0), info.official_counts.get(name)) for name in names]
 
 
 def read_info(store: Path) -> StoreInfo:

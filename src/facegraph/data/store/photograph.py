@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 
 from facegraph.data.entries import FileImage, ImageRef
-from facegraph.data.images import ImageHeader, check_image
-from facegraph.data.orientation import UPRIGHT, turn_upright
+from facegraph.data.images import UPRIGHT, ImageHeader, check_image, turn_upright
 from facegraph.errors import DataError
 
 ROTATED, GREY, CMYK, DEEP = "rotated in EXIF", "grey", "CMYK", "16 bit"
@@ -25,7 +24,12 @@ _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 
 
 class Photograph(NamedTuple):
-    """image: (H, W, 3) uint8 RGB. traits: of TRAITS."""
+    """A photograph and what is unusual about it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        traits: of TRAITS.
+    """
 
     image: np.ndarray
     traits: tuple[str, ...]

@@ -12,8 +12,8 @@ import numpy as np
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from PIL import Image
 
+from facegraph.data.faults import MASK
 from facegraph.data.formats.files import shown
-from facegraph.data.missing import MASK
 from facegraph.data.source import FaceTable
 from facegraph.data.store.layout import RAW, TABLE_FILE, StoreInfo, read_info, shard_name
 from facegraph.errors import DataError
@@ -176,7 +176,10 @@ class FaceStore:
             )
 
     def source(self, rows: np.ndarray, attributes: Sequence[str] | None = None) -> StoreSource:
-        """The faces of some rows, for training or scoring. attributes: columns to keep; None for all.
+        """The faces of some rows, for training or scoring.
+
+        Args:
+            attributes: columns to keep; None for all.
 
         Raises:
             DataError: no such attribute.

@@ -1,15 +1,13 @@
-"""Shards: a file of crops each, cut out by one process and written whole or not at all."""
+"""Shards: a file of crops each, cut out by one process: where a face is cut out, whether it can be, its bytes."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,19 +15,26 @@ import numpy as np
 from facegraph.data.entries import BAD_ANNOTATION, DOUBTFUL_IMAGE, UNREADABLE_IMAGE, FaceEntry, Problem
 from facegraph.data.exif import SIZE_ADVICE, size_fault
 from facegraph.data.faults import picture_fault
-from facegraph.data.store.crop import photograph_to_stored, place_fault
+from facegraph.data.formats.bounds import COORDINATE_LIMIT, out_of_range, without_extent
+from facegraph.data.processes import process_pool
 from facegraph.data.store.layout import EXIF_APPLIED, JPEG, CropPolicy, shard_name
 from facegraph.data.store.photograph import FLAT_END, Photograph, read_photograph
 from facegraph.data.warp import warp
 from facegraph.errors import DataError
+from facegraph.geometry.affine import landmark_box, square_crop
 
 FACES_PER_SHARD = 96
-ROWS_FOLDER = "rows"
 
 
 class Row(NamedTuple):
-    """Where one face lies. face: its number among all entries. width, height: of the photograph, px. scale, shift_x,
-    shift_y: px of the stored crop = scale * px of the photograph + shift. offset, length: bytes in the shard."""
+    """Where one face lies.
+
+    Attributes:
+        face: its number among all entries.
+        width, height: of the photograph, px.
+        scale, shift_x, shift_y: px of the stored crop = scale * px of the photograph + shift.
+        offset, length: bytes in the shard.
+    """
 
     face: int
     width: int
@@ -43,8 +48,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class ShardTask:
-    """Faces that go into one shard, by photograph. folder: of the store. faces: (index among all entries, entry).
-    most_outside: share of a face's landmarks that may lie outside its photograph."""
+    """Faces that go into one shard, by photograph.
+
+    Attributes:
+        number: of the shard.
+        folder: of the store.
+        faces: (index among all entries, entry).
+        crop: how they are cut out.
+        most_outside: share of a face's landmarks that may lie outside its photograph.
+    """
 
     number: int
     folder: Path
@@ -55,23 +67,23 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What became of a task. read: names of the photographs that were read. traits: photograph -> its traits."""
+    """What became of a task.
+
+    Attributes:
+        number: of the shard.
+        sha256: of its file, in hex.
+        rows: where each face lies.
+        problems: faces and photographs that were left out, and why.
+        read: names of the photographs that were read.
+        traits: photograph -> its traits.
+    """
 
     number: int
-    sha256: str
-    rows: list[Row]
+    sha256: str = ""
+    rows: list[Row] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     read: list[str] = field(default_factory=list)
     traits: dict[str, list[str]] = field(default_factory=dict)
-
-    def to_json(self) -> str:
-        return json.dumps(asdict(self), ensure_ascii=True)
-
-    @staticmethod
-    def from_json(text: str) -> ShardRecord:
-        fields = json.loads(text)
-        rows, problems = [Row(*row) for row in fields["rows"]], [Problem(**p) for p in fields["problems"]]
-        return ShardRecord(**{**fields, "rows": rows, "problems": problems})
 
 
 def plan_shards(
@@ -79,7 +91,10 @@ def plan_shards(
 ) -> list[ShardTask]:
     """Faces in shards of at most FACES_PER_SHARD, all of one photograph together unless they are more than that.
 
-    Photographs keep the order in which they first occur. most_outside: see ShardTask.
+    Photographs keep the order in which they first occur.
+
+    Args:
+        most_outside: see ShardTask.
     """
     photographs: dict[str, list[tuple[int, FaceEntry]]] = {}
     for item in enumerate(faces):
@@ -94,50 +109,43 @@ def plan_shards(
     return [ShardTask(number, folder, tuple(shard), crop, most_outside) for number, shard in enumerate(shards)]
 
 
-def find_record(task: ShardTask) -> ShardRecord | None:
-    """The record of a task that an earlier run finished; None if there is none, or its shard is not as long.
+def write_shards(tasks: Sequence[ShardTask], workers: int) -> Iterator[ShardRecord]:
+    """Write the shards of all tasks.
 
-    None as well where a photograph could not be read: perhaps it can be now, after its disk was mounted again.
+    Args:
+        tasks: what goes into each shard.
+        workers: processes; 1 stays in this one.
+
+    Yields:
+        Records in the order of the tasks.
+
+    Raises:
+        DataError: a process was killed from outside.
+        OSError: the disk is full or the like.
     """
-    try:
-        record = ShardRecord.from_json(_record_path(task).read_text(encoding="utf-8"))
-        size = (task.folder / shard_name(task.number)).stat().st_size
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    unread = any(problem.kind == UNREADABLE_IMAGE for problem in record.problems)
-    return record if size == sum(row.length for row in record.rows) and not unread else None
+    if workers <= 1 or len(tasks) <= 1:
+        yield from map(write_shard, tasks)
+        return
+    with process_pool(min(workers, len(tasks))) as pool:
+        yield from pool.map(write_shard, tasks)
 
 
 def write_shard(task: ShardTask) -> ShardRecord:
-    """Cut all faces of a task out and write shard and record; memory holds one photograph and one crop at a time.
+    """Cut all faces of a task out; memory holds one photograph and one crop at a time.
 
     Raises:
         OSError: the disk is full or the like.
     """
-    place = task.folder / shard_name(task.number)
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    rows: list[Row] = []
-    record = ShardRecord(task.number, "", rows)
+    record = ShardRecord(task.number)
     total = hashlib.sha256()
-    try:
-        with beside.open("wb") as stream:
-            for _, group in groupby(task.faces, key=lambda item: item[1].image.name):
-                for row, crop in _cut_photograph(list(group), task.crop, task.most_outside, record):
-                    raw = crop.reshape(-1).data
-                    rows.append(row._replace(offset=stream.tell(), length=raw.nbytes))
-                    stream.write(raw)
-                    total.update(raw)
-            sync(stream)
-        os.replace(beside, place)
-    finally:
-        beside.unlink(missing_ok=True)
-    record = ShardRecord(task.number, total.hexdigest(), rows, record.problems, record.read, record.traits)
-    write_whole(_record_path(task), record.to_json())
-    return record
-
-
-def _record_path(task: ShardTask) -> Path:
-    return task.folder / ROWS_FOLDER / f"{task.number:05d}.json"
+    with (task.folder / shard_name(task.number)).open("wb") as stream:
+        for _, group in groupby(task.faces, key=lambda item: item[1].image.name):
+            for row, crop in _cut_photograph(list(group), task.crop, task.most_outside, record):
+                raw = crop.reshape(-1).data
+                record.rows.append(row._replace(offset=stream.tell(), length=raw.nbytes))
+                stream.write(raw)
+                total.update(raw)
+    return replace(record, sha256=total.hexdigest())
 
 
 def _cut_photograph(
@@ -198,19 +206,36 @@ def _encode(image: np.ndarray, quality: int) -> np.ndarray:
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), flags)[1]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text so that it is whole on the disk once it has its name."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            sync(stream)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+def crop_box(landmarks: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    """Union (4,) of the tight box of landmarks (N, 2) and the official box (4,), where there is one."""
+    tight = landmark_box(landmarks)
+    if box is None:
+        return tight
+    return np.concatenate([np.minimum(tight[:2], box[:2]), np.maximum(tight[2:], box[2:])])
 
 
-def sync(stream: IO[Any]) -> None:
-    """Wait until a file lies on the disk, for a rename must not outlive its content when the power fails."""
-    stream.flush()
-    os.fsync(stream.fileno())
+def photograph_to_stored(landmarks: np.ndarray, box: np.ndarray | None, crop: CropPolicy) -> np.ndarray:
+    """(3, 3) matrix: px of the photograph -> px of the stored crop. Scale and shift only, the same along x and y."""
+    return square_crop(crop_box(landmarks, box), crop.scale, crop.side)
+
+
+def box_fault(box: np.ndarray | None) -> str | None:
+    """What is wrong with an official box (4,), in words; None if nothing is."""
+    if box is None:
+        return None
+    if np.shape(box) != (4,) or not np.isfinite(box).all():
+        return f"its box is {np.asarray(box).tolist()}; four finite numbers x0, y0, x1, y1 are needed"
+    if len(out_of_range(box[None])):
+        return f"its box {np.asarray(box).tolist()} is beyond {COORDINATE_LIMIT:g} px"
+    if len(without_extent(box[None])):
+        return f"its box {np.asarray(box).tolist()} has no size; x0 < x1 and y0 < y1 are needed"
+    return None
+
+
+def place_fault(matrix: np.ndarray, crop: CropPolicy, width: int, height: int) -> str | None:
+    """Why nothing would be seen of a face under photograph_to_stored (3, 3), in words; None if something is."""
+    scale, shift = matrix[0, 0], matrix[:2, 2]
+    first, last = scale * np.array([-0.5, -0.5]) + shift, scale * np.array([width - 0.5, height - 0.5]) + shift
+    if (last > -0.5).all() and (first < crop.side - 0.5).all():
+        return None
+    return f"its crop lies entirely outside the photograph of {width} x {height} px."

@@ -1,48 +1,38 @@
-"""Writing a prepared store: whole or not at all, on with it after a kill, the same bytes however it went."""
+"""Writing a prepared store: whole or not at all, the same bytes on one process and on several."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import facegraph
-from facegraph.data.entries import (
-    BAD_ANNOTATION,
-    BAD_BOX,
-    MISSING_LANDMARKS,
-    UNREADABLE_IMAGE,
-    FaceEntry,
-    Problem,
-    to_storable,
+from facegraph.data.entries import BAD_ANNOTATION, BAD_BOX, MISSING_LANDMARKS, FaceEntry, Problem, to_storable
+from facegraph.data.faults import (
+    LEAVE_OUT,
+    OWN_OUTSIDE,
+    SMALLEST_SHARE,
+    lacking,
+    landmark_fault,
+    missing_text,
+    without_marked,
 )
-from facegraph.data.faults import OWN_OUTSIDE, SMALLEST_SHARE, landmark_fault
-from facegraph.data.missing import LEAVE_OUT, lacking, missing_text, without_marked
-from facegraph.data.store.crop import box_fault
+from facegraph.data.source import box_size
 from facegraph.data.store.hashing import content_hash
-from facegraph.data.store.layout import (
-    INFO_FILE,
-    PROBLEMS_FILE,
-    RAW,
-    TABLE_FILE,
-    CropPolicy,
-    StoreInfo,
-    read_info,
-)
-from facegraph.data.store.lock import locked
-from facegraph.data.store.partial import find_whole, open_partial, partial_folder, publish, resolve_out
-from facegraph.data.store.plan import ORIGIN, Plan, plan_faces, plan_settings
-from facegraph.data.store.shards import ShardRecord, find_record, plan_shards, write_whole
-from facegraph.data.store.table import annotation_frame, count_faces
-from facegraph.data.store.workers import write_shards
+from facegraph.data.store.layout import ALL, INFO_FILE, PROBLEMS_FILE, RAW, TABLE_FILE, CropPolicy, StoreInfo, read_info
+from facegraph.data.store.place import locked, open_partial, partial_folder, publish, resolve_out
+from facegraph.data.store.shards import Row, ShardRecord, box_fault, plan_shards, write_shards
 from facegraph.errors import DataError
 from facegraph.files.plain_csv import to_csv
-from facegraph.landmarks import LandmarkScheme
+from facegraph.landmarks import BOX, LandmarkScheme
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) as the work goes on."""
@@ -51,15 +41,26 @@ CUTTING = "cutting faces out"
 DEFAULT_CROP = CropPolicy()
 
 
+EXIF = "crop.exif"
+"""The setting that tells whether photographs are turned upright."""
+
+
 @dataclass(frozen=True)
 class StoreContent:
     """What goes into a store.
 
-    dataset, version: as results print them. attributes: subsets that faces are flagged for. faces: in the publisher's
-    order. problems: found before. official_counts: as published, per "split" and "split/attribute". optional_splits:
-    those without which the data set is complete. source: folder that was read, as given. root: folder that all files
-    lie below, the source or where it was unpacked; problems are told from it on. origin: state of the archives, see
-    plan.ORIGIN. missing: what becomes of faces that lack landmarks, missing.LEAVE_OUT or MASK.
+    Attributes:
+        dataset, version: as results print them.
+        scheme: numbering of the landmarks.
+        faces: in the publisher's order.
+        attributes: subsets that faces are flagged for.
+        problems: found before.
+        official_counts: as published, per "split" and "split/attribute".
+        optional_splits: those without which the data set is complete.
+        source: folder that was read, as given.
+        root: folder that all files lie below, the source or where it was unpacked; problems are told from it on.
+        missing: what becomes of faces that lack landmarks, faults.LEAVE_OUT or MASK.
+        options: what the data set was asked for besides.
     """
 
     dataset: str
@@ -72,11 +73,8 @@ class StoreContent:
     optional_splits: frozenset[str] = frozenset()
     source: str = ""
     root: str = ""
-    origin: str = ""
     missing: str = LEAVE_OUT
-
-    def settings(self, crop: CropPolicy) -> Plan:
-        return plan_settings(self.dataset, self.version, self.scheme, self.attributes, crop, self.missing)
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def own(self) -> bool:
@@ -84,7 +82,17 @@ class StoreContent:
         return not self.official_counts
 
     def counts(self, faces: Sequence[FaceEntry]) -> dict[str, int]:
-        return count_faces(faces, self.attributes, self.official_counts)
+        """Faces per split and per "split/attribute" where there are any, splits in the order of their first face.
+
+        All faces are counted as well if there is a published count of them.
+        """
+        counts = {ALL: len(faces)} if ALL in self.official_counts else {}
+        for split in dict.fromkeys(face.split for face in faces):
+            members = [face for face in faces if face.split == split]
+            counts[split] = len(members)
+            flagged = {f"{split}/{name}": sum(_flag(face, name) for face in members) for name in self.attributes}
+            counts |= {key: count for key, count in flagged.items() if count}
+        return counts
 
 
 def write_store(
@@ -93,23 +101,21 @@ def write_store(
     crop: CropPolicy = DEFAULT_CROP,
     workers: int = 1,
     strict: bool = False,
-    restart: bool = False,
     progress: Progress | None = None,
 ) -> StoreInfo:
     """Cut all faces out and write a prepared store.
 
-    Faces that cannot be used are left out and named in the store's problems. A run that was killed is gone on with by
-    the next one of the same plan; the result is the same, byte for byte. A whole store of the same plan is left as is.
+    Faces that cannot be used are left out and named in the store's problems. A run that was killed leaves no store, and
+    the next one starts over. A whole store of the same settings is left as it is.
 
     Args:
         content: the faces and what they are.
-        out: folder of the store; it must not exist, unless it is this very store. <out>.partial and <out>.lock beside
-            it are used while writing.
+        out: folder of the store; it must not exist, unless it is a store of these settings. <out>.partial and
+            <out>.lock beside it are used while writing.
         crop: how faces are cut out.
         workers: processes; 1 works in this one.
         strict: any problem that is not optional, or a count other than the official one, is an error; an optional split
             may be absent as a whole.
-        restart: remove an unfinished store that an earlier run left.
         progress: called after each shard.
 
     Raises:
@@ -117,49 +123,40 @@ def write_store(
     """
     place = resolve_out(out)
     with locked(place):
-        return write_locked(content, place, crop, workers, strict, restart, progress)
+        return find_store(content, place, crop, strict) or write_locked(content, place, crop, workers, strict, progress)
 
 
-def write_locked(
-    content: StoreContent,
-    out: Path,
-    crop: CropPolicy,
-    workers: int,
-    strict: bool,
-    restart: bool,
-    progress: Progress | None,
-) -> StoreInfo:
-    """write_store for a caller that holds the lock of out, which resolve_out gave."""
-    content = _checked(content)
-    plan = content.settings(crop) | plan_faces(content.faces)
-    info = find_whole(out, plan)
-    if info is not None:
-        return accept_whole(content, info, out, strict)
-    if strict:
-        _check_strict(content, content.counts(content.faces), content.problems)
-    try:
-        folder = open_partial(out, plan | {ORIGIN: content.origin} if content.origin else plan, restart)
-        info = _find_finished(folder)
-        if info is None:
-            records = _cut(content, folder, crop, workers, progress)
-            _write_annotations(content, folder, crop, records, strict)
-        elif strict:
-            _check_strict(content, info.counts, [Problem(**p) for p in info.problems])
-        publish(folder, out)
-    except OSError as error:
-        raise DataError(
-            f"{partial_folder(out)} cannot be written: {error}. Mend that and run the same command again: it goes "
-            "on where it stopped."
-        ) from error
-    return read_info(out)
+def find_store(
+    content: StoreContent, out: Path, crop: CropPolicy, strict: bool, undecided: Sequence[str] = ()
+) -> StoreInfo | None:
+    """The store at out if it is whole and of these settings; None if nothing is there.
 
-
-def accept_whole(content: StoreContent, info: StoreInfo, out: Path, strict: bool) -> StoreInfo:
-    """The store that an earlier run made.
+    Args:
+        content: what is asked for; its faces are not looked at.
+        out: its place, as resolve_out gives it.
+        crop: how faces are to be cut out.
+        strict: as in write_store.
+        undecided: settings that the source will decide.
 
     Raises:
-        DataError: strict, and it was made with problems.
+        DataError: something else is there, it cannot be looked into, or strict and it was made with problems.
     """
+    try:
+        if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+            return None
+    except OSError as error:
+        raise DataError(f"{out} cannot be listed: {error.strerror}. Choose another --out.") from error
+    advice = "Nothing is overwritten: choose another --out, or remove it first."
+    if not (out / INFO_FILE).is_file():
+        raise DataError(f"{out} exists and is no prepared store. {advice}")
+    info = read_info(out)
+    old, new = _settings(info, info.crop), _settings(content, crop)
+    names = [name for name in dict.fromkeys([*old, *new]) if name not in undecided and old.get(name) != new.get(name)]
+    if names:
+        changed = "; ".join(
+            f"{name} ({old.get(name, 'unknown')} then, {new.get(name, 'unknown')} now)" for name in names
+        )
+        raise DataError(f"{out} holds a store made differently: {changed}. {advice}")
     if strict:
         try:
             _check_strict(content, info.counts, [Problem(**p) for p in info.problems])
@@ -168,12 +165,39 @@ def accept_whole(content: StoreContent, info: StoreInfo, out: Path, strict: bool
     return info
 
 
-def _find_finished(folder: Path) -> StoreInfo | None:
-    """Of a store that an earlier run was killed just before renaming; None if a photograph may be readable by now."""
-    if not (folder / INFO_FILE).exists():
-        return None
-    info = read_info(folder)
-    return None if any(problem["kind"] == UNREADABLE_IMAGE for problem in info.problems) else info
+def write_locked(
+    content: StoreContent, out: Path, crop: CropPolicy, workers: int, strict: bool, progress: Progress | None
+) -> StoreInfo:
+    """write_store for a caller that holds the lock of out, given by resolve_out, and where find_store found nothing."""
+    content = _checked(content)
+    if strict:
+        _check_strict(content, content.counts(content.faces), content.problems)
+    try:
+        folder = open_partial(out)
+        try:
+            _write_annotations(content, folder, crop, _cut(content, folder, crop, workers, progress), strict)
+            publish(folder, out)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"{partial_folder(out)} cannot be written: {error}. Mend that and run the same command again."
+        ) from error
+    return read_info(out)
+
+
+def _settings(what: StoreContent | StoreInfo, crop: CropPolicy) -> dict[str, str]:
+    """What was asked for, each part as a short text."""
+    scheme = zlib.crc32(json.dumps(asdict(what.scheme), sort_keys=True).encode())
+    return {
+        "data set": what.dataset,
+        "version": what.version,
+        "scheme": f"{what.scheme.name} {scheme:08x}",
+        "attributes": ", ".join(what.attributes),
+        "faces without some landmarks": what.missing,
+        **{f"crop.{name}": str(value) for name, value in asdict(crop).items()},
+        **what.options,
+    }
 
 
 def _from_root(problem: Problem, content: StoreContent) -> Problem:
@@ -243,19 +267,18 @@ def _cut(
 ) -> list[ShardRecord]:
     """Records of all shards, in order."""
     tasks = plan_shards(content.faces, folder, crop, OWN_OUTSIDE if content.own else 1.0)
-    records = {task.number: record for task in tasks if (record := find_record(task)) is not None}
-    missing = [task for task in tasks if task.number not in records]
-    total, sizes = len(content.faces), {task.number: len(task.faces) for task in tasks}
-    _check_room(folder, crop, sum(sizes[task.number] for task in missing))
-    done = total - sum(sizes[task.number] for task in missing)
+    total = len(content.faces)
+    _check_room(folder, crop, total)
+    records: list[ShardRecord] = []
+    done = 0
     if progress is not None:
         progress(CUTTING, done, total)
-    for record in write_shards(missing, workers):
-        records[record.number] = record
-        done += sizes[record.number]
+    for task, record in zip(tasks, write_shards(tasks, workers), strict=True):
+        records.append(record)
+        done += len(task.faces)
         if progress is not None:
             progress(CUTTING, done, total)
-    return [records[task.number] for task in tasks]
+    return records
 
 
 def _check_room(folder: Path, crop: CropPolicy, faces: int) -> None:
@@ -279,7 +302,7 @@ def _write_annotations(
     if not faces:
         raise DataError(f"{content.dataset}: no face could be cut out: {'; '.join(p.message for p in problems[:3])}")
     rows, shards = [row for row, _ in placed], [number for _, number in placed]
-    frame = annotation_frame(faces, rows, shards, content.scheme, content.attributes)
+    frame = _annotation_frame(content, faces, rows, shards)
     frame.to_parquet(folder / TABLE_FILE, index=False)
     table = pd.DataFrame([asdict(p) for p in problems], columns=["kind", "split", "name", "message", "optional"])
     (folder / PROBLEMS_FILE).write_text(to_csv(table), encoding="utf-8", newline="")
@@ -293,12 +316,48 @@ def _write_annotations(
         official_counts=dict(content.official_counts),
         content_hash=content_hash(frame, [record.sha256 for record in records]),
         missing=content.missing,
+        options=dict(content.options),
         source=to_storable(content.source),
         facegraph=facegraph.__version__,
         problems=tuple(asdict(p) for p in problems),
         photographs=_photographs(records),
     )
-    write_whole(folder / INFO_FILE, info.to_json())
+    (folder / INFO_FILE).write_text(info.to_json(), encoding="utf-8")
+
+
+def _annotation_frame(
+    content: StoreContent, faces: Sequence[FaceEntry], rows: Sequence[Row], shards: Sequence[int]
+) -> pd.DataFrame:
+    """The columns that layout lists, of M faces, their M places and M numbers of shards."""
+    scheme = content.scheme
+    landmarks = np.stack([face.landmarks for face in faces]).astype(np.float64)
+    boxes = np.stack([np.full(4, np.nan) if face.box is None else face.box for face in faces]).astype(np.float64)
+    columns: dict[str, object] = {
+        "id": [face.id for face in faces],
+        "photo": [face.photo for face in faces],
+        "image": [face.image.name for face in faces],
+        "split": [face.split for face in faces],
+        "source": [face.where for face in faces],
+    }
+    flat = landmarks.reshape(len(faces), -1)
+    columns |= {f"{axis}{i}": flat[:, 2 * i + j] for i in range(scheme.num_landmarks) for j, axis in enumerate("xy")}
+    columns |= {f"box_{corner}": boxes[:, i] for i, corner in enumerate(("x0", "y0", "x1", "y1"))}
+    columns |= {f"attr_{name}": np.array([_flag(face, name) for face in faces]) for name in content.attributes}
+    for name in sorted({name for face in faces for name in face.values}):
+        columns[f"value_{name}"] = np.array([float(face.values.get(name, np.nan)) for face in faces])
+    columns["hidden"] = [None if f.hidden is None else np.asarray(f.hidden, dtype=bool).tolist() for f in faces]
+    columns |= {f"norm_{name}": scheme.distance(name, landmarks) for name in scheme.normalisers}
+    columns[f"norm_{BOX}"] = box_size(landmarks)
+    for name in ("width", "height", "scale", "shift_x", "shift_y"):
+        columns[name] = np.array([getattr(row, name) for row in rows])
+    columns["shard"] = np.array(shards, dtype=np.int64)
+    for name in ("offset", "length"):
+        columns[name] = np.array([getattr(row, name) for row in rows], dtype=np.int64)
+    return pd.DataFrame(columns)
+
+
+def _flag(face: FaceEntry, name: str) -> bool:
+    return bool(face.attributes.get(name, False))
 
 
 def _photographs(records: Sequence[ShardRecord]) -> dict[str, int]:

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from facegraph.data.synthetic.parameters import FaceParameters
-from facegraph.data.synthetic.template import JAW, JAW_FRONT, LEFT_BROW, RIGHT_BROW
+from facegraph.data.synthetic.shape import JAW, JAW_FRONT, LEFT_BROW, RIGHT_BROW
 from facegraph.geometry.affine import landmark_box
 
 
 @dataclass(frozen=True)
 class Camera:
-    """The view of one face. rotation: (3, 3) head to camera. scale: image px per unit. offset: (2,) image px.
+    """The view of one face.
 
-    yaw: radians, for contours that depend on it.
+    Attributes:
+        rotation: (3, 3) head to camera.
+        scale: image px per unit.
+        offset: (2,) image px.
+        yaw: radians, for contours that depend on it.
     """
 
     rotation: np.ndarray
@@ -41,7 +45,12 @@ class Camera:
 class FaceGeometry:
     """Model points in the image and the view, for M faces.
 
-    points: (M, 106, 2) image px. rotations: (M, 3, 3). scales: (M,). offsets: (M, 2). yaws: (M,) radians.
+    Attributes:
+        points: (M, 106, 2) image px.
+        rotations: (M, 3, 3).
+        scales: (M,).
+        offsets: (M, 2).
+        yaws: (M,) radians.
     """
 
     points: np.ndarray
@@ -74,7 +83,10 @@ def turn_contour(points: np.ndarray, front: np.ndarray, yaw: np.ndarray) -> np.n
 
     Each contour point (M, K, 3) is taken as the end of a quarter ellipse that runs at its height from the front of the
     face (x = 0, z = front) round to the point. Turned by yaw (M,) radians, the far half of the outline is where the
-    ellipse's tangent runs along the line of sight; the near half keeps the point itself. front: (K,).
+    ellipse's tangent runs along the line of sight; the near half keeps the point itself.
+
+    Args:
+        front: (K,).
     """
     x, z = points[..., 0], points[..., 2]
     half_width, depth = np.abs(x), np.maximum(front - z, 1e-6)

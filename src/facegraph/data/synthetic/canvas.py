@@ -107,7 +107,11 @@ def _paint_outline(pixels: np.ndarray, outline: np.ndarray, paint: list[float]) 
 
 
 class Canvas:
-    """pixels: (SCALE * H, SCALE * W, 4) uint8, red, green, blue, lit. Every coordinate and width is in image px."""
+    """A picture to draw into. Every coordinate and width is in image px.
+
+    Args:
+        pixels: (SCALE * H, SCALE * W, 4) uint8, red, green, blue, lit.
+    """
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = pixels

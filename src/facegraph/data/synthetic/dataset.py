@@ -8,17 +8,46 @@ from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
+import torch
 
-from facegraph.data.cache import CachedSource
+from facegraph.data.boxes import LandmarkBox
 from facegraph.data.source import FaceSource, FaceTable, LandmarkDataset, Thresholds
 from facegraph.data.synthetic.camera import FaceGeometry, view_faces
 from facegraph.data.synthetic.look import Look, sample_look
 from facegraph.data.synthetic.parameters import ATTRIBUTES, FaceParameters, sample_parameters
 from facegraph.data.synthetic.renderer import render
-from facegraph.data.synthetic.shape import face_points
-from facegraph.data.synthetic.template import scheme_weights
+from facegraph.data.synthetic.shape import face_points, scheme_weights
 from facegraph.errors import ConfigError
-from facegraph.landmarks import WFLW98, LandmarkScheme
+from facegraph.geometry.affine import transform_points
+from facegraph.landmarks import SCHEMES, WFLW98, LandmarkScheme
+from facegraph.structures import REFERENCE_SIZE
+
+
+class CachedSource:
+    """Remembers every image of a source; for sets that are small or slow to draw.
+
+    Memory: all images of the source, once per loader process. Pickled without its images.
+    """
+
+    def __init__(self, source: FaceSource) -> None:
+        self._source = source
+        self._images: dict[int, np.ndarray] = {}
+
+    @property
+    def table(self) -> FaceTable:
+        return self._source.table
+
+    def image(self, index: int) -> np.ndarray:
+        if index not in self._images:
+            self._images[index] = self._source.image(index)
+        return self._images[index]
+
+    def image_to_stored(self, index: int) -> np.ndarray:
+        return self._source.image_to_stored(index)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_source": self._source, "_images": {}}
+
 
 # Faces are computed in whole blocks, so that the last bit of a face cannot depend on the size of the data set.
 _BLOCK = 256
@@ -158,3 +187,18 @@ class SyntheticDataset(LandmarkDataset):
 
     def test(self) -> FaceSource:
         return self._test
+
+
+_DRAWN = 200
+
+
+def drawn_mean_shape(scheme: LandmarkScheme) -> torch.Tensor:
+    """(N, 2) mean landmarks of drawn faces in their crop, over its side; the crop's middle for an unknown scheme."""
+    if SCHEMES.get(scheme.name) != scheme:
+        return torch.full((scheme.num_landmarks, 2), 0.5)
+    landmarks = SyntheticDataset(scheme, train_size=_DRAWN, test_size=1).train().table.landmarks
+    policy, ids = LandmarkBox(), tuple(str(i) for i in range(_DRAWN))
+    boxes = policy.boxes(landmarks, np.full((_DRAWN, 4), np.nan), ids)
+    size = int(REFERENCE_SIZE)
+    crops = [transform_points(policy.square(box, size), points) for box, points in zip(boxes, landmarks, strict=True)]
+    return torch.from_numpy(np.mean(crops, axis=0) / size).float()

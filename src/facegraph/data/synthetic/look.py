@@ -20,10 +20,13 @@ _LIPSTICKS = np.array([[186, 24, 44], [150, 20, 60], [212, 60, 110], [120, 16, 3
 
 @dataclass(frozen=True)
 class Light:
-    """direction: (3,) unit vector from the head to the lamp, camera axes (x right, y down, z to the viewer).
+    """The lamp and the exposure: a lit pixel gets ambient + diffuse * max(0, n . direction).
 
-    A lit pixel gets ambient + diffuse * max(0, n . direction). exposure and tint (3,) multiply the whole picture;
-    fall: (2,) change of log brightness from one side of the picture to the other.
+    Attributes:
+        direction: (3,) unit vector from the head to the lamp, camera axes (x right, y down, z to the viewer).
+        exposure: factor on the whole picture.
+        tint: (3,) factors on red, green and blue of the whole picture.
+        fall: (2,) change of log brightness from one side of the picture to the other.
     """
 
     direction: np.ndarray
@@ -36,7 +39,12 @@ class Light:
 
 @dataclass(frozen=True)
 class Quality:
-    """Lengths are fractions of the image side. motion: (2,) vector of the smear. coarse: pixels merged into one."""
+    """Lengths are fractions of the image side.
+
+    Attributes:
+        motion: (2,) vector of the smear.
+        coarse: pixels merged into one.
+    """
 
     softness: float
     motion: np.ndarray
@@ -46,7 +54,12 @@ class Quality:
 
 @dataclass(frozen=True)
 class Look:
-    """Everything that is drawn besides the shape. covered: a board hides a part. seed: of what varies."""
+    """Everything that is drawn besides the shape.
+
+    Attributes:
+        covered: a board hides a part.
+        seed: of what varies.
+    """
 
     skin: Colour
     lips: Colour

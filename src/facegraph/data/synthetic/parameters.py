@@ -26,8 +26,11 @@ class FaceParameters:
     """Parameters of M faces, each field (M,) float64 unless noted. Factors are 1 and offsets 0 for the face at rest.
 
     Angles are degrees: yaw > 0 turns the nose to the right of the image, pitch > 0 down, roll > 0 clockwise on screen.
-    size: longer side of the landmark box over the image side. shift_x, shift_y: offset of its centre, same unit.
-    eye openings: 1 is at rest, 0 shut. flags: (M, 6) bool in the order of ATTRIBUTES.
+
+    Attributes:
+        size: longer side of the landmark box over the image side.
+        shift_x, shift_y: offset of its centre, same unit. eye openings: 1 is at rest, 0 shut.
+        flags: (M, 6) bool in the order of ATTRIBUTES.
     """
 
     face_width: np.ndarray

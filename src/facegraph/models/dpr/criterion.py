@@ -69,13 +69,15 @@ class DPRCriterion(nn.Module):
     logged.
 
     Args:
-        statistics: mean shape and scheme. weighting: num_landmarks -> LandmarkWeighting; one is made for each stage.
-        point_error: squared | l1, of one landmark. transform_error: numbers | landmarks, what reinit and local_reinit
-        compare. reinit_weight, local_reinit_weight: of these terms; the point terms have weight 1.
+        statistics: mean shape and scheme.
+        weighting: num_landmarks -> LandmarkWeighting; one is made for each stage.
+        point_error: squared | l1, of one landmark.
+        transform_error: numbers | landmarks, what reinit and local_reinit compare.
+        reinit_weight, local_reinit_weight: of these terms; the point terms have weight 1.
         detach_targets: False compares points in the frame that the true landmarks ask for: predictions are mapped back
-        into the crop by their own transforms, so that end to end these learn from the error too, and as the scale is
-        the truth's, no transform makes the error small by making the face small. True compares in the frame that was
-        predicted, whose transform is a constant then: a transform learns of point errors by the pixels alone.
+            into the crop by their own transforms, so that end to end these learn from the error too, and as the scale
+            is the truth's, no transform makes the error small by making the face small. True compares in the frame that
+            was predicted, whose transform is a constant then: a transform learns of point errors by the pixels alone.
 
     Raises:
         ConfigError: a negative weight, an unknown name, or, when called, the output of another model.

@@ -20,7 +20,9 @@ class LocalRegression(nn.Module):
     Names as in the released code: <part>_net and <part>_loc.
 
     Args:
-        parts: P of them. size: side of a part's frame in px. border: value of a patch outside of the global frame.
+        parts: P of them.
+        size: side of a part's frame in px.
+        border: value of a patch outside of the global frame.
     """
 
     def __init__(self, parts: Sequence[Part], size: int, border: float, memory_format: torch.memory_format) -> None:
@@ -35,8 +37,10 @@ class LocalRegression(nn.Module):
     def forward(self, frames: Tensor, transforms: Tensor, means: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """P tensors (B, n_p, 2), px of the part's frame.
 
-        frames: (B, 3, G, G). transforms: (B, P, 2, 3) global px -> part px. means: P tensors (n_p, 2) in units of the
-        part's frame, where the regressions start from.
+        Args:
+            frames: (B, 3, G, G).
+            transforms: (B, P, 2, 3) global px -> part px.
+            means: P tensors (n_p, 2) in units of the part's frame, where the regressions start from.
         """
         points = []
         for number, (part, mean) in enumerate(zip(self.parts, means, strict=True)):

@@ -94,7 +94,8 @@ class GlobalRegression(nn.Module):
     """Residuals of all landmarks in the global frame: (B, 3, G, G) -> (B, N, 2); landmark = mean + residual / 2.
 
     Args:
-        num_landmarks: N. size: side G of the frame in px.
+        num_landmarks: N.
+        size: side G of the frame in px.
     """
 
     def __init__(self, num_landmarks: int, size: int, hidden: int = 256) -> None:

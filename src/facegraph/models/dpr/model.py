@@ -32,16 +32,21 @@ class DPR(LandmarkModel):
     stages=glsr the parts' patches are cut out of the global frame and replace the points of eyes, nose and mouth.
 
     Args:
-        input_size: side S of the crop in px. statistics: mean shape and scheme. stages: gsr or glsr.
-        local_reinit: class that frames the parts, see reinit.py. coarse_share: share of the crop's side, centred, that
-        the coarse frame shows; below 1 the reinitialisation can cut from what lies around it. coarse_size, global_size,
-        part_size: sides of the frames in px. border: normalised value of what lies outside of the crop; under
-        normalise=signed 0 is the grey that the pipeline puts outside of a photograph, -1 the black of the released
-        code. start_at_mean: the untrained reinitialisation is that of the mean face; false starts
-        from matrices of zeros as released, which the transforms must then be supervised out of. detach: no gradient
-        from a later stage into an earlier one. channels_last: memory layout of the convolutions. error_head: builds
-        what predicts the error from the flattened features of the global regression; None: no prediction. The landmarks
-        are the same with and without it.
+        input_size: side S of the crop in px.
+        statistics: mean shape and scheme.
+        stages: gsr or glsr.
+        local_reinit: class that frames the parts, see reinit.py.
+        coarse_share: share of the crop's side, centred, that the coarse frame shows; below 1 the reinitialisation can
+            cut from what lies around it.
+        coarse_size, global_size, part_size: sides of the frames in px.
+        border: normalised value of what lies outside of the crop; under normalise=signed 0 is the grey that the
+            pipeline puts outside of a photograph, -1 the black of the released code.
+        start_at_mean: the untrained reinitialisation is that of the mean face; false starts from matrices of zeros as
+            released, which the transforms must then be supervised out of.
+        detach: no gradient from a later stage into an earlier one.
+        channels_last: memory layout of the convolutions.
+        error_head: builds what predicts the error from the flattened features of the global regression; None: no
+            prediction. The landmarks are the same with and without it.
 
     Raises:
         ConfigError: another name of stages, a share or a size out of range, a scheme without eyes or without parts.

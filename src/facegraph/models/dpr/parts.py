@@ -30,7 +30,12 @@ _CONTOURS = {
 
 
 class Part(NamedTuple):
-    """name: left_eye (with brow and pupil), right_eye, nose or mouth. indices: its landmarks, ascending."""
+    """A part of the face.
+
+    Attributes:
+        name: left_eye (with brow and pupil), right_eye, nose or mouth.
+        indices: its landmarks, ascending.
+    """
 
     name: str
     indices: tuple[int, ...]

@@ -25,8 +25,9 @@ class GlobalReinit(nn.Module):
     Convolutions without padding or batch norm; pooling before PReLU, one slope per layer.
 
     Args:
-        size: side C of the coarse crop in px (released: 128). start: (2, 3) that the untrained net gives for every
-            face, up to the noise of its last layer; None leaves the released start, a matrix of zeros.
+        size: side C of the coarse crop in px (released: 128).
+        start: (2, 3) that the untrained net gives for every face, up to the noise of its last layer; None leaves the
+            released start, a matrix of zeros.
 
     Raises:
         ConfigError: size is too small for the poolings.
@@ -63,9 +64,11 @@ class LocalReinitNetwork(nn.Module):
     functions, but from px the nets miss the frames two to four times as far, and training gets lost at a high rate.
 
     Args:
-        parts: P of them. face: (N, 2) mean face in units of the global frame. means: P tensors (n_p, 2) in units of a
-        part's frame. global_size, part_size: sides of the frames in px. start_at_mean: untrained nets give the frames
-        of the mean face; otherwise zeros, as released.
+        parts: P of them.
+        face: (N, 2) mean face in units of the global frame.
+        means: P tensors (n_p, 2) in units of a part's frame.
+        global_size, part_size: sides of the frames in px.
+        start_at_mean: untrained nets give the frames of the mean face; otherwise zeros, as released.
     """
 
     face: Tensor

@@ -58,8 +58,9 @@ _OVERRIDES = (
 def read_released(path: str | Path) -> ReleasedWeights:
     """The two global nets and the mean face as facegraph's DPR takes them, for RGB crops.
 
-    path: folder of the .pth.tar files, or the folder above it; mean_98_face.npy lies in either, or in a folder data
-    beside that of the weights.
+    Args:
+        path: folder of the .pth.tar files, or the folder above it; mean_98_face.npy lies in either, or in a folder data
+            beside that of the weights.
 
     Raises:
         RunError: a file is missing, cannot be read, or does not hold the net it is named after.
@@ -112,9 +113,12 @@ def load_released(directory: str | Path) -> ReleasedDPR:
 class ReleasedStages(NamedTuple):
     """What the released pipeline found on the way.
 
-    reinit: (B, 2, 3) coarse -> normalised frame in units of the side. global_points: (B, 98, 2) px of the global frame.
-    landmarks: (B, 98, 2) px of the photographs. part_transforms: (B, 4, 2, 3) global px -> part px of left eye, right
-    eye, nose and mouth; None where the folder had no weights for them.
+    Attributes:
+        reinit: (B, 2, 3) coarse -> normalised frame in units of the side.
+        global_points: (B, 98, 2) px of the global frame.
+        landmarks: (B, 98, 2) px of the photographs.
+        part_transforms: (B, 4, 2, 3) global px -> part px of left eye, right eye, nose and mouth; None where the folder
+            had no weights for them.
     """
 
     reinit: Tensor
@@ -126,7 +130,8 @@ class ReleasedStages(NamedTuple):
 class ReleasedDPR(nn.Module):
     """The released pipeline: coarse frame and global frame are both cut out of the photograph itself.
 
-    local_reinit: what frames the parts, None where its file is missing.
+    Args:
+        local_reinit: what frames the parts, None where its file is missing.
     """
 
     def __init__(self, model: DPR, local_reinit: LocalReinitNetwork | None, parts: tuple[Part, ...]) -> None:
@@ -138,8 +143,9 @@ class ReleasedDPR(nn.Module):
     def predict(self, images: Sequence[np.ndarray], boxes: np.ndarray) -> np.ndarray:
         """(B, 98, 2) float32 px of the photographs.
 
-        images: B arrays (H, W, 3) uint8 RGB, of any sizes. boxes: (B, 4) x0, y0, x1, y1, a detector's tight box, which
-        is stretched to the coarse frame.
+        Args:
+            images: B arrays (H, W, 3) uint8 RGB, of any sizes.
+            boxes: (B, 4) x0, y0, x1, y1, a detector's tight box, which is stretched to the coarse frame.
 
         Raises:
             DataError: an image of another form, boxes of another form or without area, another number of boxes than

@@ -61,7 +61,8 @@ def upright_box(
 
     Args:
         points: (B, N, 2) in any unit; in coarse px / coarse side the result is what the global reinitialisation net is
-            trained on. scheme: see `eye_groups`.
+            trained on.
+        scheme: see `eye_groups`.
 
     Returns:
         (B, 2, 3) float32, points -> unit frame. Not differentiable: a target. Where all points are one, or the eyes
@@ -89,7 +90,8 @@ def fit_similarity(source: Tensor, target: Tensor) -> Tensor:
     Closed form with points as complex numbers: a = sum(conj(z) w) / sum(|z|^2) of centred points. Differentiable.
 
     Args:
-        source: (B, n, 2). target: (n, 2) or (B, n, 2), in any unit each; n >= 2.
+        source: (B, n, 2).
+        target: (n, 2) or (B, n, 2), in any unit each; n >= 2.
 
     Returns:
         (B, 2, 3) float32, source -> target. Where all source points are one, everything maps to the target's centre.

@@ -22,7 +22,8 @@ _TINY = 1e-6
 class LandmarkWeighting(nn.Module, ABC):
     """Mean over the labelled landmarks of a batch of weighted errors (B, N) of one stage, in any unit.
 
-    num_landmarks: N.
+    Args:
+        num_landmarks: N.
     """
 
     def __init__(self, num_landmarks: int) -> None:
@@ -78,7 +79,8 @@ class RunningError(LandmarkWeighting):
     that landmark's as it is. Weights have mean 1 and no gradient. The
     average moves in training only and is saved with the criterion, so that a resumed run goes on as it would have.
 
-    decay: share of the old average that stays at each step, in [0, 1). 0.99 looks back some hundred steps.
+    Args:
+        decay: share of the old average that stays at each step, in [0, 1). 0.99 looks back some hundred steps.
 
     Raises:
         ConfigError: decay out of range.
@@ -113,7 +115,12 @@ class RunningError(LandmarkWeighting):
         """Positive weights (N,) of positive mean errors (N,), in any unit."""
 
     def _update(self, sums: Tensor, counts: Tensor) -> None:
-        """sums: (N,) of the errors of this process's faces. counts: (N,), how many each is the sum of."""
+        """Add one step.
+
+        Args:
+            sums: (N,) of the errors of this process's faces.
+            counts: (N,), how many each is the sum of.
+        """
         both = torch.stack([sums, counts.to(sums)])
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(both)  # processes may hold batches of different sizes: each face counts once

@@ -22,7 +22,9 @@ class ConvBlock(nn.Module):
 
     Source: Bulat and Tzimiropoulos 2017 (Binarized Convolutional Landmark Localizers).
 
-    channels_in, channels_out: widths; channels_out a multiple of 4. norm: width -> layer.
+    Args:
+        channels_in, channels_out: widths; channels_out a multiple of 4.
+        norm: width -> layer.
     """
 
     def __init__(self, channels_in: int, channels_out: int, norm: Norm) -> None:

@@ -28,12 +28,16 @@ class FAN(LandmarkModel):
         input_size: side S of the crop in px, a multiple of stem_stride * stem_pool * 2^depth.
         statistics: number of landmarks N; the shape itself is not used.
         codec: from heatmaps to landmarks.
-        num_modules: hourglasses, 1 to 4. num_features: their width F, a multiple of 4. depth: halvings within each.
-        pool: max | avg, in the stem and the hourglasses. norm: batch | instance.
-        stem_kernel: odd side of the first convolution. stem_stride: of the first convolution. stem_pool: side of the
-        stem's pooling, 1 for none. Heatmaps have the side S / (stem_stride * stem_pool).
+        num_modules: hourglasses, 1 to 4.
+        num_features: their width F, a multiple of 4.
+        depth: halvings within each.
+        pool: max | avg, in the stem and the hourglasses.
+        norm: batch | instance.
+        stem_kernel: odd side of the first convolution.
+        stem_stride: of the first convolution.
+        stem_pool: side of the stem's pooling, 1 for none. Heatmaps have the side S / (stem_stride * stem_pool).
         output_std: spread of the first weights of the convolutions that make heatmaps: maps start nearly empty, like
-        their targets. None for torch's, as ibug trained it.
+            their targets. None for torch's, as ibug trained it.
         channels_last: memory layout of the convolutions; faster on CPU and GPU.
 
     Raises:

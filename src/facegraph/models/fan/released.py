@@ -42,7 +42,11 @@ _LIMITS = {"num_modules": 8, "num_features": 512, "depth": 5, "stem_kernel": 15}
 
 @dataclass(frozen=True)
 class Architecture:
-    """What names and shapes tell. num_landmarks: maps per stack; the rest as FAN's arguments."""
+    """What names and shapes tell.
+
+    Attributes:
+        num_landmarks: maps per stack; the rest as FAN's arguments.
+    """
 
     num_landmarks: int
     num_modules: int
@@ -61,9 +65,11 @@ class Architecture:
 def read_released(path: str | Path, pool: str | None = None) -> ReleasedWeights:
     """Published weights as facegraph's FAN takes them.
 
-    path: a .pth with a state dict, possibly below 'state_dict' or the like and with names that begin with 'module.'.
-    pool: max | avg, which no weight shows; None for that of the published model with as many stacks: avg for 4, max for
-    others.
+    Args:
+        path: a .pth with a state dict, possibly below 'state_dict' or the like and with names that begin with
+            'module.'.
+        pool: max | avg, which no weight shows; None for that of the published model with as many stacks: avg for 4, max
+            for others.
 
     Raises:
         RunError: the file cannot be read, is no FAN, or one that the model cannot be; the message says why.

@@ -28,9 +28,10 @@ class CascadeLoss(nn.Module):
     as 1 px.
 
     Args:
-        statistics: the scheme, whose normaliser `inter_ocular` names the eye corners. form: see above.
-        error_weight: w, paper 0.05. detach_error: True keeps |e - E| from moving the landmarks; the released code does
-        not.
+        statistics: the scheme, whose normaliser `inter_ocular` names the eye corners.
+        form: see above.
+        error_weight: w, paper 0.05.
+        detach_error: True keeps |e - E| from moving the landmarks; the released code does not.
 
     Raises:
         ConfigError: another form, a weight outside [0, 1], a scheme without inter_ocular.
@@ -83,7 +84,8 @@ class CascadeLoss(nn.Module):
     def errors(self, stage_landmarks: Tensor, truth: Tensor, labelled: Tensor) -> Tensor:
         """(B, T) errors e of landmarks (B, T, N, 2) against (B, N, 2), both crop px, as fractions.
 
-        labelled: (B, N) bool, the landmarks that count; a corner of the eyes that does not is where truth has it.
+        Args:
+            labelled: (B, N) bool, the landmarks that count; a corner of the eyes that does not is where truth has it.
         """
         left, right = (truth[:, list(group)].mean(dim=1) for group in self.corners)
         per_landmark, distance = FORMS[self.form]

@@ -14,8 +14,11 @@ from facegraph.errors import ConfigError
 class Step(NamedTuple):
     """What one iteration says of B faces.
 
-    displacement: (B, N, 2) float32, px of the iteration's level. error: (B,) float32, predicted for the moved
-    landmarks. attention: (B, M) float32, mean over a patch's features; None without attention. state: (B, hidden).
+    Attributes:
+        displacement: (B, N, 2) float32, px of the iteration's level.
+        error: (B,) float32, predicted for the moved landmarks.
+        attention: (B, M) float32, mean over a patch's features; None without attention.
+        state: (B, hidden).
     """
 
     displacement: Tensor
@@ -32,7 +35,9 @@ class PatchNetwork(nn.Module):
     feature by a sigmoid of a linear layer on the features of the same patch.
 
     Args:
-        patch_size: side of a patch in px. channels: of both convolutions. attention: on or off.
+        patch_size: side of a patch in px.
+        channels: of both convolutions.
+        attention: on or off.
 
     Raises:
         ConfigError: a patch size that two convolutions and two halvings do not divide evenly.
@@ -71,9 +76,12 @@ class Iteration(nn.Module):
     """state = tanh(linear(patch features and state before)); displacements and predicted error = linear(state).
 
     Args:
-        patches: number M. landmarks: number N. hidden: size of the state. dropout: share of the state that is dropped
-        in training, after the tanh and for all that read it: head and next iteration. The released code has 0.5 as an
-        option there, off. patch_size, channels, attention: see PatchNetwork.
+        patches: number M.
+        landmarks: number N.
+        hidden: size of the state.
+        dropout: share of the state that is dropped in training, after the tanh and for all that read it: head and next
+            iteration. The released code has 0.5 as an option there, off.
+        patch_size, channels, attention: see PatchNetwork.
     """
 
     def __init__(

@@ -34,16 +34,21 @@ class MuSiCa(LandmarkModel):
     landmarks are then those of the one iteration or of the next.
 
     Args:
-        input_size: side S of the crop in px, a multiple of 2^max(levels). statistics: mean shape, where the cascade
-        starts, and the number N of landmarks.
-        patch_stride: 2 puts a patch around every second landmark. patch_landmarks: indices of those with a patch, in
-        place of the stride. patch_size: side of a patch in px of each level.
+        input_size: side S of the crop in px, a multiple of 2^max(levels).
+        statistics: mean shape, where the cascade starts, and the number N of landmarks.
+        patch_stride: 2 puts a patch around every second landmark.
+        patch_landmarks: indices of those with a patch, in place of the stride.
+        patch_size: side of a patch in px of each level.
         levels: pyramid level of each iteration; level l has the crop's side / 2^l.
-        channels: of both convolutions. hidden: size of the state. attention: weigh the features of each patch.
-        dropout: see Iteration. initial_weights: `truncated_normal` (paper: 0.01) or `he`, see INITIAL_WEIGHTS.
+        channels: of both convolutions.
+        hidden: size of the state.
+        attention: weigh the features of each patch.
+        dropout: see Iteration.
+        initial_weights: `truncated_normal` (paper: 0.01) or `he`, see INITIAL_WEIGHTS.
         quit_threshold: predicted error, in the unit of CascadeOutput, below which a face is done; None runs all
-        iterations. fail_threshold: predicted error above which, or without which (NaN), a face is reported as failed;
-        None reports nothing.
+            iterations.
+        fail_threshold: predicted error above which, or without which (NaN), a face is reported as failed; None reports
+            nothing.
 
     Raises:
         ConfigError: a setting out of range.

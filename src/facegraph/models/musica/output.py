@@ -20,9 +20,12 @@ class CascadeOutput(LandmarkOutput):
     thresholds of the model. It is no NME: by default the sum of |dx| and |dy|, for landmarks and eye corners, see
     CascadeLoss.
 
-    stage_errors: (B, T) float32, predicted error after each iteration. iterations: (B,) int64, how many were run, 1 to
-    T. failed: (B,) bool, predicted error above the model's fail_threshold or NaN; None without a threshold.
-    attention: (B, T, M) float32 in [0, 1], mean over the features of each patch's attention; None without attention.
+    Attributes:
+        stage_errors: (B, T) float32, predicted error after each iteration.
+        iterations: (B,) int64, how many were run, 1 to T.
+        failed: (B,) bool, predicted error above the model's fail_threshold or NaN; None without a threshold.
+        attention: (B, T, M) float32 in [0, 1], mean over the features of each patch's attention; None without
+            attention.
     """
 
     stage_errors: Tensor

@@ -19,7 +19,8 @@ def cut_patches(image: Tensor, centres: Tensor, side: int) -> Tensor:
     middle one px up and left of c on average.
 
     Args:
-        image: (B, 3, H, W). centres: (B, M, 2) px of this image; a point that is not finite counts as far outside.
+        image: (B, 3, H, W).
+        centres: (B, M, 2) px of this image; a point that is not finite counts as far outside.
 
     Returns:
         (B, M, 3, P, P), of the image's type.

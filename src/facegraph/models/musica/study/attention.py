@@ -21,8 +21,9 @@ _COLUMN, _HEIGHT = 3.6, 4.2  # inches
 def mean_attention(attention: np.ndarray, iterations: np.ndarray | None = None) -> np.ndarray:
     """(T, M) mean over faces of attention weights (F, T, M).
 
-    iterations: (F,) how many were run for each face, 1..T: a face counts for those alone. An iteration that no face
-    reached is NaN.
+    Args:
+        iterations: (F,) how many were run for each face, 1..T: a face counts for those alone. An iteration that no face
+            reached is NaN.
 
     Raises:
         DataError: no face, or shapes that do not fit.
@@ -49,8 +50,9 @@ def plot_attention(
 
     Args:
         weights: (T, M) mean attention weight of each patch in each iteration, as `mean_attention` has it; an iteration
-        of NaN is left out of the scale, shows no dots and says so. patch_points: (M, 2) where the patches lie,
-        mean_shape[patch_indices] of the model. mean_shape: (N, 2) any unit, y downwards.
+            of NaN is left out of the scale, shows no dots and says so.
+        patch_points: (M, 2) where the patches lie, mean_shape[patch_indices] of the model.
+        mean_shape: (N, 2) any unit, y downwards.
         path: PNG to write; an existing one is replaced.
 
     Raises:

@@ -40,11 +40,16 @@ PRECISION = "32-true"
 
 @dataclass(frozen=True, eq=False)
 class QuitBench:
-    """Result of one run. points: by threshold, rising. fixed: after 1, ..., T iterations whatever is predicted.
+    """Result of one run.
 
-    validation_dataset: whose validation faces these are, the run's own; None without any. precision, test_time_flip: of
-    this measurement; run_precision, run_test_time_flip: of the run's own test, whose NME may differ for that.
-    macs: (T,) multiply-adds of a face that quits after 1, ..., T iterations. real: thresholds really run.
+    Attributes:
+        points: by threshold, rising.
+        fixed: after 1, ..., T iterations whatever is predicted.
+        validation_dataset: whose validation faces these are, the run's own; None without any.
+        precision, test_time_flip: of this measurement.
+        run_precision, run_test_time_flip: of the run's own test, whose NME may differ for that.
+        macs: (T,) multiply-adds of a face that quits after 1, ..., T iterations.
+        real: thresholds really run.
     """
 
     run: str
@@ -95,9 +100,11 @@ def bench_quit(
     not without attention), quit_faces.parquet and, when all is done, quit.json.
 
     Args:
-        run: a MuSiCa; its quit_threshold is left as it was. thresholds: predicted errors as fractions; None takes
-        quantiles of those of the validation faces. faces: so many of test and of validation, evenly spread; None all.
-        out: folder; None for <run>/quit. say: called with what is being done.
+        run: a MuSiCa; its quit_threshold is left as it was.
+        thresholds: predicted errors as fractions; None takes quantiles of those of the validation faces.
+        faces: so many of test and of validation, evenly spread; None all.
+        out: folder; None for <run>/quit.
+        say: called with what is being done.
 
     Raises:
         ConfigError: another model or loss, thresholds or faces out of range, no validation faces to take thresholds
@@ -227,7 +234,11 @@ def _few(wanted: Sequence[float | None], chosen: Mapping[float | None, str]) -> 
 
 
 def calibrate(test: StageRecord, failures: Sequence[float]) -> Calibration:
-    """How the predicted errors fit the true ones. failures: NMEs by the first normaliser above which a face failed."""
+    """How the predicted errors fit the true ones.
+
+    Args:
+        failures: NMEs by the first normaliser above which a face failed.
+    """
     predicted, true = test.predicted[:, -1], test.errors[:, -1]
     ranks = [rank_correlation(test.predicted[:, k], test.errors[:, k]) for k in range(test.stages)]
     areas = {limit: failure_auroc(true, -predicted, limit) for limit in failures}

@@ -33,8 +33,10 @@ def record(
 ) -> StageRecord:
     """True and predicted error after each iteration, of faces that all ran to the end.
 
-    split: "test" or "validation"; the data module must be set up for it. criterion: has the unit of what the model
-    predicts. faces: so many, evenly spread; None all.
+    Args:
+        split: "test" or "validation"; the data module must be set up for it.
+        criterion: has the unit of what the model predicts.
+        faces: so many, evenly spread; None all.
     """
     errors, predicted, own, attention = [], [], [], []
     with model.complete():

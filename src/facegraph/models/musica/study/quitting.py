@@ -25,11 +25,13 @@ _BINS = 10
 class QuitPoint:
     """One threshold, on the test faces.
 
-    threshold: predicted error, in the model's own unit, below which a face quits; None: none does. nme, val_nme: mean
-    error of test and of validation faces; val_nme None without any. iterations, macs: means over faces, of iterations
-    and of multiply-adds. shares: (T,) share of faces whose last iteration was the first, second, ... chosen: by how
-    much the NME of the validation faces may get worse for this threshold to be the one of the fewest iterations, such
-    as "1 %, 2 %"; empty if it is never that.
+    Attributes:
+        threshold: predicted error, in the model's own unit, below which a face quits; None: none does.
+        nme, val_nme: mean error of test and of validation faces; val_nme None without any.
+        iterations, macs: means over faces, of iterations and of multiply-adds.
+        shares: (T,) share of faces whose last iteration was the first, second, ...
+        chosen: by how much the NME of the validation faces may get worse for this threshold to be the one of the fewest
+            iterations, such as "1 %, 2 %"; empty if it is never that.
     """
 
     threshold: float | None
@@ -45,8 +47,10 @@ class QuitPoint:
 class RealRun:
     """A threshold with which the model was really run.
 
-    nme, iterations: over the test faces. differing: faces that ran another number of iterations than the record says.
-    seconds: batch size -> processor time of one face.
+    Attributes:
+        nme, iterations: over the test faces.
+        differing: faces that ran another number of iterations than the record says.
+        seconds: batch size -> processor time of one face.
     """
 
     threshold: float | None
@@ -60,9 +64,11 @@ class RealRun:
 class Calibration:
     """Predicted against true error of faces that ran all iterations.
 
-    predicted, own: (M,) predicted and true error after the last iteration, in the model's own unit. rank_correlation:
-    Spearman's of the predicted error and the NME, after each iteration. auroc: failure threshold of the NME -> area
-    under the ROC curve of finding failures by the predicted error of the last iteration; NaN without failures.
+    Attributes:
+        predicted, own: (M,) predicted and true error after the last iteration, in the model's own unit.
+        rank_correlation: Spearman's of the predicted error and the NME, after each iteration.
+        auroc: failure threshold of the NME -> area under the ROC curve of finding failures by the predicted error of
+            the last iteration; NaN without failures.
     """
 
     predicted: np.ndarray
@@ -93,8 +99,11 @@ def plot_quitting(
     """NME against mean iterations and against multiply-adds, and predicted against true error in the model's unit.
 
     Args:
-        points: by threshold. fixed: every face stopped after 1, 2, ..., T iterations, whatever it predicts.
-        real: thresholds that were really run. normaliser: name of the distance. path: without suffix.
+        points: by threshold.
+        fixed: every face stopped after 1, 2, ..., T iterations, whatever it predicts.
+        real: thresholds that were really run.
+        normaliser: name of the distance.
+        path: without suffix.
 
     Returns:
         path of the PNG.

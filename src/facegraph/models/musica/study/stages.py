@@ -19,9 +19,11 @@ _QUANTILES = np.linspace(0.05, 0.95, 19)
 class StageRecord:
     """Faces that ran all T iterations.
 
-    errors: (M, T) true error after each in image px over the data set's first normaliser. predicted, own: (M, T) the
-    error that the model predicts and the true one in the same unit, that of its training loss. attention: (M, T, P)
-    weights of its P patches; None without attention.
+    Attributes:
+        errors: (M, T) true error after each in image px over the data set's first normaliser.
+        predicted, own: (M, T) the error that the model predicts and the true one in the same unit, that of its training
+            loss.
+        attention: (M, T, P) weights of its P patches; None without attention.
     """
 
     errors: np.ndarray
@@ -50,7 +52,11 @@ def iterations_until(predicted: np.ndarray, threshold: float | None) -> np.ndarr
 def quit_point(
     test: StageRecord, validation: StageRecord | None, macs: Sequence[int], threshold: float | None
 ) -> QuitPoint:
-    """What a threshold costs and saves. macs: (T,) multiply-adds of a face that quits after 1, 2, ... iterations."""
+    """What a threshold costs and saves.
+
+    Args:
+        macs: (T,) multiply-adds of a face that quits after 1, 2, ... iterations.
+    """
     return _point(test, validation, macs, threshold, iterations_until(test.predicted, threshold))
 
 
