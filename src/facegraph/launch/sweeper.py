@@ -35,8 +35,13 @@ from facegraph.sweeps.status import read_failure
 _EXECUTORS = [f"{kind.__module__}.{kind.__name__}" for kind in (LocalExecutor, SlurmExecutor)]
 
 
-def refuse_unknown_tables(arguments: Sequence[str]) -> None:
-    """End the program where sweeps= on its command line names a table that does not exist, see `check_tables`."""
+def refuse_unknown(arguments: Sequence[str]) -> None:
+    """End the program where its command line names a table that does not exist, see `check_tables`, or a sweeper of
+    another package.
+    """
+    for argument in arguments:
+        if argument.startswith("hydra/sweeper=") and argument != "hydra/sweeper=table":
+            sys.exit(f"error: {argument} {IN_PROCESS}")
     try:
         check_tables(arguments)
     except FacegraphError as error:
