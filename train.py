@@ -15,7 +15,7 @@ before_torch()
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from facegraph.launch.sweeper import refuse_unknown_tables  # noqa: E402
+from facegraph.launch.sweeper import refuse_unknown  # noqa: E402
 from facegraph.runs.entry import refuse_mistyped  # noqa: E402
 from facegraph.runs.job import run  # noqa: E402
 
@@ -27,5 +27,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     refuse_mistyped(sys.argv[1:], "train")
-    refuse_unknown_tables(sys.argv[1:])
+    refuse_unknown(sys.argv[1:])
     main()

@@ -48,7 +48,7 @@ ALLOWED = {
         "data", "files", "graph", "machine", "metrics", "models.released", "records", "reports", "sweeps", "tracking",
         "training", "viz", *VOCABULARY,
     },
-    "launch": {"runs", "sweeps", "machine", "files", "errors"},
+    "launch": {"runs", "sweeps", "machine", "files", "records.overrides", "errors"},
     "models.musica.study": {
         "data", "files", "metrics", "models", "records", "reports", "runs", "training", *VOCABULARY,
     },

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from facegraph.data.augment import Augmentation
 from facegraph.data.corruption import NONE, Corruption
 from facegraph.landmarks import LandmarkScheme
+from facegraph.launch.plan import merged
 from facegraph.metrics.names import (
     MEAN_ITERATIONS,
     NME,
@@ -63,9 +64,8 @@ def condition_config(overrides: tuple[str, ...]) -> DictConfig:
 def config(name: str, row: Row, scale: str) -> DictConfig:
     """A row's configuration."""
     own = table(name)
-    given = (*own.base, f"scale={scale}", *own.at_scale.get(scale, ()), *(row.overrides or ()))
-    given = (*given, *row.at_scale.get(scale, ()))
-    return composed(given)
+    before = (*own.base, f"scale={scale}", *own.at_scale.get(scale, ()))
+    return composed(tuple(merged(before, (), (*(row.overrides or ()), *row.at_scale.get(scale, ())))))
 
 
 def recipe(name: str, row: Row) -> str:

@@ -12,12 +12,6 @@ from rich.console import Console
 
 from facegraph.launch import live
 from facegraph.launch.live import (
-    DONE,
-    ELSEWHERE,
-    FAILED,
-    QUEUED,
-    RUNNING,
-    STOPPED,
     Board,
     Watched,
     clock,
@@ -28,7 +22,18 @@ from facegraph.launch.live import (
 )
 from facegraph.launch.pool import Outcome, Task
 from facegraph.machine.slots import Slot
-from facegraph.sweeps.status import Failure, Progress, write_failure, write_progress
+from facegraph.sweeps.status import (
+    DONE,
+    ELSEWHERE,
+    FAILED,
+    QUEUED,
+    RUNNING,
+    STOPPED,
+    Failure,
+    Progress,
+    write_failure,
+    write_progress,
+)
 
 GPU = Slot(0, ("3",), 1)
 

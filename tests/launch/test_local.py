@@ -1,4 +1,4 @@
-"""The local launcher with a tiny program in place of train.py; what it keeps of jobs and hands back to Hydra."""
+"""The local executor with a tiny program in place of train.py; what it keeps of jobs and tells of them."""
 
 from __future__ import annotations
 
@@ -8,29 +8,33 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from facegraph.errors import ConfigError, RunError
+from facegraph.errors import ConfigError
 from facegraph.files.locking import held
-from facegraph.launch.local import LocalLauncher
+from facegraph.launch.live import Stop, Watched
+from facegraph.launch.local import LocalExecutor
+from facegraph.launch.plan import PlannedJob
+from facegraph.launch.sweeper import executor_of
+from facegraph.machine.resources import Resources
 from facegraph.runs.compose import project_root
 from facegraph.sweeps.failures import INTERRUPTED, KILLED, OTHER
-from facegraph.sweeps.status import Failure, read_failure, write_failure
-from hydra_plugins.facegraph_sweeper.local import LocalLauncher as Plugin
+from facegraph.sweeps.manifest import Job
+from facegraph.sweeps.status import DONE, ELSEWHERE, FAILED, QUEUED, STOPPED, Failure, read_failure, write_failure
 
+ON_CPU = Resources(on_cpu=True)
 # does what its row is called
 PROGRAM = """
 import json, os, pathlib, signal, sys
 given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-folder, row = pathlib.Path(given["output_dir"]), given["sweep.row"]
+folder, row = (pathlib.Path(given[key].strip('"')) for key in ("output_dir", "sweep.row"))
+row = str(row)
 print(json.dumps([sys.argv[1:], os.environ["CUDA_VISIBLE_DEVICES"]]))
 if row == "works":
     (folder / "result.json").write_text("{}")
@@ -77,36 +81,43 @@ def program(tmp_path: Path) -> Path:
     return path
 
 
-def overrides(folder: Path, row: str, *more: str) -> list[str]:
-    own = [f"output_dir={folder / row}", "sweep.identity=abc", "sweep.table=test", f"sweep.row={row}"]
-    return ["trainer=cpu", *own, *more]
+def planned(row: str, *overrides: str, needs: Resources = ON_CPU, conditions: Sequence[str] = ()) -> PlannedJob:
+    job = Job(row, 0, row, overrides, tuple(conditions))
+    return PlannedJob(job, "test", needs, dict.fromkeys(conditions, ()))
 
 
-def launch(program: Path, jobs: list[list[str]], cpu_jobs: int = 2) -> tuple[list[JobReturn], str, LocalLauncher]:
+def run(
+    program: Path, sweep: Path, jobs: Sequence[PlannedJob], cpu_jobs: int = 2
+) -> tuple[dict[str, Watched], str, Stop | None]:
+    """Jobs by row, what was printed, and what ended the launch early."""
     out = io.StringIO()
-    launcher = LocalLauncher(cpu_jobs=cpu_jobs, entry=program, console=Console(file=out, width=80))
-    return launcher.launch(jobs), out.getvalue(), launcher
+    executor = LocalExecutor(cpu_jobs=cpu_jobs, entry=program, console=Console(file=out, width=80))
+    board, stop = executor.run(sweep, jobs)
+    return {watched.folder.name: watched for watched in board.jobs}, out.getvalue(), stop
+
+
+def folder_of(sweep: Path, row: str) -> Path:
+    return sweep / "jobs" / row
 
 
 def test_a_job_of_another_sweep_is_left_alone(tmp_path: Path, program: Path) -> None:
     """Neither its log nor why it failed before is touched, and it is not called failed."""
-    taken = tmp_path / "works"
+    taken = folder_of(tmp_path, "works")
     write_failure(taken, Failure("data", "of an earlier attempt"))
     (taken / "job.log").write_text("what the other one says\n")
     with held(taken / ".lock"):
-        returned, output, _ = launch(program, [overrides(tmp_path, row) for row in ("works", "nothing")])
+        found, output, _ = run(program, tmp_path, [planned("works"), planned("nothing")])
         assert (taken / ".lock").read_text() == str(os.getpid())
     assert (taken / "job.log").read_text() == "what the other one says\n"
     assert read_failure(taken) == Failure("data", "of an earlier attempt")
     assert f"elsewhere works seed 0  process {os.getpid()} works on it" in output
-    assert "1 failed, 1 elsewhere" in output
-    assert reason(returned[0]) == f"{taken} is not finished. process {os.getpid()} works on it."
+    assert (found["works"].state, found["nothing"].state) == (ELSEWHERE, FAILED)
 
 
 def test_a_job_that_another_sweep_began_at_the_same_moment_has_not_failed(tmp_path: Path, program: Path) -> None:
     """The other one takes the lock after the look: the job is refused by itself, with an error."""
-    folder = tmp_path / "loses"
-    _, output, _ = launch(program, [overrides(tmp_path, "loses")])
+    folder = folder_of(tmp_path, "loses")
+    _, output, _ = run(program, tmp_path, [planned("loses")])
     try:
         assert re.search(r"elsewhere loses seed 0  process \d+ works on it", output)
         assert read_failure(folder) is None
@@ -115,29 +126,25 @@ def test_a_job_that_another_sweep_began_at_the_same_moment_has_not_failed(tmp_pa
 
 
 def test_a_job_that_somebody_else_ended_is_interrupted(tmp_path: Path, program: Path) -> None:
-    returned, output, _ = launch(program, [overrides(tmp_path, row) for row in ("ended", "gives in")])
-    assert [one.status for one in returned] == [JobStatus.FAILED] * 2
+    found, output, _ = run(program, tmp_path, [planned("ended"), planned("gives in")])
     for row in ("ended", "gives in"):
-        failure = read_failure(tmp_path / row)
+        failure = read_failure(folder_of(tmp_path, row))
+        assert found[row].state == FAILED
         assert failure is not None
         assert failure.kind == INTERRUPTED
-        assert "SIGTERM" in reason(returned[0])
+        assert "SIGTERM" in failure.message
     assert output.count("interrupted: ") == 2
-
-
-def reason(returned: JobReturn) -> str:
-    with pytest.raises(RunError) as error:
-        _ = returned.return_value
-    return str(error.value)
 
 
 def test_jobs_are_reported_one_by_one(tmp_path: Path, program: Path) -> None:
     rows = ["works", "says", "complains", "dies", "nothing"]
-    write_failure(tmp_path / "dies", Failure("data", "of an earlier attempt"))
-    write_failure(tmp_path / "works", Failure("data", "of an earlier attempt"))
-    returned, output, _ = launch(program, [overrides(tmp_path, row) for row in rows])
-    assert [one.status for one in returned] == [JobStatus.COMPLETED, *[JobStatus.FAILED] * 4]
-    kept = {row: read_failure(tmp_path / row) for row in rows}
+    write_failure(folder_of(tmp_path, "dies"), Failure("data", "of an earlier attempt"))
+    write_failure(folder_of(tmp_path, "works"), Failure("data", "of an earlier attempt"))
+    found, output, stop = run(program, tmp_path, [planned(row) for row in rows])
+    assert stop is None
+    assert [found[row].state for row in rows] == [DONE, *[FAILED] * 4]
+    kept = {row: read_failure(folder_of(tmp_path, row)) for row in rows}
+    assert kept == {row: watched.failure for row, watched in found.items()}
     assert kept["works"] is None
     assert kept["says"] == Failure("data", "no such image")
     assert kept["complains"] == Failure(OTHER, "wrong setting")
@@ -145,26 +152,22 @@ def test_jobs_are_reported_one_by_one(tmp_path: Path, program: Path) -> None:
     assert kept["dies"].kind == KILLED
     assert kept["nothing"] is not None
     assert "without all its results" in kept["nothing"].message
-    assert [reason(one) for one in returned[1:]] == [kept[row].message for row in rows[1:]]  # type: ignore[union-attr]
     assert "2 jobs at once on cpu; 1 thread per process" in output
-    log = re.escape(str(tmp_path / "says" / "job.log"))
+    log = re.escape(str(folder_of(tmp_path, "says") / "job.log"))
     assert re.search(rf"failed   says seed 0  after \d:\d\d:\d\d: data: no such image  \[{log}\]", output)
-    assert "1 done, 4 failed" in output
 
 
 def test_overrides_reach_the_job_as_they_are(tmp_path: Path, program: Path) -> None:
-    folder = tmp_path / "with space, comma=and 'quote'"
-    quoted = str(folder / "works").replace("'", "\\'")
-    awkward = ["trainer=cpu", f"output_dir={folder / 'works'}".replace(str(folder / "works"), f"'{quoted}'")]
-    job = [*awkward, "sweep.identity=abc", "sweep.row=works", 'sweep.evaluations={half:["a=[1,2]","b=x y"]}']
-    launch(program, [job])
+    job = planned("works", "a=[1,2]", "b='x, y'", conditions=["half"])
+    sweep = tmp_path / "with space, comma=and 'quote'"
+    run(program, sweep, [job])
     log = next(tmp_path.rglob("job.log")).read_text().splitlines()
-    assert json.loads(log[2])[0] == job
+    assert json.loads(log[2])[0] == job.overrides(sweep)
 
 
 def test_a_condition_without_a_result_is_a_failure(tmp_path: Path, program: Path) -> None:
-    returned, _, _ = launch(program, [overrides(tmp_path, "works", "sweep.evaluations={half:[]}")])
-    assert "without all its results" in reason(returned[0])
+    found, _, _ = run(program, tmp_path, [planned("works", conditions=["half"])])
+    assert "without all its results" in found["works"].reason
 
 
 @pytest.fixture
@@ -179,23 +182,21 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_jobs_unfinished_not_failed(tmp_path: Path, program: Path) -> None:
-    rows = ["interrupts", "works"]
-    returned, output, launcher = launch(program, [overrides(tmp_path, row) for row in rows], cpu_jobs=1)
-    assert launcher.stopped_by == 2
-    assert read_failure(tmp_path / "interrupts") is None
-    assert [reason(one) for one in returned] == [f"{tmp_path / row} is not finished." for row in rows]
-    assert not (tmp_path / "works").exists()
-    assert "Stopped by SIGINT; under way: 1, not begun: 1. To go on: python " in output
+    found, _, stop = run(program, tmp_path, [planned("interrupts"), planned("works")], cpu_jobs=1)
+    assert stop == Stop(signal.SIGINT, "Stopped by SIGINT; under way: 1, not begun: 1. To go on: ")
+    assert [found[row].state for row in ("interrupts", "works")] == [STOPPED, QUEUED]
+    assert read_failure(folder_of(tmp_path, "interrupts")) is None
+    assert not folder_of(tmp_path, "works").exists()
 
 
 @pytest.mark.usefixtures("interruptible")
 def test_a_job_that_ends_with_0_when_it_is_stopped_is_not_done(tmp_path: Path, program: Path) -> None:
     """Lightning answers SIGTERM so."""
-    returned, output, launcher = launch(program, [overrides(tmp_path, "polite")], cpu_jobs=1)
-    assert launcher.stopped_by == 2
-    assert returned[0].status == JobStatus.FAILED
-    assert read_failure(tmp_path / "polite") is None
-    assert "1 stopped" in output
+    found, _, stop = run(program, tmp_path, [planned("polite")], cpu_jobs=1)
+    assert stop is not None
+    assert stop.signal == signal.SIGINT
+    assert found["polite"].state == STOPPED
+    assert read_failure(folder_of(tmp_path, "polite")) is None
 
 
 def test_jobs_of_one_and_of_two_processes_run_after_each_other(
@@ -205,50 +206,54 @@ def test_jobs_of_one_and_of_two_processes_run_after_each_other(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     jobs = []
     for name, processes in (("a", 1), ("b", 2), ("c", 1)):
-        job = overrides(tmp_path / name, "works", f"trainer.devices={processes}")
-        jobs.append([o for o in job if o != "trainer=cpu"])
-    returned, output, _ = launch(program, jobs)
-    assert {one.status for one in returned} == {JobStatus.COMPLETED}
-    logs = [(tmp_path / name / "works" / "job.log").read_text().splitlines()[2] for name in "abc"]
+        jobs.append(PlannedJob(Job("works", 0, name, ()), "test", Resources(processes=processes), {}))
+    found, output, _ = run(program, tmp_path, jobs)
+    assert {watched.state for watched in found.values()} == {DONE}
+    logs = [(folder_of(tmp_path, name) / "job.log").read_text().splitlines()[2] for name in "abc"]
     assert [json.loads(log)[1] for log in logs] == ["0", "0,1", "1"]
     assert "3 jobs at once on gpu 0, gpu 1, gpu 2" in output
     assert "1 job at once on gpu 0,1" in output
 
 
 @pytest.mark.parametrize(
-    ("settings", "override", "message"),
+    ("settings", "trainer", "message"),
     [
-        ({"devices_per_job": 2}, "trainer.devices=3", "trainer=ddp trainer.devices=2"),
-        ({}, "trainer.devices=[1,2]", r"trainer\.devices=2, and hydra\.launcher\.devices=\[1, 2\]"),
-        ({}, "+trainer.num_nodes=2", "hydra/launcher=slurm"),
-        ({}, "sweep.identity=null", "hydra/sweeper=table"),
-        ({}, "trainer.devices=some", r"trainer\.devices=some cannot be used; it must be a number of devices"),
-        ({"devices_per_job": 0}, "seed=1", r"devices_per_job=0 must be at least 1"),
-        ({"grace_seconds": -1}, "seed=1", r"grace_seconds=-1 must be a number of seconds"),
-        ({"grace_seconds": "long"}, "seed=1", r"grace_seconds=long must be a number of seconds"),
+        ({"devices_per_job": 2}, {"devices": 3}, "trainer=ddp trainer.devices=2"),
+        ({}, {"devices": [1, 2]}, r"trainer\.devices=2, and hydra\.launcher\.devices=\[1, 2\]"),
+        ({}, {"num_nodes": 2}, "hydra/launcher=slurm"),
+        ({"jobs_per_device": 0}, {}, r"jobs_per_device=0 must be at least 1"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_starts(
-    tmp_path: Path, settings: dict[str, int], override: str, message: str
+    tmp_path: Path, settings: dict[str, int], trainer: dict[str, object], message: str
 ) -> None:
-    launcher = LocalLauncher(**settings)  # type: ignore[arg-type]
+    jobs = [planned("works"), planned("other", needs=Resources.of(trainer))]
     with pytest.raises(ConfigError, match=message):
-        launcher.launch([overrides(tmp_path, "works"), overrides(tmp_path, "other", override)])
-    assert not (tmp_path / "works").exists()
-
-
-def test_the_plugin_takes_every_setting_of_its_file() -> None:
-    config = OmegaConf.load(project_root() / "conf/hydra/launcher/local.yaml")
-    plugin = Plugins.instance()._instantiate(OmegaConf.merge(config, {"devices": [0, 1]}))  # type: ignore[arg-type]
-    # Hydra imports plugins anew, so it is the same class by name only
-    settings = plugin._settings  # type: ignore[attr-defined]
-    assert type(plugin).__module__ == Plugin.__module__
-    launcher = LocalLauncher(**settings)
-    assert launcher.devices == [0, 1]
-    assert {name for name in config if name != "_target_"} == set(settings)
-
-
-def test_the_plugin_says_in_a_line_what_cannot_run(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"error: .*hydra/launcher=slurm"):
-        Plugin().launch([overrides(tmp_path, "works", "+trainer.num_nodes=2")], 0)
+        LocalExecutor(**settings).run(tmp_path, jobs)  # type: ignore[arg-type]
     assert not os.listdir(tmp_path)
+
+
+LOCAL = OmegaConf.load(project_root() / "conf/hydra/launcher/local.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"devices_per_job": 0}, r"hydra\.launcher\.devices_per_job=0 must be at least 1"),
+        ({"grace_seconds": -1}, r"hydra\.launcher\.grace_seconds=-1 must be a number of seconds"),
+        ({"grace_seconds": "long"}, r"hydra\.launcher\.grace_seconds=long cannot be used"),
+        ({"jobs": 2}, r"no setting 'hydra\.launcher\.jobs'"),
+        ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, "hydra/launcher=local"),
+    ],
+)
+def test_a_launcher_that_cannot_be_used_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        executor_of(OmegaConf.merge(LOCAL, given))  # type: ignore[arg-type]
+
+
+def test_the_executor_takes_every_setting_of_its_file() -> None:
+    executor = executor_of(OmegaConf.merge(LOCAL, {"devices": [0, 1], "cpu_jobs": 3}))  # type: ignore[arg-type]
+    assert isinstance(executor, LocalExecutor)
+    assert executor.devices == [0, 1]
+    assert executor.cpu_jobs == 3
+    assert all(hasattr(executor, str(name)) for name in LOCAL if name != "_target_")

@@ -11,6 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from facegraph.errors import ConfigError
 from facegraph.launch.plan import PlannedJob, parse_command, plan_table, tables_of
 from facegraph.runs.compose import compose
+from facegraph.runs.train import settings_of
+from facegraph.sweeps.identity import identity
 from facegraph.sweeps.table import Column, Evaluation, Row, Table
 
 TABLE = Table(
@@ -122,9 +124,32 @@ def test_what_a_job_is_told_survives_hydras_grammar(tmp_path: Path) -> None:
     assert all(override.input_line for override in OverridesParser.create().parse_overrides(job.overrides(folder)))
 
 
-def test_jobs_of_several_processes_are_known() -> None:
-    found = [plan("rows=[a]", f"trainer.devices={n}")[0].several_processes for n in ("1", "[0]", "2", "[0,1]", "auto")]
-    assert found == [False, False, True, True, True]
+def test_what_a_job_needs_follows_its_trainer() -> None:
+    found = [
+        plan("rows=[a]", f"trainer.devices={n}")[0].resources.processes for n in ("1", "[0]", "2", "[0,1]", "auto")
+    ]
+    assert found == [1, 1, 2, 2, None]
+
+
+def test_an_option_chosen_later_starts_from_its_own_values() -> None:
+    """Those that a sweep file set in the group before do not fit it; those of the user are the user's."""
+    step = ("scheduler=step", "scheduler.epochs=3")
+    row = Row("a", "a", step, at_scale={"small": ("scheduler=one_cycle",)})
+    table = replace(TABLE, rows=(row,))
+    (paper,), (small,) = plan(table=table), plan("scale=small", table=table)
+    assert compose(paper.job.overrides).scheduler.epochs == 3
+    assert small.job.overrides == ("head=gcn", "loss=l1", "scale=small", "scheduler=one_cycle", "seed=0")
+    base = replace(TABLE, base=("head=gcn", *step), rows=(Row("a", "a", ()),))
+    (given,) = plan("scheduler=cosine", table=base)
+    assert given.job.overrides == ("head=gcn", "scale=paper", "scheduler=cosine", "seed=0")
+    with pytest.raises(ConfigError, match="scheduler"):
+        plan("scheduler.gamma=0.5", table=replace(TABLE, rows=(Row("a", "a", ("scheduler=one_cycle",)),)))
+
+
+def test_jobs_of_one_row_and_other_seeds_have_the_identities_of_their_own_settings() -> None:
+    """A row is composed once for all its seeds."""
+    for job in plan("rows=[b]", "seed=0,7"):
+        assert identity(settings_of(compose(job.job.overrides))) == job.job.identity
 
 
 @pytest.mark.parametrize("folder", ['a, b="c" [d]', "back\\slash", 'end\\"', "ünï/{x}=(y)&~"])

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from facegraph.errors import ConfigError, RunError
 from facegraph.launch import slurm, slurm_job, slurm_queue
-from facegraph.launch.slurm import Shape, SlurmLauncher
+from facegraph.launch.slurm import SlurmExecutor
 from facegraph.launch.slurm_job import SlurmJob
 from facegraph.launch.slurm_queue import Note, Queue
+from facegraph.launch.sweeper import executor_of
+from facegraph.machine.resources import Resources
 from facegraph.runs.compose import compose
 from facegraph.sweeps.failures import KILLED, SETTINGS
 from facegraph.sweeps.status import Failure, read_failure, write_failure
@@ -37,20 +40,15 @@ class Squeue:
         return subprocess.CompletedProcess(command, self.code, self.text, "")
 
 
-def shape_of(*overrides: str) -> Shape:
-    job = ("output_dir=x", "sweep.identity=y", *overrides)
-    return SlurmLauncher(Path("z"), {})._shape(compose(job))
+def shape_of(*overrides: str) -> Resources:
+    trainer: Any = OmegaConf.to_container(compose(overrides).trainer)
+    return SlurmExecutor()._shape(Resources.of(trainer))
 
 
 def test_nodes_and_tasks_follow_the_trainer() -> None:
-    assert shape_of("trainer=cpu") == Shape(1, 1, True)
-    assert shape_of("trainer=gpu", "trainer.devices=[0,1]") == Shape(1, 2, False)
-    assert shape_of("trainer=ddp", "trainer.devices=4", "+trainer.num_nodes=2") == Shape(2, 4, False)
-
-
-def test_a_run_that_is_no_job_of_a_sweep_is_refused() -> None:
-    with pytest.raises(ConfigError, match="hydra/sweeper=table"):
-        SlurmLauncher(Path("z"), {})._shape(compose([]))
+    assert shape_of("trainer=cpu") == Resources(1, 1, on_cpu=True)
+    assert shape_of("trainer=gpu", "trainer.devices=[0,1]") == Resources(1, 2)
+    assert shape_of("trainer=ddp", "trainer.devices=4", "+trainer.num_nodes=2") == Resources(2, 4)
 
 
 @pytest.mark.parametrize(
@@ -58,11 +56,28 @@ def test_a_run_that_is_no_job_of_a_sweep_is_refused() -> None:
     [({}, False, 2), ({}, True, None), ({"gres": "gpu:a100:2"}, False, None), ({"gpus_per_node": 1}, False, 1)],
 )
 def test_gpus_follow_the_devices_unless_told(settings: dict[str, Any], on_cpu: bool, expected: int | None) -> None:
-    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    found = SlurmLauncher(Path("z"), {"partition": "p", **settings})._parameters(Shape(1, 2, on_cpu))
-    assert found.get("gpus_per_node") == expected
-    assert (found["tasks_per_node"], found["nodes"], found["slurm_partition"]) == (2, 1, "p")
+    found = SlurmExecutor(partition="p", **settings)._parameters(Resources(1, 2, on_cpu))
+    assert found.get("slurm_gpus_per_node") == expected
+    assert (found["slurm_tasks_per_node"], found["slurm_nodes"], found["slurm_partition"]) == (2, 1, "p")
     assert found["slurm_setup"] == ["export SLURM_KILL_BAD_EXIT=1"]
+
+
+def test_submitit_knows_every_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitit = pytest.importorskip("submitit")
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: 1))
+    config = OmegaConf.load(ROOT / "conf/hydra/launcher/slurm.yaml")
+    executor = executor_of(config)  # type: ignore[arg-type]
+    assert isinstance(executor, SlurmExecutor)
+    assert {str(name) for name in config if name != "_target_"} == set(vars(executor)) - {"console"}
+    given = {str(name): name for name, value in config.items() if value is None}
+    numbers = ("gpus_per_node", "gpus_per_task", "cpus_per_gpu", "mem_gb")
+    full = SlurmExecutor(**{name: 1 if name in numbers else name for name in given})  # type: ignore[arg-type]
+    submitting = submitit.AutoExecutor(folder=tmp_path, cluster="slurm")
+    submitting.update_parameters(**full._parameters(Resources(1, 2)))
+    assert submitting._executor.parameters["ntasks_per_node"] == 2
+    assert submitting._executor.parameters["partition"] == "partition"
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.timeout_min=soon cannot be used"):
+        executor_of(OmegaConf.merge(config, {"timeout_min": "soon"}))  # type: ignore[arg-type]
 
 
 def test_a_job_is_missing_only_once_the_queue_answered_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +116,14 @@ def test_a_job_under_way_is_found_by_its_folder(monkeypatch: pytest.MonkeyPatch,
 def a_job(tmp_path: Path, program: str, processes: int = 1) -> SlurmJob:
     entry = tmp_path / "program.py"
     entry.write_text(program)
-    return SlurmJob(("a=1",), entry, tmp_path / "job", processes, on_cpu=True)
+    return SlurmJob((sys.executable, str(entry)), tmp_path / "job", processes, on_cpu=True)
 
 
 def test_a_job_beside_a_gpu_leaves_cores_to_its_loaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
     monkeypatch.setattr(slurm_job, "visible_gpus", lambda: ["0"])
     for on_cpu, loaders, threads in ((False, 3, 5), (False, 8, 1), (True, 3, 1)):
-        assert SlurmJob((), tmp_path, tmp_path, 1, on_cpu, loaders)._slot().threads == threads
+        assert SlurmJob((), tmp_path, 1, on_cpu, loaders)._slot().threads == threads
 
 
 PRINT_SLURM = "import os; print(sorted(k for k in os.environ if k.startswith('SLURM_')))"
@@ -154,17 +169,17 @@ def test_the_signal_before_the_time_limit_does_not_end_the_training(tmp_path: Pa
     assert "still there" in (tmp_path / "job" / "job.log").read_text()
 
 
-def test_without_the_plugin_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "_importable", lambda name: False)
+def test_without_submitit_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'facegraph\[slurm\]'"):
-        SlurmLauncher(Path("z"), {}).launch([])
+        SlurmExecutor().run(Path("z"), [])
 
 
-def test_the_configuration_composes_without_the_plugin() -> None:
+def test_the_configuration_composes_without_submitit() -> None:
     """In a process of its own, in which importing it fails."""
     program = """
 import sys
-sys.modules["submitit"] = sys.modules["hydra_plugins.hydra_submitit_launcher"] = None
+sys.modules["submitit"] = None
 from hydra import compose, initialize_config_dir
 with initialize_config_dir(sys.argv[1], version_base="1.3"):
     cfg = compose("train", ["hydra/launcher=slurm", "hydra.launcher.partition=p"], return_hydra_config=True)
@@ -173,4 +188,4 @@ print(cfg.hydra.launcher._target_, cfg.hydra.launcher.partition)
     words = [sys.executable, "-W", "ignore", "-c", program, str(ROOT / "conf")]
     environment = {**os.environ, "FACEGRAPH_ROOT": str(ROOT)}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["hydra_plugins.facegraph_sweeper.slurm.SlurmLauncher", "p"], done.stderr
+    assert done.stdout.split() == ["facegraph.launch.slurm.SlurmExecutor", "p"], done.stderr

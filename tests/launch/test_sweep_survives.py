@@ -70,12 +70,15 @@ def test_a_failed_row_stops_no_other_and_the_next_call_adds_to_what_is_done(tmp_
 
 
 @pytest.mark.parametrize("sweeper", ["table", "basic"])
-def test_several_devices_in_one_process_are_refused(tmp_path: Path, sweeper: str) -> None:
+@pytest.mark.parametrize("trainer", [("trainer=cpu",), ("trainer=ddp", "trainer.devices=2")])
+def test_jobs_inside_the_process_of_the_sweep_are_refused(
+    tmp_path: Path, sweeper: str, trainer: tuple[str, ...]
+) -> None:
     chosen = (f"hydra/sweeper={sweeper}", "hydra/launcher=basic")
-    done = sweep(tmp_path / "sweep", "head.top_k=1,3", "trainer=ddp", "trainer.devices=2", *chosen)
+    done = sweep(tmp_path / "sweep", "head.top_k=1,3", *trainer, *chosen)
     assert done.returncode != 0
-    assert "trainer.devices=2" in done.stderr
     assert "where the processes of one job would mix with those of the next" in done.stderr
+    assert "hydra/launcher=local" in done.stderr
     assert not (tmp_path / "sweep").exists()
 
 

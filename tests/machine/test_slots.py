@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from facegraph.errors import ConfigError
 from facegraph.machine import slots
+from facegraph.machine.resources import Resources
 from facegraph.machine.slots import Slot, make_slots, visible_gpus
 
 
@@ -45,7 +46,7 @@ def test_visible_gpus_are_those_that_cuda_shows(
 
 @pytest.mark.usefixtures("four_gpus")
 def test_first_jobs_go_to_different_gpus() -> None:
-    made = make_slots(devices_per_job=2, jobs_per_device=2)
+    made = make_slots(Resources(processes=2), jobs_per_device=2)
     assert [slot.devices for slot in made] == [("0", "1"), ("2", "3"), ("0", "1"), ("2", "3")]
     assert [slot.index for slot in made] == [0, 1, 2, 3]
     # 4 jobs of 2 processes share 16 cores
@@ -56,8 +57,8 @@ def test_first_jobs_go_to_different_gpus() -> None:
 @pytest.mark.usefixtures("four_gpus")
 @pytest.mark.parametrize(("loaders", "threads"), [(0, 4), (1, 3), (9, 1)])
 def test_jobs_beside_gpus_leave_cores_to_their_loaders(loaders: int, threads: int) -> None:
-    assert {slot.threads for slot in make_slots(loaders=loaders)} == {threads}
-    assert {slot.threads for slot in make_slots(threads=2, loaders=loaders)} == {2}, "as the user says"
+    assert {slot.threads for slot in make_slots(Resources(loaders=loaders))} == {threads}
+    assert {slot.threads for slot in make_slots(Resources(loaders=loaders), threads=2)} == {2}, "as the user says"
 
 
 @given(gpus=st.integers(1, 16), per_job=st.integers(1, 4), sharing=st.integers(1, 3))
@@ -67,9 +68,9 @@ def test_no_gpu_serves_more_jobs_than_asked_for(gpus: int, per_job: int, sharing
         patch.setattr(torch.cuda, "device_count", lambda: gpus)
         if per_job > gpus:
             with pytest.raises(ConfigError, match=f"wants {per_job} GPUs, but there are {gpus}"):
-                make_slots(devices_per_job=per_job)
+                make_slots(Resources(processes=per_job))
             return
-        made = make_slots(devices_per_job=per_job, jobs_per_device=sharing)
+        made = make_slots(Resources(processes=per_job), jobs_per_device=sharing)
     uses = Counter(device for slot in made for device in slot.devices or ())
     assert set(uses.values()) == {sharing}
     assert len(made) == gpus // per_job * sharing
@@ -100,12 +101,12 @@ def test_devices_without_any_gpu_are_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("four_gpus")
 def test_cpu_jobs_share_the_cores_and_see_no_gpu() -> None:
-    made = make_slots(devices_per_job=2, threads=2, on_cpu=True)
+    made = make_slots(Resources(processes=2, on_cpu=True), threads=2)
     assert made == [Slot(index, None, 2) for index in range(4)]
     assert made[0].environment()["CUDA_VISIBLE_DEVICES"] == ""
     assert made[0].environment()["OMP_NUM_THREADS"] == "2"
-    assert len(make_slots(cpu_jobs=3, on_cpu=True)) == 3
-    assert len(make_slots(threads=99, on_cpu=True)) == 1
+    assert len(make_slots(Resources(on_cpu=True), cpu_jobs=3)) == 3
+    assert len(make_slots(Resources(on_cpu=True), threads=99)) == 1
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,6 @@ def test_cpu_jobs_share_the_cores_and_see_no_gpu() -> None:
         {"cpu_jobs": 0},
         {"cpu_jobs": "two"},
         {"cpu_jobs": 1.5},
-        {"devices_per_job": -1},
         {"threads": -2},
         {"threads": 0},
     ],
@@ -138,3 +138,20 @@ def test_the_quota_of_the_first_version_of_control_groups_counts(tmp_path: Path,
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{allowed}\n")
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     assert slots._quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
+    ("trainer", "expected"),
+    [
+        ({}, Resources()),
+        ({"devices": "2"}, Resources(processes=2)),
+        ({"devices": [0]}, Resources()),
+        ({"devices": [0, 1]}, Resources(processes=2)),
+        ({"devices": [3]}, Resources(named=(3,))),
+        ({"devices": "auto"}, Resources(processes=None)),
+        ({"devices": -1, "num_nodes": 2}, Resources(nodes=2, processes=None)),
+        ({"devices": 4, "accelerator": "cpu"}, Resources(processes=4, on_cpu=True)),
+    ],
+)
+def test_resources_follow_the_trainer(trainer: dict[str, object], expected: Resources) -> None:
+    assert Resources.of(trainer) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +16,25 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from facegraph.launch.plan import PlannedJob
 from facegraph.launch.pool import Outcome, Task
 from facegraph.machine.slots import Slot
 from facegraph.sweeps.failures import OTHER
-from facegraph.sweeps.status import Failure, Progress, read_failure, read_progress
+from facegraph.sweeps.status import (
+    DONE,
+    ELSEWHERE,
+    FAILED,
+    LOG_FILE,
+    QUEUED,
+    RUNNING,
+    STOPPED,
+    Failure,
+    Progress,
+    State,
+    read_failure,
+    read_progress,
+)
 
-QUEUED, RUNNING, DONE, FAILED, STOPPED = "queued", "running", "done", "failed", "stopped"
-ELSEWHERE = "elsewhere"
-"""Another program works on the job, which is no failure."""
 _COLOURS = {QUEUED: "dim", RUNNING: "cyan", DONE: "green", FAILED: "bold red", STOPPED: "yellow", ELSEWHERE: "yellow"}
 # which jobs keep their line when a screen is too low for all
 _IMPORTANCE = (FAILED, RUNNING, STOPPED, ELSEWHERE, QUEUED, DONE)
@@ -33,17 +45,28 @@ _FRAME_LINES = 10  # of a table besides its jobs: title and what is hidden in tw
 
 @dataclass
 class Watched:
-    """One job.
+    """What is shown of one job.
 
-    key: of its task. seconds: how long it ran, once it ended. begun: its progress when it started. who: works on it
-    elsewhere.
+    Args:
+        key: of its task.
+        label: its name for the user.
+        folder: of the job.
+        log: what its process prints.
+        state: QUEUED, RUNNING, DONE, FAILED, STOPPED or ELSEWHERE.
+        slot: where it runs, in words.
+        since: when it was started, by the monotonic clock.
+        seconds: how long it ran, once it ended.
+        progress: as last read from its folder.
+        begun: share of it that was done when it was started.
+        failure: why it failed.
+        who: what has it, where it is elsewhere.
     """
 
     key: str
     label: str
     folder: Path
     log: Path
-    state: str = QUEUED
+    state: State = QUEUED
     slot: str = ""
     since: float = 0.0
     seconds: float = 0.0
@@ -82,9 +105,30 @@ class Watched:
         return self.elapsed / done if done > 0 and self.state in (DONE, RUNNING) else None
 
 
+@dataclass(frozen=True)
+class Stop:
+    """What ended a launch before its jobs.
+
+    Args:
+        signal: that asked for it.
+        message: what became of the jobs, up to the command that goes on with them.
+    """
+
+    signal: signal.Signals
+    message: str
+
+
 @dataclass
 class Board:
-    """What a pool tells, kept per job; `tell` gets every change of a state, `refresh` a call about every second."""
+    """What a pool tells, kept per job.
+
+    Args:
+        jobs: in the order in which they are shown.
+        slots: number of jobs that run at once.
+        tell: gets every change of a state.
+        refresh: called about every second.
+        began: when the launch began, by the monotonic clock.
+    """
 
     jobs: Sequence[Watched]
     slots: int
@@ -100,7 +144,13 @@ class Board:
         self.tell(job)
 
     def ended(self, task: Task, outcome: Outcome, failure: Failure | None = None) -> None:
-        """failure: where the job's folder may not say it."""
+        """Note how a job ended.
+
+        Args:
+            task: the job's.
+            outcome: of its process.
+            failure: why it failed, where the job's folder may not say it.
+        """
         job = self._job(task)
         job.seconds, job.progress = outcome.seconds, read_progress(job.folder)
         if outcome.elsewhere:
@@ -126,7 +176,7 @@ class Board:
                 job.progress = read_progress(job.folder) or job.progress
         self.refresh(self)
 
-    def count(self) -> Counter[str]:
+    def count(self) -> Counter[State]:
         return Counter(job.state for job in self.jobs)
 
     def seconds_left(self) -> float | None:
@@ -154,6 +204,17 @@ class Board:
         """By its own speed, or by that of the others before it has one."""
         whole = job.whole_seconds()
         return max(0.0, (mean if whole is None else whole) * (1 - job.begun) - job.elapsed)
+
+
+def watched_jobs(sweep: Path, jobs: Sequence[PlannedJob]) -> list[Watched]:
+    """Jobs of a sweep's folder as they are shown; with the table in front where there are several."""
+    several = len({job.table for job in jobs}) > 1
+    watched = []
+    for job in jobs:
+        folder = job.job.folder(sweep)
+        label = f"{f'{job.table} ' if several else ''}{job.job.row} seed {job.job.seed}"
+        watched.append(Watched(str(folder), label, folder, folder / LOG_FILE))
+    return watched
 
 
 @contextmanager
@@ -199,7 +260,7 @@ def job_table(board: Board, height: int) -> Table:
     return table
 
 
-def visible(jobs: Sequence[Watched], limit: int) -> tuple[list[Watched], Counter[str]]:
+def visible(jobs: Sequence[Watched], limit: int) -> tuple[list[Watched], Counter[State]]:
     """The jobs to show, in their order, and how many of each state are left out. Done ones go first, oldest first."""
     order = sorted(range(len(jobs)), key=lambda i: (_IMPORTANCE.index(jobs[i].state), _newest(jobs[i]), i))
     kept = set(order[:limit])

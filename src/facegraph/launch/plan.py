@@ -5,21 +5,24 @@ from __future__ import annotations
 import difflib
 import hashlib
 import itertools
-import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from facegraph.errors import ConfigError, FacegraphError
+from facegraph.machine.resources import Resources
+from facegraph.records.overrides import quote_value
 from facegraph.runs.compose import compose, project_root
-from facegraph.runs.train import settings_of, several_processes
+from facegraph.runs.train import settings_of
+from facegraph.sweeps.conditions import state_of
 from facegraph.sweeps.identity import identity, is_volatile
 from facegraph.sweeps.manifest import Job, SweptTable
+from facegraph.sweeps.status import DONE
 from facegraph.sweeps.table import Column, Row, Table, table_from
 
 # settings of the sweep itself; everything else on the command line goes to every job
@@ -37,7 +40,17 @@ _PLAIN_COLUMNS = (
 
 @dataclass(frozen=True)
 class Command:
-    """What was typed: own settings and overrides for all jobs (fixed) or with several values (swept)."""
+    """What was typed for a sweep.
+
+    Args:
+        typed: the whole command line after train.py, for the record.
+        sweeps: names of tables; empty for a multirun of combinations.
+        rows: names of the rows to train; None: all.
+        seeds: None: the table's only one, 0.
+        scale: paper, small or smoke.
+        fixed: overrides for all jobs, in order.
+        swept: key -> its values, of settings that were given several.
+    """
 
     typed: tuple[str, ...]
     sweeps: tuple[str, ...] = ()
@@ -50,17 +63,19 @@ class Command:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """A job. devices, num_nodes: its trainer's. evaluations: condition -> overrides of eval.py."""
+    """A job that is to run: what its table's file keeps of it, and what an executor needs.
+
+    Args:
+        job: row, seed, identity and settings.
+        table: name of the table that it was first planned for.
+        resources: what its processes need.
+        evaluations: condition -> overrides of eval.py; of all the tables that it serves.
+    """
 
     job: Job
     table: str
-    devices: Any
-    num_nodes: int
+    resources: Resources
     evaluations: Mapping[str, tuple[str, ...]]
-
-    @property
-    def several_processes(self) -> bool:
-        return several_processes(self.devices, self.num_nodes)
 
     def scored_too(self, other: PlannedJob) -> PlannedJob:
         """This job, which is another's too, with the conditions of both.
@@ -78,21 +93,39 @@ class PlannedJob:
 
     def overrides(self, sweep: Path) -> list[str]:
         """All that train.py needs to run it in a sweep's folder."""
-        own = [
-            f"output_dir={_quoted(str(self.job.folder(sweep)))}",
-            f"sweep.identity={_quoted(self.job.identity)}",
-            f"sweep.dir={_quoted(str(sweep))}",
-            f"sweep.table={_quoted(self.table)}",
-            f"sweep.row={_quoted(self.job.row)}",
-        ]
+        own = {
+            "output_dir": str(self.job.folder(sweep)),
+            "sweep.identity": self.job.identity,
+            "sweep.dir": str(sweep),
+            "sweep.table": self.table,
+            "sweep.row": self.job.row,
+        }
+        told = [f"{key}={quote_value(text)}" for key, text in own.items()]
         if self.evaluations:
-            conditions = (f"{n}:[{','.join(map(_quoted, o))}]" for n, o in self.evaluations.items())
-            own.append(f"sweep.evaluations={{{','.join(conditions)}}}")
-        return [*self.job.overrides, *own]
+            conditions = (f"{n}:[{','.join(map(quote_value, o))}]" for n, o in self.evaluations.items())
+            told.append(f"sweep.evaluations={{{','.join(conditions)}}}")
+        return [*self.job.overrides, *told]
+
+    def command(self, sweep: Path, entry: Path | None = None) -> list[str]:
+        """The command of its process.
+
+        Args:
+            sweep: the sweep's folder.
+            entry: the program that runs a job; None: train.py.
+        """
+        return [sys.executable, str(entry or project_root() / "train.py"), *self.overrides(sweep)]
+
+    def is_done(self, sweep: Path) -> bool:
+        """Whether it is trained, tested and scored under its conditions as they are now."""
+        return state_of(self.job.folder(sweep), self.evaluations) == DONE
 
 
 def parse_command(arguments: Sequence[str], typed: Sequence[str] | None = None) -> Command:
-    """Split the overrides of a multirun. typed: the whole command line after train.py, for the record.
+    """Split the overrides of a multirun.
+
+    Args:
+        arguments: overrides as Hydra hands them to its sweeper.
+        typed: the whole command line after train.py, for the record; None: `arguments`.
 
     Raises:
         ConfigError: seeds that are no whole numbers, several values where one is needed.
@@ -155,6 +188,7 @@ def tables_of(command: Command, master: DictConfig) -> list[Table]:
     """The tables that a command names, or the one that its combinations make.
 
     Args:
+        command: what was typed.
         master: configuration as composed for the sweep, with `table` or `tables` where sweeps= named a file.
 
     Raises:
@@ -188,12 +222,10 @@ def plan_table(table: Table, command: Command) -> tuple[SweptTable, list[Planned
         ConfigError: a row that does not exist or only is published, a setting that both the command and a row fix,
             settings that do not compose.
     """
-    rows = _chosen(table, command)
-    planned = []
-    for row in rows:
+    planned: list[PlannedJob] = []
+    for row in _chosen(table, command):
         _refuse_conflicts(table, row, command)
-        for seed in command.seeds or (0,):
-            planned.append(_planned(table, row, seed, command))
+        planned += _planned(table, row, command)
     jobs = tuple(p.job for p in planned)
     fixed = tuple(override for override in command.fixed if not is_volatile(override))
     return SweptTable(table, command.scale, jobs, command.typed, fixed), planned
@@ -207,30 +239,27 @@ def still_composes(job: Job) -> bool:
         return False
 
 
-def _planned(table: Table, row: Row, seed: int, command: Command) -> PlannedJob:
+def _planned(table: Table, row: Row, command: Command) -> list[PlannedJob]:
+    """Jobs of a row, one per seed. It is composed once: planning a thousand jobs takes seconds."""
     assert row.overrides is not None
     scale = command.scale
-    overrides = _later_wins(
-        [
-            *table.base,
-            f"scale={scale}",
-            *table.at_scale.get(scale, ()),
-            *command.fixed,
-            *row.overrides,
-            *row.at_scale.get(scale, ()),
-            f"seed={seed}",
-        ]
-    )
+    before = (*table.base, f"scale={scale}", *table.at_scale.get(scale, ()))
+    after = (*row.overrides, *row.at_scale.get(scale, ()))
+    overrides = merged(before, command.fixed, after)
     try:
-        cfg = compose(overrides)
+        cfg = compose([*overrides, "seed=0"])
     except ConfigError as error:
         raise ConfigError(f"row '{row.name}' of {table.name}: {error}") from error
-    settings = settings_of(cfg)
     which = () if table.checkpoint == "last" else (f"checkpoint={table.checkpoint}",)
     conditions = {e.name: (*which, *e.overrides, *e.at_scale.get(scale, ())) for e in table.evaluations_of(row)}
-    job = Job(row.name, seed, identity(settings), tuple(overrides), tuple(conditions))
-    trainer = settings["trainer"]
-    return PlannedJob(job, table.name, trainer["devices"], int(trainer.get("num_nodes", 1)), conditions)
+    jobs = []
+    for seed in command.seeds or (0,):
+        cfg.seed = seed
+        settings = settings_of(cfg)
+        job = Job(row.name, seed, identity(settings), (*overrides, f"seed={seed}"), tuple(conditions))
+        resources = Resources.of(settings["trainer"], settings["data"]["num_workers"])
+        jobs.append(PlannedJob(job, table.name, resources, conditions))
+    return jobs
 
 
 def _chosen(table: Table, command: Command) -> tuple[Row, ...]:
@@ -318,10 +347,26 @@ def _seeds(values: Sequence[str]) -> tuple[int, ...]:
     return seeds
 
 
-def _later_wins(overrides: Sequence[str]) -> list[str]:
-    """Of several overrides of one key the last, where the last stands."""
+def merged(before: Sequence[str], given: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Overrides of a row in the order in which they hold: of several of one key the last, where the last stands.
+
+    A group that is chosen anew starts from its option's own values: those that a sweep file set in the group before
+    (scheduler.epochs=3, then scheduler=one_cycle) are dropped. What the user gave stays, even where it does not fit.
+
+    Args:
+        before: of the table and its scale.
+        given: of the user, for all rows.
+        after: of the row.
+    """
+    overrides = [*before, *given, *after]
     last = {_key(override): i for i, override in enumerate(overrides)}
-    return [override for i, override in enumerate(overrides) if last[_key(override)] == i]
+    users = range(len(before), len(before) + len(given))
+
+    def dropped(i: int) -> bool:
+        key = _key(overrides[i])
+        return last[key] != i or (i not in users and last.get(key.split(".", 1)[0], i) > i)
+
+    return [override for i, override in enumerate(overrides) if not dropped(i) and _key(override) != "seed"]
 
 
 def _key(override: str) -> str:
@@ -333,10 +378,3 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
-
-
-def _quoted(text: str) -> str:
-    """A text in Hydra's quotes, where a backslash means something before a quote only."""
-    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    trailing = len(escaped) - len(escaped.rstrip("\\"))
-    return '"' + escaped + "\\" * trailing + '"'

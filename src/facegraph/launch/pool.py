@@ -28,7 +28,15 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Task:
-    """A command to run. key: unique. log: gets what it prints, after what is there. env: added to the pool's own."""
+    """A command to run.
+
+    Args:
+        key: unique name.
+        command: program and arguments.
+        folder: made before it starts.
+        log: gets what it prints, after what is there.
+        env: variables besides those of the pool.
+    """
 
     key: str
     command: Sequence[str]
@@ -41,9 +49,13 @@ class Task:
 class Outcome:
     """How a process ended.
 
-    exit_code: negative: the signal that ended it; None: it could not be started. stopped: the pool ended it, asked to.
-    error: why it could not be started. elsewhere: another program has the task, and `error` says which. process: the
-    number that it had.
+    Args:
+        exit_code: negative: the signal that ended it; None: it could not be started.
+        seconds: how long it ran.
+        stopped: the pool was asked to end it.
+        error: why it could not be started.
+        elsewhere: another program has the task, and `error` says which.
+        process: the number that it had.
     """
 
     exit_code: int | None
@@ -75,16 +87,21 @@ class _Running:
 
 
 class Pool:
-    """Runs tasks on slots; a slot has one at a time and a task that fails stops no other.
+    """Runs tasks on slots; a slot has one at a time, and a task that fails stops no other.
 
-    stopped_by: the signal that asked the last run to stop, even one that came when all tasks were through; else None.
     On SIGINT (Ctrl-C), SIGTERM or SIGHUP nothing more is started, whatever slots become free, and every task gets a
     SIGTERM; what has not ended after the grace, or when a second signal comes, is killed. A task's further processes
     (of data loaders, of distributed training) are in its process group and are killed when it has ended: a signal to
     them first would look like a failure to it.
 
-    grace: seconds from SIGTERM to SIGKILL. elsewhere: asked just before a task would start; what it says unless None,
-    who has the task, keeps it from starting, and its log as it is.
+    Args:
+        slots: where tasks run.
+        grace: seconds from SIGTERM to SIGKILL.
+        elsewhere: asked just before a task would start, which other program has it. Where one has, the task is not
+            started and its log stays as it is.
+
+    Attributes:
+        stopped_by: the signal that asked the last run to stop, even where all tasks had ended by then; else None.
     """
 
     def __init__(

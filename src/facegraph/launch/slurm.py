@@ -1,68 +1,73 @@
 """Jobs of a sweep as jobs of a Slurm cluster, through submitit.
 
-hydra-submitit-launcher's own launcher stops at the first job that failed, and where the cluster keeps no accounts waits
-for ever for a job that was killed. This one takes its settings, and follows every job to its end.
+submitit submits. Whether a job is through is read from its files and from squeue, so no accounting (sacct) is needed,
+and a job that fails or is killed stops no other.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from facegraph.errors import ConfigError, RunError
-from facegraph.launch.live import DONE, FAILED, RUNNING, Board, Watched, print_summary, watching
+from facegraph.errors import ConfigError
+from facegraph.launch.live import Board, Stop, Watched, watched_jobs, watching
+from facegraph.launch.plan import PlannedJob
 from facegraph.launch.slurm_job import SlurmJob
 from facegraph.launch.slurm_queue import Note, Queue
+from facegraph.machine.resources import Resources
 from facegraph.machine.screen import Screen
-from facegraph.runs.compose import compose, project_root
 from facegraph.sweeps.failures import INTERRUPTED, KILLED, OTHER
-from facegraph.sweeps.status import DONE as JOB_DONE
-from facegraph.sweeps.status import LOG_FILE, Failure, clear_failure, read_failure, read_progress, state, write_failure
+from facegraph.sweeps.status import (
+    DONE,
+    FAILED,
+    LOG_FILE,
+    QUEUED,
+    RUNNING,
+    Failure,
+    State,
+    clear_failure,
+    read_failure,
+    read_progress,
+    write_failure,
+)
 
 # one of a job's processes failed: Slurm ends the others, instead of letting them wait for it
 _END_TOGETHER = "export SLURM_KILL_BAD_EXIT=1"
+_NOT_OF_SBATCH = ("max_num_timeout", "submitit_folder", "console")
 _PATIENCE_SECONDS = 20.0  # from the end of a job until its files are seen here
 _POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What a job needs. tasks: processes on each node. on_cpu: it wants no GPU."""
-
-    nodes: int
-    tasks: int
-    on_cpu: bool
-
-
-@dataclass(frozen=True)
 class Followed:
-    """A job under way. submitted: submitit's handle."""
+    """A job under way.
 
-    config: DictConfig
-    overrides: tuple[str, ...]
+    Args:
+        job: as planned.
+        watched: as it is shown.
+        submitted: submitit's handle.
+        note: which of Slurm's jobs it is.
+        sweep: the sweep's folder.
+    """
+
+    job: PlannedJob
     watched: Watched
     submitted: Any
     note: Note
+    sweep: Path
 
-    @property
-    def folder(self) -> Path:
-        return self.watched.folder
-
-    def outcome(self) -> str | None:
+    def outcome(self) -> State | None:
         """DONE when all tasks ended well, FAILED when one did not; None: some are still under way, or were killed."""
         with suppress(PermissionError):  # makes a network file system look again; see submitit
             folder = self.submitted.paths.folder
@@ -74,80 +79,110 @@ class Followed:
         return DONE if len(ended) == len(tasks) else None
 
 
-class SlurmLauncher:
-    """Submits jobs as arrays, one for each kind of resources, and follows them.
+@dataclass
+class SlurmExecutor:
+    """Submits jobs as arrays, one for each kind of resources, and follows them; hydra/launcher=slurm.
 
-    sweep: the sweep's folder, on a file system that all nodes share. settings: those of hydra-submitit-launcher.
+    Nodes and tasks follow each job's trainer. Settings that are not listed are sbatch's, of the same names.
+
+    Args:
+        gpus_per_node: None: as many as tasks, and none for jobs on the CPU.
+        cpus_per_task: of each process, for itself and its loaders.
+        mem_gb: memory of each node.
+        timeout_min: time limit of a job; then it is requeued and goes on from its last checkpoint.
+        max_num_timeout: how often at most.
+        signal_delay_s: how long before the limit the job is told.
+        array_parallelism: jobs that run at the same time.
+        setup: shell lines before the job.
+        additional_parameters: further flags of sbatch.
+        submitit_folder: of scripts, pickles and Slurm's own logs; within the sweep's folder unless absolute.
+        console: where the jobs are shown.
     """
 
-    def __init__(self, sweep: Path, settings: Mapping[str, Any], console: Console | None = None) -> None:
-        self.sweep = Path(sweep).absolute()
-        self.settings = {str(k): _plain(v) for k, v in settings.items()}
-        self.console = console or Screen()
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    exclude: str | None = None
+    comment: str | None = None
+    gres: str | None = None
+    gpus_per_node: int | None = None
+    gpus_per_task: int | None = None
+    cpus_per_gpu: int | None = None
+    cpus_per_task: int | None = 4
+    mem_gb: float | None = None
+    mem_per_gpu: str | None = None
+    mem_per_cpu: str | None = None
+    timeout_min: int = 720
+    max_num_timeout: int = 20
+    signal_delay_s: int = 120
+    array_parallelism: int = 256
+    setup: Sequence[str] | None = None
+    additional_parameters: Mapping[str, Any] | None = None
+    name: str = "facegraph"
+    stderr_to_stdout: bool = False
+    submitit_folder: str = "slurm/%j"
+    console: Console = field(default_factory=Screen)
 
-    def launch(self, job_overrides: Sequence[Sequence[str]]) -> list[JobReturn]:
-        """Submit jobs, each given by the overrides of train.py, wait for all and return what became of them, in order.
+    def run(self, sweep: Path, jobs: Sequence[PlannedJob]) -> tuple[Board, Stop | None]:
+        """Submit jobs and wait for all. One that fails raises nothing: its folder has a failure.json.
 
-        A job that fails raises nothing: its JobReturn has status FAILED and its folder a failure.json. A job that an
-        earlier launch submitted and that has not ended is followed, not submitted again. Ctrl-C ends the watching only.
+        A job that an earlier launch submitted and that has not ended is followed, not submitted again. Ctrl-C ends the
+        watching only.
+
+        Args:
+            sweep: the sweep's folder, on a file system that all nodes share.
+            jobs: those to run.
+
+        Returns:
+            What became of the jobs, and what ended the watching early, else None.
 
         Raises:
-            ConfigError: submitit or Slurm is missing, sbatch refuses the settings, a job names no number of devices.
+            ConfigError: submitit or Slurm is missing, or sbatch refuses the settings.
         """
         _check_installed()
-        configs = [compose(list(overrides)) for overrides in job_overrides]
-        shapes = [self._shape(cfg) for cfg in configs]
         queue = Queue()
         queue.look()
-        notes = [queue.running_for(Path(cfg.output_dir)) for cfg in configs]
-        for shape in dict.fromkeys(shapes):
-            new = [i for i, s in enumerate(shapes) if s == shape and notes[i] is None]
-            for i, note in zip(new, self._submit(shape, [(configs[i], job_overrides[i]) for i in new]), strict=True):
-                notes[i] = note
+        notes = {job.job.identity: queue.running_for(job.job.folder(sweep)) for job in jobs}
+        for resources in dict.fromkeys(job.resources for job in jobs):
+            new = [job for job in jobs if job.resources == resources and notes[job.job.identity] is None]
+            notes |= self._submit(sweep, self._shape(resources), new)
         followed = [
-            Followed(cfg, tuple(overrides), _watched(cfg, note), _handle(note), note)
-            for cfg, overrides, note in zip(configs, job_overrides, notes, strict=True)
-            if note is not None
+            Followed(job, watched, _handle(note), note, sweep)
+            for job, watched in zip(jobs, watched_jobs(sweep, jobs), strict=True)
+            if (note := notes[job.job.identity]) is not None
         ]
+        for job in followed:
+            job.watched.slot = f"job {job.note.id}"
         with watching([job.watched for job in followed], len(followed), self.console) as board:
             try:
                 self._follow(followed, board, queue)
             except KeyboardInterrupt:
-                self._say_how_to_go_on(followed)
-                sys.exit(128 + signal.SIGINT)
-        print_summary(self.console, board)
-        return [_returned(job) for job in followed]
+                numbers = sorted({job.note.id.split("_")[0] for job in followed})
+                return board, Stop(
+                    signal.SIGINT,
+                    f"The jobs go on without being watched. To end them: scancel {' '.join(numbers)}. "
+                    "To watch them again: ",
+                )
+        return board, None
 
-    def _shape(self, cfg: DictConfig) -> Shape:
-        if not cfg.output_dir or cfg.sweep.identity is None:
-            raise ConfigError(
-                "hydra/launcher=slurm runs jobs that have a folder and an identity; use hydra/sweeper=table."
-            )
-        devices = cfg.trainer.get("devices", 1)
-        if OmegaConf.is_list(devices):
-            devices = len(devices)
-        if str(devices) in ("auto", "-1"):
-            devices = self.settings.get("gpus_per_node") or 1
-        return Shape(
-            int(cfg.trainer.get("num_nodes", 1)), int(devices), cfg.trainer.get("accelerator", "auto") == "cpu"
-        )
+    def _shape(self, resources: Resources) -> Resources:
+        """What a job gets: its trainer's number of devices, where it says none a node's GPUs."""
+        return dataclasses.replace(resources, processes=resources.processes or self.gpus_per_node or 1)
 
-    def _submit(self, shape: Shape, jobs: Sequence[tuple[DictConfig, Sequence[str]]]) -> list[Note]:
+    def _submit(self, sweep: Path, shape: Resources, jobs: Sequence[PlannedJob]) -> dict[str, Note]:
         """Submit jobs of one shape as one array and note in each job's folder which one works on it."""
         if not jobs:
-            return []
+            return {}
         import submitit
 
-        folder = self.sweep / str(self.settings.get("submitit_folder", "slurm/%j"))
-        entry = project_root() / "train.py"
-        tasks = shape.nodes * shape.tasks
+        assert shape.processes is not None
+        folder, tasks = sweep / self.submitit_folder, shape.nodes * shape.processes
         pickled = [
-            SlurmJob(tuple(o), entry, Path(cfg.output_dir), tasks, shape.on_cpu, int(cfg.data.num_workers))
-            for cfg, o in jobs
+            SlurmJob(tuple(job.command(sweep)), job.job.folder(sweep), tasks, shape.on_cpu, shape.loaders)
+            for job in jobs
         ]
-        executor = submitit.AutoExecutor(
-            folder=folder, cluster="slurm", slurm_max_num_timeout=int(self.settings.get("max_num_timeout", 0))
-        )
+        executor = submitit.AutoExecutor(folder=folder, cluster="slurm", slurm_max_num_timeout=self.max_num_timeout)
         try:
             executor.update_parameters(**self._parameters(shape))
             with executor.batch():
@@ -158,27 +193,26 @@ class SlurmLauncher:
                 f"sbatch refused the jobs: {said} Correct hydra.launcher.<setting>; conf/hydra/launcher/slurm.yaml has "
                 "them. On nodes without GPUs: trainer=cpu."
             ) from error
-        notes = [Note(job.job_id, str(folder), tasks) for job in submitted]
-        for note, (cfg, _) in zip(notes, jobs, strict=True):
-            note.write(Path(cfg.output_dir))
-        self._say(
-            f"{len(notes)} jobs submitted as Slurm's {notes[0].id.split('_')[0]}; {folder.parent} has Slurm's own logs"
-        )
+        notes = {}
+        for job, one in zip(jobs, submitted, strict=True):
+            note = notes[job.job.identity] = Note(one.job_id, str(folder), tasks)
+            note.write(job.job.folder(sweep))
+        number = submitted[0].job_id.split("_")[0]
+        text = f"{len(jobs)} jobs submitted as Slurm's {number}; {folder.parent} has Slurm's own logs"
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         return notes
 
-    def _parameters(self, shape: Shape) -> dict[str, Any]:
-        """As submitit takes them: general ones by their names, Slurm's with a prefix."""
-        from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
-
-        settings = {k: v for k, v in self.settings.items() if k not in ("submitit_folder", "max_num_timeout")}
-        settings |= {"nodes": shape.nodes, "tasks_per_node": shape.tasks}
+    def _parameters(self, shape: Resources) -> dict[str, Any]:
+        """Of sbatch, as submitit names them."""
+        names = [f.name for f in dataclasses.fields(self) if f.name not in _NOT_OF_SBATCH]
+        settings = {name: getattr(self, name) for name in names}
+        settings |= {"nodes": shape.nodes, "tasks_per_node": shape.processes}
         if shape.on_cpu:
-            settings |= {"gpus_per_node": None}
-        elif not any(settings.get(name) for name in ("gpus_per_node", "gpus_per_task", "gres")):
-            settings["gpus_per_node"] = shape.tasks
-        settings["setup"] = [_END_TOGETHER, *(settings.get("setup") or ())]
-        general = OmegaConf.structured(BaseQueueConf).keys()
-        return {name if name in general else f"slurm_{name}": value for name, value in settings.items()}
+            settings["gpus_per_node"] = None
+        elif not (self.gpus_per_node or self.gpus_per_task or self.gres):
+            settings["gpus_per_node"] = shape.processes
+        settings["setup"] = [_END_TOGETHER, *(self.setup or ())]
+        return {f"slurm_{name}": value for name, value in settings.items() if value is not None}
 
     def _follow(self, followed: Sequence[Followed], board: Board, queue: Queue) -> None:
         open_jobs = list(followed)
@@ -198,23 +232,12 @@ class SlurmLauncher:
                     _close(job, board)
             board.tick()
 
-    def _say_how_to_go_on(self, followed: Sequence[Followed]) -> None:
-        numbers = sorted({job.note.id.split("_")[0] for job in followed})
-        self._say(
-            f"The jobs go on without being watched. To end them: scancel {' '.join(numbers)}. To watch them again: "
-            f"{shlex.join(['python', *sys.argv])}"
-        )
-
-    def _say(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
 
 def _check_installed() -> None:
-    missing = [name for name in ("submitit", "hydra_plugins.hydra_submitit_launcher") if not _importable(name)]
-    if missing:
+    if importlib.util.find_spec("submitit") is None:
         raise ConfigError(
-            f"hydra/launcher=slurm needs {' and '.join(m.rsplit('.', 1)[-1] for m in missing)}: "
-            "pip install 'facegraph[slurm]'. Without a cluster: hydra/launcher=local."
+            "hydra/launcher=slurm needs submitit: pip install 'facegraph[slurm]'. Without a cluster: "
+            "hydra/launcher=local."
         )
     if shutil.which("sbatch") is None or shutil.which("squeue") is None:
         raise ConfigError(
@@ -223,34 +246,17 @@ def _check_installed() -> None:
         )
 
 
-def _importable(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-
-
 def _handle(note: Note) -> Any:
     import submitit
 
     return submitit.SlurmJob(folder=note.folder, job_id=note.id, tasks=list(range(note.tasks)))
 
 
-def _watched(cfg: DictConfig, note: Note) -> Watched:
-    folder = Path(cfg.output_dir)
-    label = f"{cfg.sweep.table} {cfg.sweep.row} seed {cfg.seed}"
-    return Watched(str(folder), label, folder, folder / LOG_FILE, slot=f"job {note.id}")
-
-
 def _show(job: Followed, board: Board, queue: Queue) -> None:
     entry = queue.entries.get(job.note.id)
     if entry is None:
         return
-    now, watched = RUNNING if entry.state in ("RUNNING", "COMPLETING") else "queued", job.watched
+    now, watched = RUNNING if entry.state in ("RUNNING", "COMPLETING") else QUEUED, job.watched
     watched.slot = f"job {job.note.id} {entry.node or entry.reason}".strip()
     if now != watched.state:
         watched.state = now
@@ -261,36 +267,24 @@ def _show(job: Followed, board: Board, queue: Queue) -> None:
 
 def _close(job: Followed, board: Board) -> None:
     """Keep in a job's folder why it ended without a result, then tell the board."""
-    evaluations = list(job.config.sweep.evaluations or ())
-    watched = job.watched
-    done = state(job.folder, evaluations) == JOB_DONE
+    watched, folder = job.watched, job.watched.folder
+    done = job.job.is_done(job.sweep)
     with suppress(OSError):
         if not done and job.outcome() == DONE:
             message = "the job ended without an error and without all its results; read its log."
-            write_failure(job.folder, Failure(OTHER, message))
+            write_failure(folder, Failure(OTHER, message))
         elif not done:
             logs = job.submitted.task(0).paths.stderr
             message = (
                 f"Slurm ended job {job.note.id} before it was through (cancelled, out of memory or a lost node); see "
-                f"{job.folder / LOG_FILE} and {logs}. Run the sweep again to go on with it."
+                f"{folder / LOG_FILE} and {logs}. Run the sweep again to go on with it."
             )
-            failure = read_failure(job.folder)
+            failure = read_failure(folder)
             if failure is not None and failure.kind == INTERRUPTED:
-                clear_failure(job.folder)  # Slurm's SIGTERM, of which the training knows no more
-            write_failure(job.folder, Failure(KILLED, message))
+                clear_failure(folder)  # Slurm's SIGTERM, of which the training knows no more
+            write_failure(folder, Failure(KILLED, message))
     watched.seconds = watched.elapsed
-    watched.progress = read_progress(job.folder)
-    watched.failure = None if done else read_failure(job.folder)
+    watched.progress = read_progress(folder)
+    watched.failure = None if done else read_failure(folder)
     watched.state = DONE if done else FAILED
     board.tell(watched)
-
-
-def _returned(job: Followed) -> JobReturn:
-    """The reason of a failure is an exception, which Hydra raises where the return value is asked for."""
-    returned = JobReturn(overrides=list(job.overrides), cfg=job.config, working_dir=str(Path.cwd()))
-    done = job.watched.state == DONE
-    returned.status = JobStatus.COMPLETED if done else JobStatus.FAILED
-    if not done:
-        failure = read_failure(job.folder)
-        returned.return_value = RunError(failure.message if failure else f"{job.folder} is not finished.")
-    return returned

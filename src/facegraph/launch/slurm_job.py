@@ -34,11 +34,15 @@ _PATIENCE_SECONDS = 600.0  # from SIGTERM to Slurm's SIGKILL: KillWait or GraceT
 class SlurmJob:
     """One job.
 
-    entry: train.py. processes: in all, on all nodes. on_cpu: it wants no GPU. loaders: processes of each process.
+    Args:
+        command: of each of its processes.
+        folder: of the job.
+        processes: in all, on all nodes.
+        on_cpu: it wants no GPU.
+        loaders: loader processes of each process.
     """
 
-    overrides: tuple[str, ...]
-    entry: Path
+    command: tuple[str, ...]
     folder: Path
     processes: int
     on_cpu: bool
@@ -52,8 +56,8 @@ class SlurmJob:
         """
         rank = int(os.environ.get("SLURM_PROCID", 0))
         log = self.folder / (LOG_FILE if rank == 0 else f"process{rank}.log")
-        command = [*_SHIELDED, sys.executable, str(self.entry), *self.overrides]
-        task = Task(str(self.folder), command, self.folder, log, self._environment(os.environ))
+        environment = self._environment(os.environ)
+        task = Task(str(self.folder), [*_SHIELDED, *self.command], self.folder, log, environment)
         if rank == 0:
             clear_failure(self.folder)
         pool = Pool([self._slot()])
@@ -81,7 +85,7 @@ class SlurmJob:
         return Slot(0, gpus, max(1, int(os.environ.get("SLURM_CPUS_PER_TASK", cores())) - self.loaders))
 
     def _environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """A single process is to know nothing of Slurm; several find each other by its variables."""
+        """Single-process jobs do not inherit SLURM_*; the processes of others find each other by it."""
         if self.processes == 1:
             return {}
         return {k: v for k, v in environment.items() if k.startswith("SLURM_") or k in _RENDEZVOUS}

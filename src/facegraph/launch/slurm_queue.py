@@ -17,7 +17,14 @@ _COMMAND = ("squeue", "--me", "--noheader", "--array", "--format=%i|%T|%N|%r|%o"
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of squeue. state: PENDING, RUNNING, ... node: where it runs. reason: why it waits. script: of sbatch."""
+    """A line of squeue.
+
+    Args:
+        state: PENDING, RUNNING, ...
+        node: where the job runs.
+        reason: why it waits.
+        script: its batch script.
+    """
 
     state: str
     node: str
@@ -27,7 +34,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class Note:
-    """Which job of Slurm works on a folder; kept in it. folder: submitit's, with its placeholders."""
+    """Which job of Slurm works on a folder; kept in it.
+
+    Args:
+        id: number of the job, with that within its array.
+        folder: submitit's, with its placeholders.
+        tasks: number of processes.
+    """
 
     id: str
     folder: str
@@ -47,10 +60,15 @@ class Note:
 
 @dataclass
 class Queue:
-    """The queue as squeue last showed it, asked at most every `seconds`.
+    """The queue as squeue last showed it.
 
-    Needs no accounting (sacct): a job that squeue does not show any more has ended. A controller that does not answer
-    says nothing about any job.
+    Needs no accounting (sacct): a job that squeue no longer shows has ended. A controller that does not answer says
+    nothing about any job.
+
+    Args:
+        seconds: between two calls of squeue, at least.
+        entries: number of a job -> its line.
+        looks: how often squeue has answered.
     """
 
     seconds: float = 10.0

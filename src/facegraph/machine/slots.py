@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facegraph.errors import ConfigError
+from facegraph.machine.resources import Resources
 
 AUTO = "auto"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+ONE_PROCESS = Resources()
 # one thread per CPU process, because the number of threads changes the last bits of sums
 CPU_THREADS = 1
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -21,7 +23,10 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 class Slot:
     """Where one job at a time runs.
 
-    devices: its GPUs as CUDA_VISIBLE_DEVICES names them; None: CPU only. threads: of every process of the job.
+    Args:
+        index: its number.
+        devices: its GPUs as CUDA_VISIBLE_DEVICES names them; None: CPU only.
+        threads: of every process of the job.
     """
 
     index: int
@@ -39,56 +44,58 @@ class Slot:
 
 
 def make_slots(
-    devices: str | Sequence[int | str] = AUTO,
-    devices_per_job: int = 1,
+    needed: Resources = ONE_PROCESS,
+    devices: str | int | Sequence[int | str] = AUTO,
     jobs_per_device: int = 1,
     cpu_jobs: str | int = AUTO,
     threads: int | None = None,
-    on_cpu: bool = False,
-    loaders: int = 0,
 ) -> list[Slot]:
     """Slots of this machine. The first ones lie on different GPUs.
 
     Args:
+        needed: what each job needs; processes that are not said are one.
         devices: auto for all visible GPUs, or those to use, as CUDA_VISIBLE_DEVICES or nvidia-smi names them.
-        devices_per_job: GPUs of each job; on the CPU its processes.
         jobs_per_device: jobs that share a GPU.
         cpu_jobs: jobs at once without GPUs; auto: as many as cores suffice for, at least one.
         threads: of each process; None: one on the CPU, beside a GPU an equal share of the cores less its loaders.
-        on_cpu: the jobs want no GPU, even where there are some.
-        loaders: loader processes of each process.
 
     Raises:
         ConfigError: unknown devices, more devices per job than there are, numbers that are not whole or below 1.
     """
-    check_count("devices_per_job", devices_per_job)
     check_count("jobs_per_device", jobs_per_device)
     if threads is not None:
         check_count("threads_per_job", threads)
     if cpu_jobs != AUTO:
         check_count("cpu_jobs", cpu_jobs, f", or {AUTO}")
-    found = [] if on_cpu else visible_gpus()
-    if not on_cpu and devices != AUTO:
+    processes = needed.processes or 1
+    found = [] if needed.on_cpu else visible_gpus()
+    if not needed.on_cpu and devices != AUTO:
         found = _chosen(devices, found)
     if not found:
         each = threads or CPU_THREADS
-        count = max(1, cores() // (each * devices_per_job)) if cpu_jobs == AUTO else int(cpu_jobs)
+        count = max(1, cores() // (each * processes)) if cpu_jobs == AUTO else int(cpu_jobs)
         return [Slot(index, None, each) for index in range(count)]
-    groups = [
-        tuple(found[start : start + devices_per_job])
-        for start in range(0, len(found) - devices_per_job + 1, devices_per_job)
-    ]
+    groups = [tuple(found[i : i + processes]) for i in range(0, len(found) - processes + 1, processes)]
     if not groups:
         raise ConfigError(
-            f"a job wants {devices_per_job} GPUs, but there are {len(found)}: {', '.join(found)}. Lower "
+            f"a job wants {processes} GPUs, but there are {len(found)}: {', '.join(found)}. Lower "
             "trainer.devices, or give the launcher more with hydra.launcher.devices."
         )
-    each = threads or max(1, cores() // (len(groups) * jobs_per_device * devices_per_job) - loaders)
+    each = threads or max(1, cores() // (len(groups) * jobs_per_device * processes) - needed.loaders)
     return [Slot(index, group, each) for index, group in enumerate(groups * jobs_per_device)]
 
 
 def check_count(name: str, value: object, otherwise: str = "") -> None:
-    """Raises ConfigError unless a launcher's setting is a whole number from 1 on. otherwise: what else it may be."""
+    """Check a launcher's setting.
+
+    Args:
+        name: of the setting.
+        value: it, of whatever kind.
+        otherwise: what else it may be, for the message.
+
+    Raises:
+        ConfigError: no whole number, or below 1.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"hydra.launcher.{name}={value} must be at least 1, a whole number{otherwise}.")
 
@@ -125,7 +132,7 @@ def _quota(groups: Path) -> float:
     return math.inf
 
 
-def _chosen(devices: str | Sequence[int | str], found: Sequence[str]) -> list[str]:
+def _chosen(devices: str | int | Sequence[int | str], found: Sequence[str]) -> list[str]:
     if isinstance(devices, str | int):
         raise ConfigError(
             f"hydra.launcher.devices={devices} is neither {AUTO} nor a list of GPUs. Give a list, such as [0,1]."

@@ -105,15 +105,28 @@ def settle(loaders: int, processes: int, on_cpu: bool, before: int | None = None
 def choose(available: int, others: float, loaders: int, processes: int, on_cpu: bool) -> int:
     """Threads of each process of a run: its share of the cores that other programs leave free, at least 1.
 
-    Loader processes take theirs beside a GPU. On a CPU they wait for the network nearly all of the time: to leave
-    cores to them would make the quick start slower by a third on two cores.
+    Beside a GPU loader processes take cores of their own. On a CPU they wait for the network nearly all of the time:
+    leaving cores to them makes the quick start a third slower on two cores.
+
+    Args:
+        available: cores of this machine that the run may use.
+        others: cores that other programs use.
+        loaders: loader processes of each process.
+        processes: of the run on this machine.
+        on_cpu: whether the network is computed on the CPU.
     """
     share = int(available - others + 0.5) // processes
     return max(1, share if on_cpu else share - loaders)
 
 
 def describe(count: int, why: str = "", before: int | None = None) -> str:
-    """What is settled, and how to have it otherwise. why: follows the number of cores. before: as `settle`."""
+    """What is settled, and how to change it.
+
+    Args:
+        count: threads of this process.
+        why: follows the number of cores.
+        before: as `settle`.
+    """
     line = f"{_counted(count, 'thread')} on {_counted(cores(), 'core')}{why}"
     if count > 1:
         line += f"; waiting threads {_waiting()}. {_NUMBER} and {_SPINS} change it."

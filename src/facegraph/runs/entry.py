@@ -25,16 +25,11 @@ from facegraph.sweeps.failures import request_of
 _LANDMARK_BOX = LandmarkBox.__name__
 
 
-def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig, keep_raising: bool = False) -> None:
+def guarded(entry: Callable[[DictConfig], Any], cfg: DictConfig) -> None:
     """Run an entry point; an error that the user can act on is printed as one message, without a traceback.
 
-    One that is asked to end (Ctrl-C, SIGTERM) says how to go on and ends with 128 + the signal, as shells have it.
-
-    keep_raising: leave errors to the caller, who runs several entries in one process.
+    A run that is asked to end (Ctrl-C, SIGTERM) says how to go on and ends with 128 + the signal, as shells have it.
     """
-    if keep_raising:
-        entry(cfg)
-        return
     try:
         entry(cfg)
     except FacegraphError as error:

@@ -20,23 +20,25 @@ from facegraph.machine.orphan import end_with_parent
 from facegraph.records import RESULT_FILE, RunResult
 from facegraph.runs.entry import guarded
 from facegraph.runs.folder import CONFIG_FILE, alone_in, is_first_process
-from facegraph.runs.train import settings_of, several_processes, train
+from facegraph.runs.train import settings_of, train
 from facegraph.runs.trust import trusting
 from facegraph.sweeps.conditions import outdated, set_aside
 from facegraph.sweeps.failures import failure_of, failure_of_exit
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.status import clear_failure, missing_evaluations, read_failure, write_failure
 
+IN_PROCESS = (
+    "runs jobs inside this process, where the processes of one job would mix with those of the next. Leave "
+    "hydra/sweeper as it is and use hydra/launcher=local or hydra/launcher=slurm, which start a process for every job."
+)
+"""What is wrong with a sweeper or launcher that facegraph does not have."""
+
 
 def run(cfg: DictConfig) -> None:
     """What train.py does with its configuration: one training, or one job of a sweep."""
-    if _in_process_job() and several_processes(cfg.trainer.devices, int(cfg.trainer.get("num_nodes", 1))):
-        sys.exit(
-            f"error: trainer.devices={cfg.trainer.devices} in a multirun that runs its jobs in this process, where the "
-            "processes of one job would mix with those of the next. Leave hydra/sweeper and hydra/launcher as they "
-            "are, or set trainer.devices=1."
-        )
-    guarded(train if cfg.sweep.identity is None else run_job, cfg, keep_raising=_in_process_job())
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        sys.exit(f"error: this multirun {IN_PROCESS}")
+    guarded(train if cfg.sweep.identity is None else run_job, cfg)
 
 
 def run_job(cfg: DictConfig) -> RunResult | None:
@@ -99,8 +101,3 @@ def _evaluate(folder: Path, evaluations: Mapping[str, Sequence[str]], environmen
     if done.returncode != 0:
         failure = read_failure(folder) or failure_of_exit(done.returncode)
         raise RunError(f"scoring under {', '.join(missing_evaluations(folder, evaluations))} failed: {failure.message}")
-
-
-def _in_process_job() -> bool:
-    """Whether Hydra runs several jobs here, or submitit this one: they learn of a failure by its exception."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

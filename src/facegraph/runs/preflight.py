@@ -28,7 +28,7 @@ def check_callbacks(callbacks: Mapping[str, pl.Callback], task: LandmarkTask) ->
     """Raises ConfigError: phases of parts that the model lacks, or nothing that keeps the last checkpoint."""
     if LAST not in callbacks:
         raise ConfigError(
-            f"callbacks.{LAST} is left out, but what it saves is what is tested and gone on from. Keep it."
+            f"callbacks.{LAST} is left out, but what it saves is what is tested and resumed from. Keep it."
         )
     for callback in callbacks.values():
         if isinstance(callback, StageByStage):
@@ -39,7 +39,8 @@ def check_optimiser(task: LandmarkTask, on_cpu: bool) -> None:
     """Make an optimiser of one number and its schedule, and take a step.
 
     Args:
-        task: with its optimiser and schedule. on_cpu: whether it will be trained there, where capturable=true fails.
+        task: with its optimiser and schedule.
+        on_cpu: whether it will be trained there, where capturable=true fails.
 
     Raises:
         ConfigError: a setting that the optimiser or the schedule refuses.
@@ -100,7 +101,10 @@ def check_batches(data: FaceDataModule, model: nn.Module, world: int, together: 
     of one face or not, by the size of the input.
 
     Args:
-        data: set up for fit. world: number of processes. together: whether batch norm takes the batches of them all.
+        data: set up for fit.
+        model: to be trained.
+        world: number of processes.
+        together: whether batch norm takes the batches of all processes.
 
     Raises:
         ConfigError: no whole batch, or a batch of one that the model's batch norm cannot train on.
@@ -139,10 +143,13 @@ def check_test(data: FaceDataModule, trainer: pl.Trainer, partial: bool = False)
     """Whether the test, hours from now, can be made of all faces.
 
     Args:
-        data: set up for test. trainer: what tests. partial: whether a part of the faces is wanted.
+        data: set up for test.
+        trainer: what tests.
+        partial: whether a part of the faces is wanted.
 
     Raises:
-        ConfigError: a test of a part of the faces. DataError: images that cannot be read, of any split that is set up.
+        ConfigError: a test of a part of the faces.
+        DataError: images that cannot be read, of any split that is set up.
     """
     data.check_images()
     per_process = math.ceil(len(data.test_table) / trainer.world_size)

@@ -17,7 +17,7 @@ import pandas as pd
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.markup import escape
 
@@ -25,6 +25,7 @@ from facegraph.data.datamodule import CUT_FROM_TRAIN, FaceDataModule
 from facegraph.data.source import LandmarkDataset, fingerprint
 from facegraph.data.store.layout import EXIF_APPLIED
 from facegraph.errors import NonFiniteError
+from facegraph.machine.resources import Resources
 from facegraph.machine.screen import Screen
 from facegraph.machine.threads import settle
 from facegraph.metrics.cost import count_macs, count_params, latency_ms
@@ -101,13 +102,17 @@ def quieten() -> None:
 
 
 def settle_threads(trainer: DictConfig, data: FaceDataModule, before: int | None = None) -> None:
-    """Choose the threads of a run and say so; trainer: its configuration. before: as `machine.threads.settle`."""
-    gpus = 0 if trainer.get("accelerator") == "cpu" else torch.cuda.device_count()
-    devices = trainer.get("devices", 1)
-    if isinstance(devices, ListConfig):
-        devices = len(devices)
-    processes = int(devices) if str(devices).isdigit() else gpus  # auto, -1: all
-    line = settle(data.num_workers, max(1, processes), gpus == 0, None if gpus else before)
+    """Choose the threads of a run and print the choice.
+
+    Args:
+        trainer: configuration of the trainer.
+        data: what is loaded.
+        before: as `machine.threads.settle`.
+    """
+    needed = Resources.of(OmegaConf.to_container(trainer, resolve=True), data.num_workers)  # type: ignore[arg-type]
+    gpus = 0 if needed.on_cpu else torch.cuda.device_count()
+    processes = gpus if needed.processes is None else needed.processes
+    line = settle(needed.loaders, max(1, processes), gpus == 0, None if gpus else before)
     if line is not None and is_first_process():
         print(line, flush=True)
 

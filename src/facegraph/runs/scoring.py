@@ -2,8 +2,6 @@
 
     python -m facegraph.runs.scoring <run> '{"<condition>": ["<override>"]}'
 
-    python -m facegraph.runs.scoring <run> '{"<condition>": ["<override>"]}'
-
 What eval.py does for each of them, in one process: importing takes longer than scoring.
 """
 

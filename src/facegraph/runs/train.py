@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from datetime import datetime
 from functools import partial
@@ -179,14 +178,6 @@ def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:
     if (recipes or job) and differing and not found:
         found.append(f"{' '.join(recipes) or 'the job as it is composed now'} would change {', '.join(differing)}")
     return found
-
-
-def several_processes(devices: Any, num_nodes: int) -> bool:
-    """Whether Lightning would start more than one process for a trainer's devices: their number, or a list of them."""
-    single = str(devices) == "1" or (
-        isinstance(devices, Sequence) and not isinstance(devices, str) and len(devices) == 1
-    )
-    return not single or num_nodes > 1
 
 
 def _continue_from(folder: Path, cfg: DictConfig) -> str | None:

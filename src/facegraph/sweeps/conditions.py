@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facegraph.records import RESULT_FILE
-from facegraph.sweeps.status import DONE, PARTIAL, evaluation_folder, state
+from facegraph.sweeps.status import DONE, PARTIAL, State, evaluation_folder, state
 
 
 def outdated(folder: Path, conditions: Mapping[str, Sequence[str]]) -> list[str]:
@@ -26,7 +26,7 @@ def set_aside(folder: Path, name: str) -> Path:
     return old.rename(old.with_name(f"{name}.outdated-{time.time_ns()}"))
 
 
-def state_of(folder: Path, conditions: Mapping[str, Sequence[str]]) -> str:
+def state_of(folder: Path, conditions: Mapping[str, Sequence[str]]) -> State:
     """`status.state`, where a result under a condition that has changed does not count."""
     found = state(folder, conditions)
     return PARTIAL if found == DONE and outdated(folder, conditions) else found

@@ -29,7 +29,15 @@ _PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Job:
-    """One training of a row with one seed. overrides: all of train.py, in order. scored: names of its conditions."""
+    """One training of a row with one seed.
+
+    Args:
+        row: name of the row.
+        seed: of the training.
+        identity: hash of its settings, and the name of its folder.
+        overrides: all of train.py, in order.
+        scored: names of the conditions under which it is scored.
+    """
 
     row: str
     seed: int
@@ -45,7 +53,12 @@ class Job:
 class SweptTable:
     """A table as it was swept.
 
-    command: what was last typed after train.py. fixed: the overrides given for all rows that can change numbers.
+    Args:
+        table: as its file describes it.
+        scale: paper, small or smoke.
+        jobs: in the order of rows and seeds.
+        command: what was last typed after train.py.
+        fixed: the overrides given for all rows that can change numbers.
     """
 
     table: Table

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 
 from facegraph.files import plain_json
@@ -18,12 +19,38 @@ PROGRESS_FILE = "progress.json"
 LOG_FILE = "job.log"
 EVALUATIONS = "eval"
 
-DONE, FAILED, PARTIAL, NEW = "done", "failed", "partial", "new"
+
+class State(str, Enum):
+    """How far a job is.
+
+    NEW, PARTIAL, FAILED and DONE are read from its folder. The others are known to the launch that has it: QUEUED waits
+    for its turn, RUNNING has a process, STOPPED was ended with the launch, ELSEWHERE another program works on it.
+    """
+
+    NEW = "new"
+    PARTIAL = "partial"
+    QUEUED = "queued"
+    RUNNING = "running"
+    STOPPED = "stopped"
+    ELSEWHERE = "elsewhere"
+    FAILED = "failed"
+    DONE = "done"
+
+    __str__ = str.__str__
+    __format__ = str.__format__  # type: ignore[assignment]
+
+
+NEW, PARTIAL, QUEUED, RUNNING, STOPPED, ELSEWHERE, FAILED, DONE = State
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job ended. kind: one of those in facegraph.sweeps.failures. message: for the user, one paragraph."""
+    """Why a job ended.
+
+    Args:
+        kind: one of those in facegraph.sweeps.failures.
+        message: for the user, one paragraph.
+    """
 
     kind: str
     message: str
@@ -36,7 +63,13 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """epoch: finished ones, of epochs. val_nme: the latest as a fraction, None before the first validation."""
+    """How far a training is.
+
+    Args:
+        epoch: number of finished epochs.
+        epochs: number of epochs in all.
+        val_nme: the latest, as a fraction; None before the first validation.
+    """
 
     epoch: int
     epochs: int
@@ -57,8 +90,16 @@ def missing_evaluations(folder: Path, names: Iterable[str]) -> list[str]:
     return [name for name in names if not (evaluation_folder(folder, name) / RESULT_FILE).is_file()]
 
 
-def state(folder: Path, evaluations: Iterable[str] = ()) -> str:
-    """DONE: trained, tested, scored under all conditions. FAILED: ended with an error. PARTIAL: begun. NEW: not yet."""
+def state(folder: Path, evaluations: Iterable[str] = ()) -> State:
+    """State of a job by its folder.
+
+    Args:
+        folder: of the job; it need not exist.
+        evaluations: names of the conditions that it is scored under.
+
+    Returns:
+        DONE: trained, tested and scored under all conditions. FAILED: ended with an error. PARTIAL: begun. NEW: not.
+    """
     folder = Path(folder)
     if (folder / RESULT_FILE).is_file() and not missing_evaluations(folder, evaluations):
         return DONE

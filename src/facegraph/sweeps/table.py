@@ -30,12 +30,17 @@ _CONDITION = re.compile(r"(?!(true|false|null|nan|inf)$)[A-Za-z][A-Za-z0-9_]*", 
 class Row:
     """A row: what is changed against the table's base.
 
-    name: short, unique. label: as printed. overrides: of train.py; None for a row that is only published, such as
-    another group's method. value: the swept number, where rows make a curve; series: rows of one series are joined.
-    at_scale: scale -> further overrides there. paper: column name -> published value in the unit the column prints, and
-    nothing that the source does not print. counted: column name -> a cost in that unit that was counted from the
-    released code or weights beforehand, of a row that facegraph trains.
-    evaluations: names of the table's conditions that the row is scored under; None for all.
+    Args:
+        name: short and unique.
+        label: as printed.
+        overrides: of train.py; None for a row that is only published, such as another group's method.
+        value: the swept number, where rows make a curve.
+        series: rows of one series are joined.
+        at_scale: scale -> further overrides there.
+        paper: column name -> published value in the unit that the column prints; only what the source prints.
+        counted: column name -> a cost in that unit, counted from the released code or weights beforehand, of a row that
+            facegraph trains.
+        evaluations: names of the table's conditions that the row is scored under; None for all.
     """
 
     name: str
@@ -53,11 +58,17 @@ class Row:
 class Column:
     """A column: one measure.
 
-    metric: nme, fr@<t>, auc@<t> as result.json names them, or params, macs, latency_ms, or what is known of a model's
-    confidence over all faces by the first normaliser: rank_correlation, retention_score, failure_auroc@<t>,
-    mean_iterations, reported_failures. subset: attribute of the faces counted; None for all. normaliser: None for the
-    data set's first. evaluation: name of the condition whose result is shown; None for the run's own test. NME, FR, AUC
-    and reported failures print in per cent, params in M, macs in G, latency in ms, the others as they are.
+    NME, FR, AUC and reported failures print in per cent, params in M, macs in G, latency in ms, the others as they are.
+
+    Args:
+        name: short and unique.
+        label: as printed.
+        metric: nme, fr@<t>, auc@<t> as result.json names them, or params, macs, latency_ms, or what is known of a
+            model's confidence over all faces by the first normaliser: rank_correlation, retention_score,
+            failure_auroc@<t>, mean_iterations, reported_failures.
+        subset: attribute of the faces counted; None for all.
+        normaliser: None for the data set's first.
+        evaluation: name of the condition whose result is shown; None for the run's own test.
     """
 
     name: str
@@ -72,7 +83,12 @@ class Column:
 class Evaluation:
     """A condition under which every trained row is scored again: overrides of eval.py, after training.
 
-    value: where conditions make a curve, the number on its axis. at_scale: scale -> further overrides there.
+    Args:
+        name: also that of the folder of its result.
+        label: as printed.
+        overrides: of eval.py.
+        value: where conditions make a curve, the number on its axis.
+        at_scale: scale -> further overrides there.
     """
 
     name: str
@@ -86,10 +102,19 @@ class Evaluation:
 class Table:
     """One published table.
 
-    name: as after sweeps=, such as scc/table7_topk. source: paper and table. cost: of scale=paper, in words.
-    base: overrides of train.py for every row, such as experiment=scc_wflw. at_scale: scale -> further overrides.
-    baseline: name of the row that others are tested against. axis: label of the swept value (of rows or conditions).
-    checkpoint: last or best, which one the columns show.
+    Args:
+        name: as after sweeps=, such as scc/table7_topk.
+        title: as printed.
+        source: paper and table.
+        cost: of scale=paper, in words.
+        rows: in order.
+        columns: in order.
+        base: overrides of train.py for every row, such as experiment=scc_wflw.
+        at_scale: scale -> further overrides.
+        evaluations: conditions under which trained rows are scored again.
+        baseline: name of the row that others are tested against.
+        axis: label of the swept value (of rows or conditions).
+        checkpoint: last or best, which one the columns show.
     """
 
     name: str

@@ -31,7 +31,7 @@ class Bar(TQDMProgressBar):
 class EpochLines(Callback):
     """Prints a line after every training epoch: loss of the last batch, NME of validation, speed, time left.
 
-    To come after Throughput, whose number it prints.
+    It must come after Throughput, whose number it prints.
     """
 
     def __init__(self) -> None:
@@ -56,9 +56,10 @@ class EpochLines(Callback):
 
 
 class ProgressFile(Callback):
-    """Writes progress.json into a run folder when training starts or goes on, and after every epoch.
+    """Writes progress.json into a run folder when training starts or is resumed, and after every epoch.
 
-    folder: of the run; it must exist.
+    Args:
+        folder: of the run; it must exist.
     """
 
     def __init__(self, folder: Path) -> None:

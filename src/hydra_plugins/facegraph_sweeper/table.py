@@ -12,15 +12,13 @@ if TYPE_CHECKING:
 
 
 class TableSweeper(Sweeper):
-    """Plans the jobs of a command, hands the open ones to the launcher, sums up; see facegraph.launch.sweeper."""
-
-    def __init__(self) -> None:
-        self._sweep: Any = None
+    """Hands a multirun to facegraph.launch.sweeper, which plans its jobs and runs each in a process of its own."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from facegraph.launch.sweeper import Sweep
-
-        self._sweep = Sweep(hydra_context, task_function, config)
+        self.config = config
 
     def sweep(self, arguments: list[str]) -> Any:
-        return self._sweep.run(arguments)
+        from facegraph.launch.sweeper import run_sweep
+
+        assert self.config is not None
+        return run_sweep(arguments, self.config)
