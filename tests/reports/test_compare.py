@@ -230,4 +230,4 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = CliRunner().invoke(app, ["compare", str(a), str(a)])
     assert refused.exit_code == 1
     assert not (tmp_path / "outputs" / "compare" / "a_a").exists()
-    assert json.loads((b / "result.json").read_text())["schema_version"] == 2  # the runs stay as they were
+    assert json.loads((b / "result.json").read_text())["schema_version"] == 3  # the runs stay as they were

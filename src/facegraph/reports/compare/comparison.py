@@ -16,7 +16,7 @@ from facegraph.errors import DataError, RunError
 from facegraph.geometry.completion import labelled_points
 from facegraph.metrics.bootstrap import paired_test
 from facegraph.metrics.functional import mean_where_true, point_errors
-from facegraph.records import SAID, Predictions, RunResult, predictions_of, read_predictions
+from facegraph.records import Predictions, RunResult, predictions_of, read_predictions
 from facegraph.reports.table.normalisers import distances, spelled
 
 ALL = "all"
@@ -157,7 +157,7 @@ def _reordered(scores: Scores, order: np.ndarray) -> Scores:
         norm_distances={name: v[order] for name, v in faces.norm_distances.items()},
         attributes={name: v[order] for name, v in faces.attributes.items()},
         checkpoint=faces.checkpoint,
-        **{name: said[order] for name in SAID if (said := getattr(faces, name)) is not None},
+        said={name: v[order] for name, v in faces.said.items()},
     )
     return replace(scores, faces=moved, point_errors=scores.point_errors[order])
 
