@@ -16,7 +16,8 @@ from facegraph.bench.models import LEAST_ROUNDS, ROWS, ModelRow, bench_models
 from facegraph.cli import app
 from facegraph.errors import ConfigError
 from facegraph.runs.compose import build_model, compose
-from facegraph.structures import ShapeStatistics
+from facegraph.structures import LandmarkModel, ShapeStatistics
+from tests.helpers.models import face_statistics
 
 pytestmark = pytest.mark.any_processor
 
@@ -35,13 +36,13 @@ class Clock:
         return 1.25 * self.processor
 
 
-class Busy(nn.Module):
+class Busy(LandmarkModel):
     """Takes a known time per face by a made clock, and notes how it was called."""
 
     calls: list[tuple[str, int, bool, int]] = []  # noqa: RUF012  # shared on purpose: the order over all networks
 
     def __init__(self, name: str, clock: Clock) -> None:
-        super().__init__()
+        super().__init__(face_statistics(5))
         self.name, self.clock = name, clock
         self.layer = nn.Linear(3, 1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,16 +99,15 @@ def test_a_full_disk_is_one_message(tiny_run: TinyRun, capsys: pytest.CaptureFix
 def test_a_disk_that_fills_up_while_results_are_written(
     tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: Path, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    rename = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if "parquet" in str(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, target)
 
     folder = tmp_path / "run"
-    write = Path.write_bytes
-    monkeypatch.setattr(
-        Path,
-        "write_bytes",
-        lambda path, content: full(path, content) if "parquet" in path.name else write(path, content),
-    )
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(SystemExit, match=rf"No space left on device: {folder}\..*resume={folder}"):
         guarded(train, tiny_config(folder, "trainer.max_epochs=1"))
     assert not list(folder.glob(".*")), "what was written in part, and the lock"

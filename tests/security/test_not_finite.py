@@ -15,7 +15,7 @@ from facegraph.errors import NonFiniteError, RunError
 from facegraph.structures import LandmarkOutput
 from facegraph.sweeps.failures import NOT_FINITE, failure_of
 from facegraph.training.checkpoint_files import WholeCheckpoints, not_finite
-from facegraph.training.task import LandmarkTask
+from facegraph.training.task import LandmarkTask, ScoringTask
 from tests.helpers.runs import TinyRun, evaluate_run, resume, train_tiny, ways_to_open
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -62,7 +62,7 @@ def forward(model: nn.Module, image: torch.Tensor) -> Any:
 
 
 def test_a_score_that_is_not_finite_is_no_result(tiny_run: TinyRun, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(LandmarkTask, "predict", lambda self, image: no_landmarks(self.model, image))
+    monkeypatch.setattr(ScoringTask, "predict", lambda self, image: no_landmarks(self.model, image))
     with pytest.raises(NonFiniteError, match=r"no finite landmarks for 1 of 9 test faces \(test-000000\)"):
         evaluate_run(tiny_run.folder, f"output_dir={tmp_path / 'eval'}")
     assert not (tmp_path / "eval" / "result.json").exists()
