@@ -18,8 +18,8 @@ from facegraph.graph.neighbours import edge_table
 from facegraph.machine.screen import Screen
 from facegraph.metrics.modules import PredictionRows
 from facegraph.records import CONFIDENCE, RunResult, prediction_frame, predictions_of, summarise, write_predictions
-from facegraph.reports.plots.figures import plot_ced, plot_graph, plot_per_landmark
-from facegraph.reports.plots.retention import plot_retention
+from facegraph.reports.plots.curves import plot_ced, plot_retention
+from facegraph.reports.plots.landmarks import plot_graph, plot_per_landmark
 from facegraph.reports.table.marks import confidence_table, results_table, subsets_table
 from facegraph.structures import ShapeStatistics
 from facegraph.viz import faces as viz
@@ -117,7 +117,7 @@ def _pictures(
 
     def per_landmark(path: Path) -> None:
         means = np.array(result.metrics["test"][shown]["per_landmark"], dtype=np.float64)
-        plot_per_landmark(means, shape, dataset.scheme, path, primary)
+        plot_per_landmark({"Error by landmark": means}, shape, dataset.scheme, path, primary)
 
     def edges_of(path: Path) -> None:
         mask = graph()
