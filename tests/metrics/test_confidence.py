@@ -26,7 +26,7 @@ from facegraph.metrics.confidence import (
     retention_areas,
 )
 from facegraph.records import prediction_frame, predictions_of, summarise
-from facegraph.reports.plots.retention import plot_retention
+from facegraph.reports.plots.curves import plot_retention
 from facegraph.structures import FaceBatch, LandmarkOutput
 from tests.helpers.models import face_statistics
 
@@ -187,7 +187,7 @@ def test_retention_figure(tmp_path: Path) -> None:
     picture = cv2.imread(str(path))
     assert picture is not None
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
-    with pytest.raises(DataError, match="no confidences to draw"):
+    with pytest.raises(DataError, match="no confidences"):
         plot_retention({}, (0.08,), tmp_path / "none.png", "box")
 
 

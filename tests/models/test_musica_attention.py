@@ -57,7 +57,7 @@ def test_one_face_per_iteration_and_larger_weights_are_larger_dots(tmp_path: Pat
 def test_titles_are_the_mean_or_say_that_nobody_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures: list = []
     monkeypatch.setattr(
-        "facegraph.models.musica.study.attention.write_picture", lambda figure, path: figures.append(figure)
+        "facegraph.models.musica.study.attention.write_figure", lambda figure, path: figures.append(figure)
     )
     weights = np.array([[0.25] * len(PATCHES), [np.nan] * len(PATCHES)])
     plot_attention(weights, SHAPE[PATCHES], SHAPE, COFW29, tmp_path / "x.png")

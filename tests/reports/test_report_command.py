@@ -187,7 +187,7 @@ def test_records_reports_and_pictures_need_neither_torch_nor_hydra(tmp_path: Pat
     code = (
         "import sys\n"
         "for name in ('torch', 'hydra', 'omegaconf', 'pytorch_lightning'): sys.modules[name] = None\n"
-        "import facegraph.records, facegraph.reports.plots.figures, facegraph.reports.table.page, facegraph.viz.faces\n"
+        "import facegraph.reports.plots.landmarks, facegraph.reports.table.page, facegraph.viz.faces\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
         "from facegraph.cli import app\n"
         f"app(['report', {str(tmp_path)!r}, '--no-page'])"

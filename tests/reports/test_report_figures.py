@@ -8,14 +8,15 @@ import pytest
 
 from facegraph.errors import DataError
 from facegraph.landmarks import COFW29
-from facegraph.reports.plots import figures
-from facegraph.reports.plots.figures import plot_ced, plot_graph, plot_per_landmark
+from facegraph.reports.plots import drawing
+from facegraph.reports.plots.curves import plot_ced
+from facegraph.reports.plots.landmarks import plot_graph, plot_per_landmark
 
 
 @pytest.fixture(autouse=True)
 def _coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of the pixels in each direction takes a fraction of the time."""
-    monkeypatch.setattr(figures, "_DPI", 50)
+    monkeypatch.setattr(drawing, "DPI", 50)
 
 
 RANDOM = np.random.default_rng(0)
@@ -31,13 +32,13 @@ def assert_is_a_picture(path, height: int, width: int) -> np.ndarray:
 
 def test_ced_figure_is_written_twice_alike(tmp_path) -> None:
     errors = {"last": RANDOM.gamma(4, 0.012, 200), "with a missing face": np.array([0.01, np.nan, 0.2])}
-    first = assert_is_a_picture(plot_ced(errors, 0.1, tmp_path / "new" / "a.png"), 220, 320)
-    second = assert_is_a_picture(plot_ced(errors, 0.1, tmp_path / "b.png"), 220, 320)
+    first = assert_is_a_picture(plot_ced(errors, 0.1, tmp_path / "new" / "a.png", "box"), 220, 340)
+    second = assert_is_a_picture(plot_ced(errors, 0.1, tmp_path / "b.png", "box"), 220, 340)
     np.testing.assert_array_equal(first, second)
 
 
 def test_per_landmark_figure(tmp_path) -> None:
-    path = plot_per_landmark(RANDOM.gamma(4, 0.01, 29), SHAPE, COFW29, tmp_path / "landmarks.png", "box")
+    path = plot_per_landmark({"all": RANDOM.gamma(4, 0.01, 29)}, SHAPE, COFW29, tmp_path / "landmarks.png", "box")
     assert_is_a_picture(path, 270, 300)
 
 
@@ -51,12 +52,12 @@ def test_graph_figure_takes_loops_and_equal_weights(tmp_path, edges, weights) ->
 
 
 def test_arrays_of_another_scheme_are_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match=r"needs \(29,\)"):
-        plot_per_landmark(np.ones(30), SHAPE, COFW29, tmp_path / "x.png")
-    with pytest.raises(DataError, match=r"needs \(29, 2\)"):
-        plot_per_landmark(np.ones(29), SHAPE[:5], COFW29, tmp_path / "x.png")
+    with pytest.raises(DataError, match="a face of 29 landmarks"):
+        plot_per_landmark({"all": np.ones(30)}, SHAPE, COFW29, tmp_path / "x.png", "box")
+    with pytest.raises(DataError, match=r"the face \(5, 2\);.*\(29, 2\) are needed"):
+        plot_graph(np.array([[0, 1]]), np.ones(1), SHAPE[:5], COFW29, tmp_path / "x.png")
     with pytest.raises(DataError, match="from 0 to 29"):
         plot_graph(np.array([[0, 29]]), np.ones(1), SHAPE, COFW29, tmp_path / "x.png")
-    with pytest.raises(DataError, match="at least one label"):
-        plot_ced({}, 0.1, tmp_path / "x.png")
+    with pytest.raises(DataError, match="no error distributions"):
+        plot_ced({}, 0.1, tmp_path / "x.png", "box")
     assert not (tmp_path / "x.png").exists()

@@ -11,10 +11,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from facegraph.errors import ConfigError, DataError
-from facegraph.reports.plots import curves, scatter
-from facegraph.reports.plots.curves import Curve, plot_ceds, plot_curves, plot_training
-from facegraph.reports.plots.drawing import mean_face, new_figure, style_of, value_axis, write_figure
-from facegraph.reports.plots.landmark_maps import plot_landmark_maps
+from facegraph.reports.plots import curves, landmarks, scatter
+from facegraph.reports.plots.curves import Curve, plot_ced, plot_curves, plot_training
+from facegraph.reports.plots.drawing import new_figure, style_of, value_axis, write_figure
+from facegraph.reports.plots.landmarks import plot_per_landmark
 from facegraph.reports.plots.scatter import Model, plot_costs
 from facegraph.reports.table import figures as sweep_figures
 from facegraph.reports.table.figures import draw_figures, primary_column
@@ -39,8 +39,8 @@ def captured(monkeypatch: pytest.MonkeyPatch, module: object) -> list:
 
 def test_png_and_svg_appear_and_repeat_to_the_byte(tmp_path: Path) -> None:
     errors = {"k = 0.5": np.array([0.02, 0.05]), "k = 1": np.array([0.03, 0.2])}
-    first = plot_ceds(errors, 0.1, tmp_path / "a" / "ced_0.5", "inter_ocular")
-    second = plot_ceds(errors, 0.1, tmp_path / "b" / "ced_0.5", "inter_ocular")
+    first = plot_ced(errors, 0.1, tmp_path / "a" / "ced_0.5", "inter_ocular")
+    second = plot_ced(errors, 0.1, tmp_path / "b" / "ced_0.5", "inter_ocular")
     assert first.name == "ced_0.5.png"  # the dot is part of the name
     assert Image.open(first).size[0] > 600
     for kind in ("png", "svg"):
@@ -51,19 +51,19 @@ def test_png_and_svg_appear_and_repeat_to_the_byte(tmp_path: Path) -> None:
 
 def test_ced_is_the_share_of_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = captured(monkeypatch, curves)
-    plot_ceds({"row": np.array([0.04, 0.02, np.nan, 0.5])}, 0.1, Path("x"), "inter_ocular")
+    plot_ced({"row": np.array([0.04, 0.02, np.nan, 0.5])}, 0.1, Path("x"), "inter_ocular")
     line = figures[0].axes[0].lines[0]
     np.testing.assert_allclose(line.get_xdata(), [0, 2, 4, 10])
     np.testing.assert_allclose(line.get_ydata(), [0, 25, 50, 50])
     # AUC: (8/10 + 6/10) / 4, FR: two of four
-    assert line.get_label() == "row: AUC 35.0, FR 50.0"
+    assert line.get_label() == "row: AUC 35.00, FR 50.00"
 
 
 def test_ced_needs_rows_and_a_threshold(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to draw"):
-        plot_ceds({}, 0.1, tmp_path / "x", "box")
+        plot_ced({}, 0.1, tmp_path / "x", "box")
     with pytest.raises(ConfigError, match="above zero"):
-        plot_ceds({"a": np.array([0.1])}, 0.0, tmp_path / "x", "box")
+        plot_ced({"a": np.array([0.1])}, 0.0, tmp_path / "x", "box")
 
 
 def test_swept_values_are_the_ticks_and_97_fits() -> None:
@@ -111,7 +111,7 @@ def test_28_rows_are_told_apart_and_many_legends_stand_outside(monkeypatch: pyte
     assert len({style_of(i)[:2] for i in range(28)}) == 28
     figures = captured(monkeypatch, curves)
     for count in (3, 9):
-        plot_ceds({f"row {i}": np.array([0.01 * (i + 1)]) for i in range(count)}, 0.1, Path("x"), "box")
+        plot_ced({f"row {i}": np.array([0.01 * (i + 1)]) for i in range(count)}, 0.1, Path("x"), "box")
     for figure, outside in zip(figures, (False, True), strict=True):
         FigureCanvasAgg(figure).draw()
         axes = figure.axes[0]
@@ -152,29 +152,17 @@ def test_area_grows_with_the_parameters(monkeypatch: pytest.MonkeyPatch) -> None
         plot_costs([], "G", "NME", Path("x"))
 
 
-def test_mean_face_undoes_place_size_and_turn() -> None:
-    rng = np.random.default_rng(0)
-    shape = rng.normal(size=(12, 2))
-    shape = (shape - shape.mean(0)) / np.linalg.norm(shape - shape.mean(0))
-    angles = np.deg2rad([-20, -5, 0, 5, 20])  # symmetric: upright on average
-    turns = np.stack([[[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]] for t in angles])
-    faces = np.stack([30 * (i + 1) * shape @ turn.T + [50.0 * i, 7.0] for i, turn in enumerate(turns)])
-    np.testing.assert_allclose(mean_face(faces), shape, atol=1e-6)
-
-
 def test_landmark_maps_show_the_difference_to_the_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from facegraph.reports.plots import landmark_maps
-
-    figures = captured(monkeypatch, landmark_maps)
+    figures = captured(monkeypatch, landmarks)
     face = np.random.default_rng(0).normal(size=(5, 2))
     errors = {"base": np.full(5, 0.04), "row": np.array([0.03, 0.04, 0.06, 0.04, 0.04])}
-    plot_landmark_maps(errors, face, None, tmp_path / "x", "inter_ocular", "base", worst=1)
+    plot_per_landmark(errors, face, None, tmp_path / "x", "inter_ocular", "base")
     panel = figures[0].axes[0]
     np.testing.assert_allclose(panel.collections[0].get_array(), [-1, 0, 2, 0, 0], atol=1e-9)
     assert panel.get_title() == "row\nmean +0.20"
-    assert [t.get_text() for t in panel.texts] == ["2: 2.00"]
+    assert [t.get_text() for t in panel.texts][:2] == ["2", "0"]
     with pytest.raises(DataError, match="5 landmarks"):
-        plot_landmark_maps({"row": np.ones(4)}, face, None, tmp_path / "x", "box")
+        plot_per_landmark({"row": np.ones(4)}, face, None, tmp_path / "x", "box")
 
 
 def test_training_curves_of_resumed_parts_are_joined(tmp_path: Path) -> None:
@@ -227,7 +215,7 @@ def test_conditions_make_a_line_per_row(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_rows_of_another_data_set_get_figures_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep_figures, "plot_ceds", lambda errors, limit, path, *others: path)
+    monkeypatch.setattr(sweep_figures, "plot_ced", lambda errors, limit, path, *others: path)
     write_sweep(tmp_path, cards={"k5": {"test_hash": "f" * 12, "dataset": "other"}})
     report = sweep_reports(tmp_path, mix_protocols=True)[0]
     assert names(sweep_figures._ceds(report, tmp_path / "out")) == ["ced", "ced_2"]
@@ -255,7 +243,7 @@ def test_a_sweep_that_has_just_begun_has_no_figures_but_the_published_curve(tmp_
 def test_without_the_predictions_of_a_row_the_page_keeps_its_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep_figures, "plot_landmark_maps", lambda errors, face, scheme, path, *others: path)
+    monkeypatch.setattr(sweep_figures, "plot_per_landmark", lambda errors, face, scheme, path, *others: path)
     swept = write_sweep(tmp_path, seeds=(0,))
     report = sweep_reports(tmp_path)[0]
     (swept.jobs[0].folder(tmp_path) / "predictions.parquet").unlink()

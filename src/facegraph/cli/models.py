@@ -21,7 +21,7 @@ from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
 from facegraph.landmarks import SCHEMES, LandmarkScheme
 from facegraph.machine.screen import Screen
 from facegraph.metrics.cost import Complexity, measure
-from facegraph.reports.plots.figures import plot_graph
+from facegraph.reports.plots.landmarks import plot_graph
 from facegraph.runs.compose import build_model, compose, statistics_for, training_landmarks
 
 _MOST_BYTES = 4_000_000_000

@@ -12,8 +12,8 @@ from facegraph.data.source import FaceSource, LandmarkDataset
 from facegraph.geometry.affine import transform_points
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
 from facegraph.records import CONFIDENCE, RunResult, predictions_of
-from facegraph.reports.plots.figures import plot_ced, plot_graph, plot_per_landmark
-from facegraph.reports.plots.retention import plot_retention
+from facegraph.reports.plots.curves import plot_ced, plot_retention
+from facegraph.reports.plots.landmarks import plot_graph, plot_per_landmark
 from facegraph.structures import LandmarkModel, ShapeStatistics
 from facegraph.tracking.records import SampledFace
 from facegraph.viz import faces as viz
@@ -58,7 +58,7 @@ def write_pictures(
 
     def per_landmark(path: Path) -> None:
         means = np.array(result.metrics["test"][shown]["per_landmark"], dtype=np.float64)
-        plot_per_landmark(means, shape, dataset.scheme, path, primary)
+        plot_per_landmark({"Error by landmark": means}, shape, dataset.scheme, path, primary)
 
     def graph(path: Path) -> None:
         mask, correlation = model.graph(), statistics.correlation.cpu()

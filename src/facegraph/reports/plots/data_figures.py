@@ -1,7 +1,7 @@
-"""Figures of a data set as PNG: poses before and after balancing, where landmarks fall in the crop, boxes.
+"""Figures of a data set: poses before and after balancing, where landmarks fall in the crop, boxes.
 
-Convention: crops are drawn like images, with y downwards and integers at pixel centres. Figures are built without
-pyplot, so nothing is kept between calls.
+Convention: crops are drawn like images, with y downwards and integers at pixel centres. Paths are as
+`drawing.write_figure` takes them; every function returns that of the PNG.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from facegraph.errors import DataError
+from facegraph.reports.plots.drawing import new_figure, whole_numbers, write_figure
 
-_DPI = 150
 _BLUE, _ORANGE = "#3a7fc4", "#e8862e"
 
 
@@ -25,9 +23,10 @@ def plot_balancing(scores: np.ndarray, repeats: np.ndarray, bins: int, path: Pat
     """Histogram of the pose score: faces as they are, and draws per epoch with each face repeated.
 
     Args:
-        scores: (M,) pose scores. repeats: (M,) int draws of each face per epoch, 1 or more.
+        scores: (M,) pose scores.
+        repeats: (M,) int draws of each face per epoch, 1 or more.
         bins: of equal width between the smallest and the largest score.
-        path: PNG to write; an existing one is replaced.
+        path: of the figure.
 
     Raises:
         DataError: no face, or lengths that differ.
@@ -40,7 +39,7 @@ def plot_balancing(scores: np.ndarray, repeats: np.ndarray, bins: int, path: Pat
         )
     edges = np.linspace(scores.min(), max(scores.max(), scores.min() + 1e-9), bins + 1)
     before, after = np.histogram(scores, edges)[0], np.histogram(scores, edges, weights=repeats)[0]
-    figure = Figure(figsize=(7.2, 4.2), dpi=_DPI, layout="constrained")
+    figure = new_figure(7.2, 4.2)
     axes = figure.add_subplot()
     centres, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
     labelled = (
@@ -55,7 +54,7 @@ def plot_balancing(scores: np.ndarray, repeats: np.ndarray, bins: int, path: Pat
     axes.set_xticks(edges, [f"{edge:.2f}" for edge in edges], fontsize=7)
     axes.margins(y=0.12)
     axes.legend(fontsize="small")
-    return _save(figure, path)
+    return write_figure(figure, path)
 
 
 def plot_landmark_heat(panels: Mapping[str, np.ndarray], input_size: int, path: Path) -> Path:
@@ -64,7 +63,7 @@ def plot_landmark_heat(panels: Mapping[str, np.ndarray], input_size: int, path: 
     Args:
         panels: label -> (M, N, 2) landmarks in crop px.
         input_size: side of the crop, px.
-        path: PNG to write; an existing one is replaced.
+        path: of the figure.
 
     Raises:
         DataError: no panel, one without landmarks, or a landmark that is not finite.
@@ -77,7 +76,7 @@ def plot_landmark_heat(panels: Mapping[str, np.ndarray], input_size: int, path: 
     if not all(np.isfinite(points).all() for points in panels.values()):
         raise DataError("landmark heat of points that are not finite cannot be drawn; leave those faces out.")
     edges = np.linspace(-0.25 * input_size - 0.5, 1.25 * input_size - 0.5, 97)
-    figure = Figure(figsize=(4.6 * len(panels), 4.0), dpi=_DPI, layout="constrained")
+    figure = new_figure(4.6 * len(panels), 4.0)
     for i, (label, points) in enumerate(panels.items()):
         flat = np.reshape(points, (-1, 2))
         outside = np.mean(((flat < -0.5) | (flat > input_size - 0.5)).any(axis=-1))
@@ -90,7 +89,7 @@ def plot_landmark_heat(panels: Mapping[str, np.ndarray], input_size: int, path: 
         axes.set(xlim=edges[[0, -1]], ylim=edges[[-1, 0]], aspect="equal", xlabel="x [crop px]", ylabel="y [crop px]")
         axes.set_title(f"{label}\n{100 * outside:.2f} % of landmarks outside the crop", fontsize=10)
         figure.colorbar(mesh, ax=axes, label="Landmarks per cell", shrink=0.8)
-    return _save(figure, path)
+    return write_figure(figure, path)
 
 
 def plot_boxes(sides: np.ndarray, ratios: np.ndarray, path: Path) -> Path:
@@ -99,7 +98,7 @@ def plot_boxes(sides: np.ndarray, ratios: np.ndarray, path: Path) -> Path:
     Args:
         sides: (M,) longer side of the landmark box, px of the photograph.
         ratios: (M,) longer side of the official box over that of the landmark box; NaN where there is none.
-        path: PNG to write; an existing one is replaced.
+        path: of the figure.
 
     Raises:
         DataError: no face.
@@ -109,7 +108,7 @@ def plot_boxes(sides: np.ndarray, ratios: np.ndarray, path: Path) -> Path:
         raise DataError("boxes of no face cannot be drawn; pass at least one.")
     known = ratios[np.isfinite(ratios)]
     panels = 2 if len(known) else 1
-    figure = Figure(figsize=(4.6 * panels, 3.6), dpi=_DPI, layout="constrained")
+    figure = new_figure(4.6 * panels, 3.6)
     axes = figure.add_subplot(1, panels, 1)
     low, high = max(sides.min(), 1.0), max(sides.max(), 2.0)
     axes.hist(sides, bins=list(np.geomspace(low * 0.99, max(high, low * 1.05) * 1.01, 33)), color=_BLUE)
@@ -117,7 +116,7 @@ def plot_boxes(sides: np.ndarray, ratios: np.ndarray, path: Path) -> Path:
     ticks = [t for t in (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096) if low * 0.7 <= t <= high * 1.4]
     axes.set_xticks(ticks, [str(t) for t in ticks])
     axes.minorticks_off()
-    axes.yaxis.set_major_locator(_whole_numbers())
+    whole_numbers(axes.yaxis)
     axes.set_title(f"Face size: median {np.median(sides):.0f} px of the photograph", fontsize=10)
     if len(known):
         axes = figure.add_subplot(1, panels, 2)
@@ -125,17 +124,6 @@ def plot_boxes(sides: np.ndarray, ratios: np.ndarray, path: Path) -> Path:
         axes.hist(known, bins=list(widths), color=_BLUE)
         axes.axvline(1.0, color="0.4", linestyle=":")
         axes.set(xlabel="Side of the official over the landmark box", ylabel="Faces")
-        axes.yaxis.set_major_locator(_whole_numbers())
+        whole_numbers(axes.yaxis)
         axes.set_title(f"Official box: median {np.median(known):.2f} x the landmark box", fontsize=10)
-    return _save(figure, path)
-
-
-def _whole_numbers() -> MaxNLocator:
-    return MaxNLocator(nbins="auto", integer=True, min_n_ticks=1)  # axes do not share a locator
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
+    return write_figure(figure, path)

@@ -1,4 +1,4 @@
-"""What figures of several rows share: colours that colour-blind readers tell apart, legends, PNG and SVG files.
+"""What all figures share: colours that colour-blind readers tell apart, axes, legends, faces, PNG and SVG files.
 
 Figures are built without pyplot, so nothing is kept between calls, and written so that equal numbers give equal files.
 """
@@ -12,12 +12,11 @@ from typing import Literal, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from facegraph.files.atomic import write_atomically
-from facegraph.geometry.completion import complete_shapes
-from facegraph.geometry.procrustes import procrustes
 from facegraph.landmarks import LandmarkScheme
 
 DPI = 150
@@ -26,8 +25,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 PUBLISHED = "0.45"
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 _MARKERS = "osD^vPX*"
-_LEGEND_INSIDE = 5
+_LEGEND_INSIDE, _LONG_LABEL = 5, 44
 _SHORTEST_TICK = 0.035  # of the axis: labels of ticks that are closer would touch
+_METADATA: dict[str, dict[str, None]] = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
 class Style(NamedTuple):
@@ -50,32 +50,24 @@ def new_figure(width: float = 6.8, height: float = 4.4) -> Figure:
 
 
 def write_figure(figure: Figure, path: Path) -> Path:
-    """Write <path>.png and <path>.svg and return the PNG; existing ones are replaced, parent folders made.
+    """Write a figure; existing files are replaced, parent folders made.
 
     Args:
-        path: without suffix.
+        figure: what to write.
+        path: name.png for a PNG; any other name, which may hold a dot, for name.png and name.svg.
+
+    Returns:
+        Path of the PNG.
     """
     path = Path(path)
-    # a name may hold a dot (0.5), so the suffix is added, not exchanged
-    png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))
-    shapes = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "facegraph"}):
-        figure.savefig(shapes, format="svg", metadata={"Date": None, "Creator": None})
-    write_picture(figure, png)
-    write_atomically(svg, shapes.getvalue())
-    return png
-
-
-def write_picture(figure: Figure, path: Path) -> Path:
-    """Write a PNG and return its path; an existing one is replaced, parent folders made.
-
-    Args:
-        path: with its suffix.
-    """
-    pixels = io.BytesIO()
-    figure.savefig(pixels, format="png", metadata={"Software": None})
-    write_atomically(Path(path), pixels.getvalue())
-    return Path(path)
+    alone = path.suffix == ".png"
+    name = path.stem if alone else path.name
+    for kind in ("png",) if alone else ("svg", "png"):
+        content = io.BytesIO()
+        with matplotlib.rc_context({"svg.hashsalt": "facegraph"}):
+            figure.savefig(content, format=kind, metadata=_METADATA[kind])
+        write_atomically(path.with_name(f"{name}.{kind}"), content.getvalue())
+    return path.with_name(f"{name}.png")
 
 
 def place_legend(axes: Axes, inside: Literal["best", "upper left", "upper right", "lower right"] = "best") -> None:
@@ -83,7 +75,7 @@ def place_legend(axes: Axes, inside: Literal["best", "upper left", "upper right"
     handles, labels = axes.get_legend_handles_labels()
     if not labels:
         return
-    if len(labels) > _LEGEND_INSIDE or max(map(len, labels)) > 44:
+    if len(labels) > _LEGEND_INSIDE or max(map(len, labels)) > _LONG_LABEL:
         axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize="small")
     else:
         axes.legend(handles, labels, loc=inside, fontsize="small")
@@ -108,6 +100,17 @@ def value_axis(axes: Axes, values: np.ndarray) -> None:
     axes.set_xticklabels([f"{tick:g}" for tick in ticks[shown]])
 
 
+def whole_numbers(axis: Axis) -> None:
+    """Ticks at whole numbers alone."""
+    axis.set_major_locator(MaxNLocator(nbins="auto", integer=True, min_n_ticks=1))
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Numbers of a logarithmic axis as people write them, at 1, 2 and 5 of each decade."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+
+
 def of_normaliser(name: str) -> str:
     """Unit of an error for the label of an axis.
 
@@ -118,23 +121,11 @@ def of_normaliser(name: str) -> str:
     return f"% of the {words.get(name, f'distance {name}')}"
 
 
-def mean_face(landmarks: np.ndarray) -> np.ndarray:
-    """Mean shape of faces after each was moved, scaled and turned onto it (Procrustes alignment).
-
-    Args:
-        landmarks: (M, N, 2) any unit, y downwards; NaN where a face has no landmark.
-
-    Returns:
-        (N, 2) centred at zero, root of the summed squares 1; upright as the average face is.
-    """
-    return procrustes(complete_shapes(np.asarray(landmarks, dtype=np.float64)))[1]
-
-
-def draw_face(axes: Axes, shape: np.ndarray, scheme: LandmarkScheme | None) -> None:
-    """The grey lines of a face (N, 2), y downwards, on axes without ticks; without a scheme there are no lines."""
+def draw_face(axes: Axes, shape: np.ndarray, scheme: LandmarkScheme | None, dash: str = "-") -> None:
+    """The grey lines of a face (N, 2), drawn as in an image with y downwards; none without a scheme of N landmarks."""
     for contour in scheme.contours if scheme is not None and scheme.num_landmarks == len(shape) else ():
         indices = [*contour.indices, contour.indices[0]] if contour.closed else list(contour.indices)
-        axes.plot(*shape[indices].T, color="0.75", linewidth=1.0, zorder=1)
+        axes.plot(*shape[indices].T, color="0.75", linewidth=1.0, linestyle=dash, zorder=1)
     axes.set_aspect("equal")
     axes.invert_yaxis()
     axes.margins(0.06)

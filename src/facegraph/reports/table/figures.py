@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
+from facegraph.geometry.completion import complete_shapes
+from facegraph.geometry.procrustes import procrustes
 from facegraph.landmarks import SCHEMES
 from facegraph.metrics.names import NME
 from facegraph.records import ProtocolCard, predictions_of, read_predictions
-from facegraph.reports.plots.curves import Curve, plot_ceds, plot_curves, plot_training
-from facegraph.reports.plots.drawing import mean_face
-from facegraph.reports.plots.landmark_maps import plot_landmark_maps
+from facegraph.reports.plots.curves import Curve, plot_ced, plot_curves, plot_training
+from facegraph.reports.plots.landmarks import plot_per_landmark
 from facegraph.reports.plots.scatter import Model, plot_costs
 from facegraph.reports.table.cells import Cell, Report, ReportRow
 from facegraph.reports.table.training_log import training_curve
@@ -147,7 +148,7 @@ def _ceds(report: Report, folder: Path) -> list[Drawn]:
         if errors:
             limit = max(_SHORTEST_AXIS, *tested.card.thresholds.get(name, ()))
             where = f"{tested.card.dataset} {tested.card.split}"
-            path = plot_ceds(
+            path = plot_ced(
                 errors, limit, folder / _numbered("ced", i), name, f"Cumulative error distribution, {where}"
             )
             text = f"Share of faces of {where} up to an error; seeds pooled; AUC and FR up to and at {100 * limit:g} %."
@@ -165,11 +166,12 @@ def _landmarks(report: Report, folder: Path) -> list[Drawn]:
         if first is None:  # no predictions are left, hence no face to draw on
             continue
         frame = read_predictions(first.folder)
-        face = mean_face(predictions_of(frame[frame["checkpoint"] == report.checkpoint]).truth)
+        truth = predictions_of(frame[frame["checkpoint"] == report.checkpoint]).truth.astype(np.float64)
+        face = procrustes(complete_shapes(truth))[1]
         scheme = SCHEMES.get(tested.card.scheme)
         against = baseline if baseline in errors and len(errors) > 1 else None
         path = folder / _numbered("per_landmark", i)
-        written = plot_landmark_maps(errors, face, scheme, path, tested.card.normaliser, against)
+        written = plot_per_landmark(errors, face, scheme, path, tested.card.normaliser, against)
         what = f"less that of {against}; blue is better" if against else "of each row"
         figures.append(Drawn(written, f"Mean error by landmark {what}, on the mean face of {tested.card.dataset}."))
     return figures

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 
 from facegraph.errors import DataError
 from facegraph.landmarks import LandmarkScheme
-from facegraph.reports.plots.drawing import draw_face, new_figure, write_picture
+from facegraph.reports.plots.drawing import draw_face, new_figure, write_figure
 
 _COLOURS = "viridis"
 _SMALLEST, _LARGEST = 10.0, 130.0  # area of a dot in points^2
@@ -71,7 +71,7 @@ def plot_attention(
         axes.set_title(f"iteration {iteration}: {found}")
     label = "Mean attention weight of a patch"
     figure.colorbar(ScalarMappable(scale, _COLOURS), ax=panels.tolist(), label=label, shrink=0.8)
-    return write_picture(figure, path)
+    return write_figure(figure, path)
 
 
 def _dots(axes: Axes, weights: np.ndarray, points: np.ndarray, scale: Normalize) -> None:
