@@ -258,6 +258,12 @@ def test_commands(file: str, tiny_run: TinyRun) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_the_first_screen_shows_two_commands() -> None:
+    assert [command.words({}) for command in commands("README.md")][:2] == [["make", "train"], ["make", "test"]]
+    assert blocks("README.md")[0].text.count("\n") == 1
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
 @pytest.mark.parametrize(
     "text",
     [
