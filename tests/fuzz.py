@@ -60,7 +60,8 @@ from facegraph.records import (
 )
 from facegraph.reports.table.reading import runs_report
 from facegraph.runs.compose import compose
-from facegraph.runs.folder import CONFIG_FILE, claim, load_checkpoint, read_config
+from facegraph.runs.configuration import CONFIG_FILE, read_config
+from facegraph.runs.folder import claim, load_checkpoint
 from facegraph.training.task import CHECKPOINT_KEY
 from tests.data.formats import samples
 from tests.helpers.faces import QUAD, annotation_frame

@@ -54,14 +54,14 @@ ALLOWED = {
     },
     "bench": {"runs", "machine", "metrics", "models", "structures", "errors"},
     "cli": {
-        "bench", "curation", "data", "files", "graph", "machine", "metrics", "models", "records", "reports", "runs",
-        "sweeps", "tracking", "viz", *VOCABULARY,
+        "bench", "curation", "data", "files", "graph", "launch", "machine", "metrics", "models", "records", "reports",
+        "runs", "sweeps", "tracking", "viz", *VOCABULARY,
     },
 }  # fmt: skip
 # library -> the only rooms that may import it
 ONLY_IN = {
-    "hydra": {"runs", "launch", "train.py", "eval.py"},
-    "omegaconf": {"runs", "launch", "train.py", "eval.py"},
+    "hydra": {"runs", "launch", "cli"},
+    "omegaconf": {"runs", "launch", "cli"},
     "matplotlib": {"reports", "models.musica.study"},
     "albumentations": {"data"},
     "timm": {"backbones", "training"},

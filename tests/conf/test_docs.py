@@ -34,7 +34,7 @@ from facegraph.data.scheme_file import load_scheme
 from facegraph.errors import FacegraphError
 from facegraph.launch.plan import check_tables, parse_command
 from facegraph.runs.compose import compose
-from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.configuration import offer_data_of_run
 from facegraph.runs.evaluate import evaluate
 from facegraph.sweeps.table import Table, table_from
 from tests.helpers.crops import write_crops
@@ -43,8 +43,8 @@ from tests.helpers.sweeps import write_sweep
 
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.md"))
-)
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "src").rglob("*.md"))
+)  # docs/extend: tests/conf/test_extend.py builds and runs what it says
 NEEDS = {
     "data": "files of a data set, a run on them or weights, which do not come with facegraph",
     "gpu": "a GPU",

@@ -22,7 +22,7 @@ from facegraph.metrics.names import (
     failure_rate_name,
 )
 from facegraph.runs.compose import compose, make
-from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.configuration import offer_data_of_run
 from facegraph.sweeps.identity import identity
 from facegraph.sweeps.table import Row, Table, table_from
 from tests.helpers.models import face_statistics

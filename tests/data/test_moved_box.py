@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from facegraph.data.boxes import BoxPolicy, DetectorJitteredBox
 from facegraph.errors import DataError
 from facegraph.runs.compose import compose, make
-from facegraph.runs.entry import moved_box, offer_data_of_named_run, offer_data_of_run
+from facegraph.runs.configuration import moved_box, offer_data_of_named_run, offer_data_of_run
 
 IDS = tuple(f"face_{i}" for i in range(20))
 BOXES = "facegraph.data.boxes."

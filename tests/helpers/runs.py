@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from facegraph.records import RunResult
 from facegraph.runs.compose import compose
-from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.configuration import offer_data_of_run
 from facegraph.runs.evaluate import evaluate
 from facegraph.runs.train import train
 

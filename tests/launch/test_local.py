@@ -23,7 +23,7 @@ from facegraph.launch.local import LocalExecutor
 from facegraph.launch.plan import PlannedJob
 from facegraph.launch.sweeper import executor_of
 from facegraph.machine.resources import Resources
-from facegraph.runs.compose import project_root
+from facegraph.runs.configuration import project_root
 from facegraph.sweeps.failures import INTERRUPTED, KILLED, OTHER
 from facegraph.sweeps.manifest import Job
 from facegraph.sweeps.status import DONE, ELSEWHERE, FAILED, QUEUED, STOPPED, Failure, read_failure, write_failure

@@ -17,7 +17,7 @@ from facegraph.heads.fc import FullyConnectedHead
 from facegraph.losses.criteria import Wing
 from facegraph.models.regressor import LandmarkRegressor
 from facegraph.runs.compose import build_data, build_model, compose, make, statistics_for
-from facegraph.runs.entry import refuse_mistyped
+from facegraph.runs.configuration import refuse_mistyped
 from facegraph.structures import ShapeStatistics
 from tests.helpers.crops import write_crops
 from tests.helpers.models import scheme_of

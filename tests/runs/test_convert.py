@@ -26,10 +26,10 @@ from facegraph.models.dpr.reinit import PixelLocalReinitNetwork
 from facegraph.models.fan import FAN, read_released
 from facegraph.records import predictions_of
 from facegraph.runs.compose import compose
+from facegraph.runs.configuration import offer_data_of_named_run, offer_data_of_run, read_config
 from facegraph.runs.convert import convert
-from facegraph.runs.entry import offer_data_of_named_run, offer_data_of_run
 from facegraph.runs.evaluate import evaluate, open_run
-from facegraph.runs.folder import checkpoint_path, load_checkpoint, model_state, read_config, saved_statistics
+from facegraph.runs.folder import checkpoint_path, load_checkpoint, model_state, saved_statistics
 from facegraph.structures import ShapeStatistics
 from facegraph.training.checkpoint_files import WholeCheckpoints
 

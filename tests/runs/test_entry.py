@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from facegraph.runs.compose import compose
-from facegraph.runs.entry import refuse_mistyped
+from facegraph.runs.configuration import refuse_mistyped
 from facegraph.runs.train import make_absolute, train
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, TinyRun, evaluate_run, python, train_tiny

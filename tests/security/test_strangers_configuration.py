@@ -20,12 +20,13 @@ from facegraph.cli import app
 from facegraph.cli.faces_of_run import open_source
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.reports.compare.comparison import read_scores
-from facegraph.runs.compose import compose, project_root
-from facegraph.runs.entry import offer_data_of_run
-from facegraph.runs.folder import claim, read_config
+from facegraph.runs.compose import compose
+from facegraph.runs.configuration import offer_data_of_run, project_root, read_config
+from facegraph.runs.folder import claim
 from facegraph.runs.job import run_job
+from facegraph.runs.plugins import VARIABLE
 from facegraph.runs.train import settings_of, train
-from facegraph.runs.trust import VARIABLE, known_targets
+from facegraph.runs.trust import known_targets
 from facegraph.sweeps.identity import identity
 from facegraph.training.callbacks import best_checkpoint
 from tests.helpers.runs import TinyRun, evaluate_run, tiny_config

@@ -21,7 +21,6 @@ from facegraph.errors import ConfigError, RunError
 from facegraph.machine.environment import clean_environment
 from facegraph.machine.slots import cores
 from facegraph.machine.threads import NUMBERS, WAITING
-from facegraph.runs.compose import project_root
 
 ALONE, BUSY, TWICE = "alone", "beside busy processes", "two at once"
 CHOSEN, OPENMP = "as facegraph chooses", "as OpenMP chooses"
@@ -155,7 +154,7 @@ def _training(folder: Path, choice: str) -> Iterator[_Training]:
     if choice == OPENMP:
         environment |= {NUMBERS[0]: str(cores()), WAITING[0]: _OWN_SPINS}
     places = (f"+callbacks.steps.path='{folder / 'steps'}'", f"output_dir='{folder / 'run'}'")
-    command = [sys.executable, str(project_root() / "train.py"), *QUICK_START, *places]
+    command = [sys.executable, "-m", "facegraph.cli.train", *QUICK_START, *places]
     with (folder / "log").open("wb") as log, _process(command, environment, log) as process:
         yield _Training(process, folder)
 

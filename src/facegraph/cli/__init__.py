@@ -1,8 +1,9 @@
-"""The facegraph command: everything around training that is not train.py or eval.py."""
+"""The facegraph command: what train.py and eval.py do, and everything around it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -11,6 +12,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from facegraph.machine.threads import limit_waiting
 
+PROGRAMS = {
+    "train": "Train, test and report: settings as for train.py, such as experiment=scc_wflw.",
+    "eval": "Score a finished run: settings as for eval.py, such as run=<output folder>.",
+}
+"""Programs of Hydra, which reads their command lines itself: a module each in this package."""
 COMMANDS = {
     "prepare": (
         "prepare",
@@ -47,11 +53,12 @@ class CommandsOnDemand(TyperGroup):
 
     # typer brings a click of its own, whose types have no public name: hence Any
     def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
+        return [*PROGRAMS, *COMMANDS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """What the list of commands shows; resolve_command gives the command itself."""
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+        told = {**PROGRAMS, **{name: help_text for name, (_, help_text) in COMMANDS.items()}}
+        return TyperCommand(cmd_name, help=told[cmd_name]) if cmd_name in told else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -74,4 +81,13 @@ app = typer.Typer(cls=CommandsOnDemand, add_completion=False, no_args_is_help=Tr
 
 @app.callback()
 def facegraph() -> None:
-    """Facial landmark detection: prepare and check data, look at models. train.py trains, eval.py scores."""
+    """Facial landmark detection: train and score, prepare and check data, look at models, report."""
+
+
+def main() -> None:
+    """The console command."""
+    words = sys.argv[1:]
+    if words and words[0] in PROGRAMS:
+        # a program of its own, as which Lightning starts it again for further devices
+        os.execv(sys.executable, [sys.executable, "-m", f"facegraph.cli.{words[0]}", *words[1:]])
+    app()

@@ -22,7 +22,7 @@ from facegraph.models.musica.study.bench import PRECISION, QuitBench, bench_quit
 from facegraph.models.musica.study.quitting import quit_table, real_table
 from facegraph.records.overrides import literal
 from facegraph.runs.compose import compose
-from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.configuration import offer_data_of_run
 from facegraph.runs.evaluate import open_run
 
 bench = typer.Typer(no_args_is_help=True)

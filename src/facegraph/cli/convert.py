@@ -13,8 +13,8 @@ from facegraph.models.dpr.released import read_released as read_dpr
 from facegraph.models.fan.released import read_released as read_fan
 from facegraph.models.released import ReleasedWeights
 from facegraph.records.overrides import for_shell
+from facegraph.runs.configuration import read_config
 from facegraph.runs.convert import convert as write_run
-from facegraph.runs.folder import read_config
 
 convert = typer.Typer(no_args_is_help=True)
 

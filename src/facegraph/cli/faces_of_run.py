@@ -15,8 +15,8 @@ from facegraph.geometry.affine import transform_points
 from facegraph.reports.compare.comparison import Comparison, Scores
 from facegraph.reports.compare.run_labels import run_of
 from facegraph.reports.compare.text import captions_of, scheme_of
-from facegraph.runs import folder as folders
 from facegraph.runs.compose import compose, make
+from facegraph.runs.configuration import CONFIG_FILE, read_config
 from facegraph.runs.trust import TARGET
 from facegraph.viz.pairs import write_pair_sheet
 
@@ -37,7 +37,7 @@ def open_source(scores: Scores) -> tuple[FaceSource | None, str]:
     try:
         dataset = _dataset(scores)
         if dataset is None:
-            return None, f"{run_of(scores.folder) / folders.CONFIG_FILE} names no data set."
+            return None, f"{run_of(scores.folder) / CONFIG_FILE} names no data set."
         source = make(dataset).test()
         found = fingerprint(source.table)
     except (FacegraphError, OSError, ImportError) as error:
@@ -60,7 +60,7 @@ def _dataset(scores: Scores) -> DictConfig | None:
             raise ConfigError(f"{scores.folder} was scored with {override}, which is used in no comparison.")
     if run != scores.folder.resolve() and any(o.startswith("dataset=") for o in chosen):
         return compose([*chosen, "box=landmarks"], "eval").dataset
-    return folders.read_config(run).get("dataset")
+    return read_config(run).get("dataset")
 
 
 def draw_pairs(comparison: Comparison, path: Path, count: int = SHOWN) -> tuple[Path, str]:

@@ -17,7 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.machine.resources import Resources
 from facegraph.records.overrides import quote_value
-from facegraph.runs.compose import compose, project_root
+from facegraph.runs.compose import compose
+from facegraph.runs.configuration import project_root
+from facegraph.runs.plugins import conf_folders, enable
 from facegraph.runs.train import settings_of
 from facegraph.sweeps.conditions import state_of
 from facegraph.sweeps.identity import identity, is_volatile
@@ -25,6 +27,7 @@ from facegraph.sweeps.manifest import Job, SweptTable
 from facegraph.sweeps.status import DONE
 from facegraph.sweeps.table import Column, Row, Table, table_from
 
+TRAIN = "facegraph.cli.train"
 # settings of the sweep itself; everything else on the command line goes to every job
 _OWN = ("sweeps", "rows", "sweep_dir", "seed", "scale")
 # settings that every job gets from the sweep
@@ -111,9 +114,10 @@ class PlannedJob:
 
         Args:
             sweep: the sweep's folder.
-            entry: the program that runs a job; None: train.py.
+            entry: the program that runs a job; None: what train.py is.
         """
-        return [sys.executable, str(entry or project_root() / "train.py"), *self.overrides(sweep)]
+        program = ["-m", TRAIN] if entry is None else [str(entry)]
+        return [sys.executable, *program, *self.overrides(sweep)]
 
     def is_done(self, sweep: Path) -> bool:
         """Whether it is trained, tested and scored under its conditions as they are now."""
@@ -171,8 +175,9 @@ def check_tables(arguments: Sequence[str]) -> None:
     if any(argument.lstrip("+").startswith(_SEARCHED) for argument in arguments):
         return
     for argument in (a for a in arguments if a.startswith("sweeps=")):
-        folder = project_root() / "sweeps"
-        tables = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+        enable(arguments)
+        folders = [root / "sweeps" for root in (project_root(), *conf_folders())]
+        tables = sorted(p.relative_to(f).with_suffix("").as_posix() for f in folders for p in f.rglob("*.yaml"))
         for name in _values(OverridesParser.create().parse_override(argument)):
             if name not in tables:
                 named = {table: max(_likeness(name, table), _likeness(name, table.split("/")[-1])) for table in tables}

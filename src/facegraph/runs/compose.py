@@ -1,20 +1,14 @@
-"""From configuration to objects: composing conf/, building the parts of a run, errors a user can act on."""
+"""From configuration to objects: the parts of a run are built, with errors that a user can act on."""
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -25,18 +19,10 @@ from facegraph.data.synthetic import drawn_mean_shape
 from facegraph.errors import ConfigError, FacegraphError
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.landmarks import LandmarkScheme
-from facegraph.records.overrides import why_ambiguous, why_unreadable
 from facegraph.runs import settings
+from facegraph.runs.configuration import composed
 from facegraph.structures import LandmarkModel, ShapeStatistics
 from facegraph.training.task import LandmarkTask
-
-
-def project_root() -> Path:
-    """Folder that holds conf/: $FACEGRAPH_ROOT, which train.py sets, or the checkout that this package belongs to."""
-    root = Path(os.environ.get("FACEGRAPH_ROOT", Path(__file__).resolve().parents[3]))
-    if not (root / "conf" / "train.yaml").is_file():
-        raise ConfigError(f"no conf/train.yaml in {root}; set FACEGRAPH_ROOT to a checkout of facegraph.")
-    return root
 
 
 def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
@@ -45,52 +31,9 @@ def compose(overrides: Sequence[str], config_name: str = "train") -> DictConfig:
     Raises:
         ConfigError: an override that fits nothing; the message lists what exists. A value that cannot be used.
     """
-    GlobalHydra.instance().clear()
-    if not os.environ.get("FACEGRAPH_DATA"):  # set but empty would make conf/dataset look in the root folder
-        os.environ.pop("FACEGRAPH_DATA", None)
-    root = project_root()
-    os.environ.setdefault("FACEGRAPH_ROOT", str(root))  # conf/train.yaml finds sweeps/ by it
-    try:
-        with initialize_config_dir(str(root / "conf"), version_base="1.3"):
-            cfg = hydra_compose(config_name, overrides=list(overrides))
-    except OverrideParseException as error:
-        raise ConfigError(why_unreadable(error.override)) from error
-    except HydraException as error:
-        raise ConfigError(explain(error, overrides, config_name)) from error
-    except ValueError as error:  # a group that is given as no text, such as null where one is needed
-        raise ConfigError(
-            f"{' '.join(overrides)}: {error}. A group of settings takes a name of its options; "
-            "~group leaves it out where nothing takes it."
-        ) from error
+    cfg = composed(overrides, config_name)
     settings.check(OmegaConf.to_container(cfg, resolve=False), get_object, settings.NEEDED[config_name])  # type: ignore[arg-type]
     return cfg
-
-
-def explain(error: HydraException, overrides: Sequence[str], config_name: str) -> str:
-    """Hydra's message on overrides that fit nothing, with the names that exist; Hydra lists them for groups only."""
-    message = str(error).split("\nConfig search path")[0]
-    several = re.match(r"Ambiguous value for argument '(.*)'$", message, re.MULTILINE)
-    if several is not None:
-        return why_ambiguous(several.group(1))
-    if message.startswith("Error merging override") and error.__cause__ is not None:
-        return f"{message}: {str(error.__cause__).splitlines()[0]}"
-    unknown = re.match(r"Could not override '([^']+)'", message)
-    if unknown is None:
-        return message
-    key = unknown.group(1)
-    others = [override for override in overrides if override.split("=", 1)[0].lstrip("+~") != key]
-    node: Any = compose(others, config_name)
-    above: list[str] = []
-    for part in key.split("."):
-        if not (OmegaConf.is_dict(node) and part in node):
-            break
-        above.append(part)
-        node = node[part]
-    names = sorted(str(name) for name in node if str(name)[0] != "_") if OmegaConf.is_dict(node) else []
-    near = difflib.get_close_matches(key.split(".")[len(above)], names, n=1) if len(above) < key.count(".") + 1 else []
-    place = f"'{'.'.join(above)}' has" if above else "there are"
-    hint = f" Did you mean '{'.'.join([*above, near[0]])}'?" if near else ""
-    return f"there is no setting '{key}'; {place}: {', '.join(names) or 'no settings of its own'}.{hint}"
 
 
 def make(config: Any, *args: Any, **kwargs: Any) -> Any:

@@ -15,6 +15,7 @@ from facegraph.records import RESULT_FILE
 from facegraph.records.overrides import literal
 from facegraph.runs import folder as folders
 from facegraph.runs.compose import build_model, compose
+from facegraph.runs.configuration import CONFIG_FILE
 from facegraph.structures import ShapeStatistics
 from facegraph.training.callbacks import LAST
 from facegraph.training.checkpoint_files import WholeCheckpoints, not_finite
@@ -92,7 +93,7 @@ def _checkpoint_of(folder: Path) -> Path:
 def _check_free(folder: Path) -> None:
     """Raises RunError if a folder holds anything that a conversion would replace."""
     path = _checkpoint_of(folder)
-    if (folder / folders.CONFIG_FILE).exists() or (folder / RESULT_FILE).exists():
+    if (folder / CONFIG_FILE).exists() or (folder / RESULT_FILE).exists():
         raise RunError(f"{folder} holds a run already and nothing is overwritten; choose another --out.")
     if not path.exists():
         return

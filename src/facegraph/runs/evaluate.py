@@ -18,6 +18,7 @@ from facegraph.records import RESULT_FILE, RunResult
 from facegraph.runs import folder as folders
 from facegraph.runs import preflight
 from facegraph.runs.compose import build_data, build_model, make, scoring_sizes, test_time
+from facegraph.runs.configuration import read_config
 from facegraph.runs.record import Started, Trained, quieten, score_and_record, settle_threads
 from facegraph.structures import LandmarkModel, ShapeStatistics
 from facegraph.training.task import CHECKPOINT_KEY, ScoringTask
@@ -51,7 +52,7 @@ def open_run(cfg: DictConfig) -> OpenedRun:
     if OmegaConf.is_missing(cfg, "run"):
         raise ConfigError("eval.py needs the folder of a finished run: python eval.py run=<output folder>")
     folder = Path(cfg.run)
-    saved = _for_evaluation(folders.read_config(folder), cfg)
+    saved = _for_evaluation(read_config(folder), cfg)
     path = folders.checkpoint_path(folder, cfg.checkpoint)
     checkpoint = folders.load_checkpoint(path)
     data = build_data(saved)

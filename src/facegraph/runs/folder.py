@@ -17,14 +17,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
 
 from facegraph.errors import ConfigError, RunError
-from facegraph.files import plain_tensors, plain_yaml
+from facegraph.files import plain_tensors
 from facegraph.files.atomic import remove_parts, write_once
 from facegraph.files.locking import HeldError, held, may_live
 from facegraph.files.plain_text import one_line
@@ -32,14 +29,12 @@ from facegraph.landmarks import LandmarkScheme
 from facegraph.records import RESULT_FILE
 from facegraph.records.faces import SplitFaces, write_faces
 from facegraph.records.overrides import for_shell, literal
-from facegraph.runs.compose import project_root
-from facegraph.runs.trust import check_trusted
+from facegraph.runs.configuration import CONFIG_FILE
 from facegraph.structures import ShapeStatistics
 from facegraph.training.callbacks import BEST, LAST
 from facegraph.training.checkpoint_files import is_damaged, not_finite
 from facegraph.training.task import CHECKPOINT_KEY, THREADS_KEY
 
-CONFIG_FILE = "config.yaml"
 CHECKPOINT_FOLDER = "checkpoints"
 LOCK_FILE = ".lock"
 _PATIENCE_SECONDS = 1.0  # with a lock that somebody may only be looking at
@@ -168,30 +163,6 @@ def make_writable(folder: Path, setting: str = "output_dir") -> None:
         probe.unlink()
     except OSError as error:
         raise RunError(f"cannot write to {folder}: {error.strerror}. Choose another {setting}.") from None
-
-
-def read_config(folder: Path, at_hand: Iterable[str] = ()) -> DictConfig:
-    """Configuration of a run, checked before anything is built of it or shown to Hydra.
-
-    at_hand: names of classes that the user's own command builds, which the configuration may build as well.
-
-    Raises:
-        RunError: no run lies there, or its configuration is none. ConfigError: as facegraph.runs.trust.check_trusted.
-    """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise RunError(
-            f"{folder} holds no run: {CONFIG_FILE} is missing. Give the output folder that train.py printed at its end."
-        )
-    try:
-        config = OmegaConf.create(plain_yaml.read(path))
-    except (OSError, yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise RunError(f"cannot read {path}: {error}. Restore it from a backup.") from error
-    if not isinstance(config, DictConfig) or not config:
-        raise RunError(f"{path} is no configuration of a run; restore it from a backup.")
-    plain: Any = OmegaConf.to_container(config, resolve=False)
-    check_trusted(plain, path, project_root(), get_object, at_hand)
-    return config
 
 
 def checkpoint_path(folder: Path, which: str) -> Path:

@@ -18,10 +18,12 @@ from facegraph.errors import ConfigError, RunError
 from facegraph.machine.environment import clean_environment
 from facegraph.machine.orphan import end_with_parent
 from facegraph.records import RESULT_FILE, RunResult
+from facegraph.runs.configuration import CONFIG_FILE
 from facegraph.runs.entry import guarded
-from facegraph.runs.folder import CONFIG_FILE, alone_in, is_first_process
+from facegraph.runs.folder import alone_in, is_first_process
+from facegraph.runs.plugins import with_plugins
 from facegraph.runs.train import settings_of, train
-from facegraph.runs.trust import trusting
+from facegraph.runs.trust import targets_of
 from facegraph.sweeps.conditions import outdated, set_aside
 from facegraph.sweeps.failures import failure_of, failure_of_exit
 from facegraph.sweeps.identity import identity
@@ -57,7 +59,8 @@ def run_job(cfg: DictConfig) -> RunResult | None:
             result = _trained(cfg, folder)
             if is_first_process() and cfg.sweep.evaluations:
                 evaluations = OmegaConf.to_container(cfg.sweep.evaluations, resolve=True)
-                trusted = trusting(clean_environment(os.environ), OmegaConf.to_container(cfg, resolve=False))
+                targets = targets_of(OmegaConf.to_container(cfg, resolve=False))
+                trusted = with_plugins(clean_environment(os.environ), targets)
                 _evaluate(folder, evaluations, trusted)  # type: ignore[arg-type]
         except BaseException as error:
             write_failure(folder, failure_of(error))

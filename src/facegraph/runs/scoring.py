@@ -17,7 +17,7 @@ from omegaconf import open_dict
 from facegraph.errors import FacegraphError
 from facegraph.records.overrides import literal
 from facegraph.runs.compose import compose
-from facegraph.runs.entry import offer_data_of_run
+from facegraph.runs.configuration import offer_data_of_run
 from facegraph.runs.evaluate import evaluate
 from facegraph.sweeps.failures import failure_of
 from facegraph.sweeps.status import evaluation_folder, write_failure

@@ -21,6 +21,7 @@ from facegraph.records.faces import check_faces, write_faces
 from facegraph.runs import folder as folders
 from facegraph.runs import preflight
 from facegraph.runs.compose import build_data, build_task, make, training_statistics
+from facegraph.runs.configuration import CONFIG_FILE, read_config
 from facegraph.runs.record import Started, Trained, faces_of, given_overrides, quieten, score_and_record, settle_threads
 from facegraph.runs.settings import setting_at
 from facegraph.runs.trust import targets_of
@@ -126,7 +127,7 @@ def _resumed(cfg: DictConfig) -> tuple[DictConfig, Path]:
     folder = Path(cfg.resume)
     if cfg.output_dir and Path(cfg.output_dir).absolute() != folder.absolute():
         raise ConfigError(f"resume={folder} continues in that folder; leave output_dir={cfg.output_dir} out.")
-    saved = folders.read_config(folder, targets_of(OmegaConf.to_container(cfg, resolve=False)))
+    saved = read_config(folder, targets_of(OmegaConf.to_container(cfg, resolve=False)))
     make_absolute(cfg)
     changes = _changes(cfg, saved)
     if changes:
@@ -154,7 +155,7 @@ def _check_stays(folder: Path, key: str, logger: DictConfig) -> None:
     for name in ("name", "version", "sub_dir"):
         part = str(logger.get(name) or "")
         if Path(part).is_absolute() or ".." in Path(part).parts:
-            raise ConfigError(f"{key}.{name}={part} in {folder / folders.CONFIG_FILE} leads out of it. Correct it.")
+            raise ConfigError(f"{key}.{name}={part} in {folder / CONFIG_FILE} leads out of it. Correct it.")
 
 
 def _changes(cfg: DictConfig, saved: DictConfig) -> list[str]:

@@ -8,7 +8,6 @@ environment. Nothing in the folder can add to them.
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
@@ -16,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from facegraph.errors import ConfigError
+from facegraph.runs import plugins
 
-VARIABLE = "FACEGRAPH_TRUST"
-"""Names of further classes that saved configurations may build, with commas between them."""
 TARGET = "_target_"
 _OF_INSTANTIATE = (TARGET, "_partial_", "_convert_")
 # Hydra composes by the first and configures itself by the second: a saved configuration is composed already
@@ -45,14 +43,12 @@ def targets_of(config: Any) -> Iterator[str]:
             yield str(value)
 
 
-def trusting(environment: Mapping[str, str], config: Any) -> dict[str, str]:
-    """An environment for a process of one's own, in which what a configuration at hand builds is trusted."""
-    named = dict.fromkeys((*_named(environment), *targets_of(config)))
-    return {**environment, VARIABLE: ",".join(named)}
-
-
 def check_trusted(
-    config: Mapping[str, Any], where: Path, root: Path, find: Callable[[str], Any], at_hand: Iterable[str] = ()
+    config: Mapping[str, Any],
+    where: Path,
+    root: Path,
+    find: Callable[[str], Any] | None,
+    at_hand: Iterable[str] = (),
 ) -> None:
     """Check a saved configuration before anything sees it.
 
@@ -60,14 +56,14 @@ def check_trusted(
         config: its plain values.
         where: its file, for the message.
         root: the checkout that says what can be built.
-        find: name -> what has it; called for known names only.
+        find: name -> what has it; called for known names only. None: nothing is imported.
         at_hand: names that the user's own command builds.
 
     Raises:
         ConfigError: it builds something that is not known, or anything but a class or a function of a module; it has a
         value that would be read from the environment or another setting, or a key that Hydra composes by.
     """
-    allowed = known_targets(root) | frozenset(_named(os.environ)) | frozenset(at_hand)
+    allowed = known_targets(root) | frozenset(at_hand)
     for key, place, value in _walk(config):
         if key in _OF_COMPOSING or (key.startswith("_") and key not in _OF_INSTANTIATE):
             raise ConfigError(f"{where} has the key '{place}', which no configuration of a run has. Remove it.")
@@ -77,12 +73,13 @@ def check_trusted(
                 "itself."
             )
         if key == TARGET:
-            if not isinstance(value, str) or value not in allowed:
+            if not isinstance(value, str) or not (value in allowed or plugins.trusts(value)):
                 raise ConfigError(
                     f"{where} wants to build '{value}' ({place}), which conf/ builds nowhere. If it is your own, "
-                    f"or you trust whoever the folder comes from, name it: {VARIABLE}={value} python ..."
+                    f"or you trust whoever the folder comes from, name it or its package: {plugins.VARIABLE}={value}"
                 )
-            _check_kind(find, value, f"{where} wants to build '{value}' ({place})")
+            if find is not None:
+                _check_kind(find, value, f"{where} wants to build '{value}' ({place})")
 
 
 def _check_kind(find: Callable[[str], Any], target: str, what: str) -> None:
@@ -92,10 +89,6 @@ def _check_kind(find: Callable[[str], Any], target: str, what: str) -> None:
         raise ConfigError(f"{what}, which cannot be imported: {error}. Correct the name, or install it.") from error
     if not (inspect.isclass(found) or (inspect.isfunction(found) and "." not in found.__qualname__)):
         raise ConfigError(f"{what}, which is neither a class nor a function of a module. Remove it.")
-
-
-def _named(environment: Mapping[str, str]) -> list[str]:
-    return [name for name in re.split(r"[,\s]+", environment.get(VARIABLE, "")) if name]
 
 
 def _walk(node: Any, place: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -30,8 +30,9 @@ from facegraph.models.musica.study.stages import (
     quit_point,
 )
 from facegraph.runs.compose import build_criterion, build_data
+from facegraph.runs.configuration import read_config
 from facegraph.runs.evaluate import OpenedRun
-from facegraph.runs.folder import make_writable, read_config
+from facegraph.runs.folder import make_writable
 from facegraph.training.task import CHECKPOINT_KEY
 
 RESULT = "quit.json"
