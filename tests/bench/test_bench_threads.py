@@ -35,7 +35,7 @@ while True:
 def trained_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Puts a program in the place of train.py; returns the file that it may write to."""
     notes = tmp_path / "notes"
-    monkeypatch.setattr(threads, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(threads, "TRAINING", (str(tmp_path / "train.py"),))
     monkeypatch.setattr(threads, "_POLL", 0.01)
 
     def put(program: str) -> Path:

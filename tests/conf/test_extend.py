@@ -1,4 +1,4 @@
-"""docs/extend works as written: its files make a package outside of facegraph, which trains, resumes, scores, sweeps."""
+"""docs/extend works as written: its files make a package outside of facegraph; it trains, resumes, scores, sweeps."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ from facegraph.graph.correlation import FRAMES
 from facegraph.landmarks import SCHEMES
 from facegraph.models.dpr.model import DPR
 from facegraph.runs import preflight, settings
-from facegraph.runs.compose import build_criterion, build_data, build_model, compose, make, project_root
+from facegraph.runs.compose import build_criterion, build_data, build_model, compose, make
+from facegraph.runs.configuration import project_root
 from facegraph.structures import ShapeStatistics
 
 ABSENT = "absent"

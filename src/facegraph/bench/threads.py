@@ -37,6 +37,7 @@ while os.getppid() == parent:
         pass
 """
 _POLL = 0.1
+TRAINING = ("-m", "facegraph.cli.train")
 QUICK_START = (
     "trainer=cpu", "trainer.max_epochs=100000", "trainer.check_val_every_n_epoch=100000", "dataset.train_size=320",
     "dataset.test_size=8", "callbacks.last.every_n_epochs=100000",
@@ -154,7 +155,7 @@ def _training(folder: Path, choice: str) -> Iterator[_Training]:
     if choice == OPENMP:
         environment |= {NUMBERS[0]: str(cores()), WAITING[0]: _OWN_SPINS}
     places = (f"+callbacks.steps.path='{folder / 'steps'}'", f"output_dir='{folder / 'run'}'")
-    command = [sys.executable, "-m", "facegraph.cli.train", *QUICK_START, *places]
+    command = [sys.executable, *TRAINING, *QUICK_START, *places]
     with (folder / "log").open("wb") as log, _process(command, environment, log) as process:
         yield _Training(process, folder)
 
