@@ -28,7 +28,7 @@ import yaml
 from omegaconf import DictConfig
 from typer.testing import CliRunner
 
-from facegraph.cli import COMMANDS, PROGRAMS, load
+from facegraph.cli import COMMANDS, PROGRAMS, app, load
 from facegraph.curation.prepare.datasets import OWN
 from facegraph.data.scheme_file import load_scheme
 from facegraph.errors import FacegraphError
