@@ -1,4 +1,4 @@
-"""Every option of every group is trained, tested and reported with, a few of them per run."""
+"""Every option of every group is trained, tested and scored again from its run folder, a few of them per run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from facegraph.runs.train import train
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, evaluate_run
 
-SMALL = ("input_size=64", "trainer.accelerator=cpu", "debug=fast", "data.val_fraction=0.25")
+SMALL = ("input_size=64", "trainer.accelerator=cpu", "debug=fast", "data.val_fraction=0.25", "data.eval_batch_size=8")
 DRAWN = tuple(f"dataset.{size}" for size in ("train_size=12", "test_size=5", "image_size=64"))
 
 # dataset.root is filled in where crops are used
@@ -42,7 +42,7 @@ RUNS = {
     "dpr": "model=dpr normalise=signed loss=dpr box=detector-jittered model.global_size=128 model.part_size=64 "
     "callbacks=by_stage",
     "musica": "model=musica normalise=whole_image loss=musica scheduler=staircase callbacks=ema "
-    "callbacks.ema.warmup=true model.channels=8 model.hidden=32",
+    "callbacks.ema.warmup=true model.channels=8 model.hidden=32 model.quit_threshold=0.001 model.fail_threshold=0.01",
     "small": "scale=small head=fc",
     "deconvolution": "head=heatmap loss=heatmap codec=quarter head.upsampling.width=16",
     "side by side": "head=heatmap_hrnet loss=awing codec=soft_argmax head.upsampling.width=16 "
@@ -123,6 +123,9 @@ def test_run(name: str, crops: dict[str, Path], stores: Path, tmp_path: Path, mo
     for part, place in (("logger=tensorboard", "run/tensorboard/events*"), ("logger=wandb", "**/offline-run-*")):
         assert (part not in given) or list(tmp_path.glob(place)), place
     assert {p.name for p in tmp_path.iterdir()} <= {"run", "wandb"}
+    again = evaluate_run(tmp_path / "run").metrics["test"]["last"]
+    assert again["nme"] == pytest.approx(result.metrics["test"]["last"]["nme"], rel=1e-5)
+    assert again["per_landmark"] == pytest.approx(result.metrics["test"]["last"]["per_landmark"], rel=1e-4)
 
 
 @pytest.mark.usefixtures("no_pictures")
