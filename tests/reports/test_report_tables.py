@@ -75,10 +75,10 @@ def test_a_normaliser_with_thresholds_of_its_own_gets_rows() -> None:
 
 def test_subsets_table_shows_counts_and_dashes() -> None:
     table = subsets_table(run_result())
-    assert [str(column.header) for column in table.columns] == ["checkpoint", "all\n3", "pose\n2", "blur\n0"]
+    assert [str(column.header) for column in table.columns] == ["subset", "faces", "last", "best"]
     assert [list(column.cells) for column in table.columns] == [
-        ["last", "best"],
-        ["4.22", "-"],
-        ["7.00", "7.00"],
-        ["-", "-"],
+        ["all", "pose", "blur"],
+        ["3", "2", "0"],
+        ["4.22", "7.00", "-"],
+        ["-", "7.00", "-"],
     ]

@@ -147,7 +147,8 @@ def _numbers(text: str, option: str = "--workers") -> list[int]:
 def _print_data(found: DataBench, console: Console) -> None:
     console.print(
         f"{found.dataset}: {found.faces} training faces, {found.input_size} px, batches of {found.batch_size}; "
-        f"{found.machine}"
+        f"{found.machine}",
+        markup=False,
     )
     table = Table(title="faces/s by the clock, bytes as sent to the device", title_justify="left")
     table.add_column("loader")
@@ -187,30 +188,34 @@ def _print_models(found: ModelBench, console: Console) -> None:
         f"{cores}: torch.set_num_threads({found.threads}), not bound to a core; float32, inference mode, random "
         f"weights, without loading; {found.machine}"
     )
-    table = Table(title="networks, medians of processor time; by the clock in brackets", title_justify="left")
-    table.add_column("network")
-    for column in ("input", "points", "parameters", "multiply-adds"):
-        table.add_column(column, justify="right")
-    for size in found.batches:
-        table.add_column(f"ms, batch of {size}", justify="right")
-        table.add_column("faces/s", justify="right")
+    sizes = Table("network", title="networks", title_justify="left")
+    times = Table("network", title="medians in processor time and by the clock", title_justify="left")
+    for column in ("input, px", "points", "parameters", "multiply-adds"):
+        sizes.add_column(column, justify="right")
+    for column in ("batch", "ms", "ms by the clock", "faces/s"):
+        times.add_column(column, justify="right")
     for speed in found.speeds:
-        times = []
+        counted = f"{speed.params / 1e6:.2f} M", f"{speed.macs / 1e6:,.1f} M"
+        sizes.add_row(speed.label, str(speed.input_size), str(speed.landmarks), *counted)
         for size in found.batches:
-            times.append(f"{speed.milliseconds(size):.1f} ({1000 * speed.clock[size]:.1f})")
-            times.append(f"{speed.per_second(size):.1f}")
-        sizes = f"{speed.input_size} px", str(speed.landmarks)
-        table.add_row(speed.label, *sizes, f"{speed.params / 1e6:.2f} M", f"{speed.macs / 1e6:,.1f} M", *times)
-    console.print(table)
+            taken = (
+                f"{speed.milliseconds(size):.1f}",
+                f"{1000 * speed.clock[size]:.1f}",
+                f"{speed.per_second(size):.1f}",
+            )
+            times.add_row(speed.label, str(size), *taken)
+    console.print(sizes)
+    console.print(times)
     for speed in found.speeds:
         if speed.note:
-            console.print(f"{speed.label}: {speed.note}.")
+            console.print(f"{speed.label}: {speed.note}.", markup=False)
 
 
 def _print_quit(found: QuitBench, console: Console) -> None:
     console.print(
         f"{_faces_of(found)}, checkpoint {found.checkpoint}, NME by {found.normaliser}; multiply-adds counted; "
-        f"{found.conditions()}"
+        f"{found.conditions()}",
+        markup=False,
     )
     console.print(quit_table(found.points, found.fixed))
     console.print(real_table(found.real))
@@ -220,7 +225,7 @@ def _print_quit(found: QuitBench, console: Console) -> None:
     console.print(
         f"predicted error against NME: rank correlation after each iteration {ranks}; AUROC of failures {areas}"
     )
-    console.print(f"Everything is in [bold]{found.folder}[/bold].", highlight=False)
+    console.print(f"Everything is in {found.folder}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def _faces_of(found: QuitBench) -> str:

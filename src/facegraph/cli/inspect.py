@@ -58,7 +58,12 @@ def _inspect(
     console = Screen(stderr=True)
     with console.status("drawing"):
         folder = inspect_store(
-            view, count, out, _command(view, recipe, count), " ".join(recipe), lambda part: console.print(f"  {part}")
+            view,
+            count,
+            out,
+            _command(view, recipe, count),
+            " ".join(recipe),
+            lambda part: console.print(f"  {part}", markup=False),
         )
     print(folder / PAGE)
 

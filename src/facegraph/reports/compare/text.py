@@ -89,7 +89,7 @@ def differences_table(comparison: Comparison) -> Table:
         change = f"{100 * d.difference:+.2f} {_interval(d)}"
         numbers = (str(d.count), f"{100 * d.a:.2f}", f"{100 * d.b:.2f}", change)
         wins = f"{d.b_better}/{d.ties}/{d.a_better}"
-        table.add_row(d.name, *numbers, p_text(d.p if np.isfinite(d.p) else None), wins, style=style)
+        table.add_row(escape(d.name), *numbers, p_text(d.p if np.isfinite(d.p) else None), wins, style=style)
     return table
 
 

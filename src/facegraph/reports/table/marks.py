@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from facegraph.metrics.names import (
@@ -24,7 +25,7 @@ def results_table(result: RunResult) -> Table:
     have thresholds of their own."""
     card = result.protocol
     columns = _test_rows(result)
-    table = Table(title=_title(card), caption=_caption(card))
+    table = Table(title=escape(_title(card)), caption=escape(_caption(card)))
     table.add_column("%")
     for checkpoint in columns:
         table.add_column(checkpoint, justify="right")
@@ -39,42 +40,42 @@ def results_table(result: RunResult) -> Table:
 
 
 def subsets_table(result: RunResult) -> Table:
-    """NME of each attribute subset by the primary normaliser, with its number of faces: a row per checkpoint."""
-    rows = _test_rows(result)
+    """NME of each attribute subset by the primary normaliser, with its number of faces: a column per checkpoint."""
+    columns = _test_rows(result)
     table = Table(title=f"NME % by subset, {result.protocol.normaliser}")
-    table.add_column("checkpoint")
-    counts: dict[str, int] = {}
-    for summary in rows.values():
-        counts |= {"all": summary["count"]} | {name: subset["count"] for name, subset in summary["subsets"].items()}
-    for name, count in counts.items():
-        table.add_column(f"{name}\n{count}", justify="right")
-    for checkpoint, summary in rows.items():
-        values = {"all": summary[NME]} | {name: subset[NME] for name, subset in summary["subsets"].items()}
-        table.add_row(checkpoint, *(percent(values.get(name)) for name in counts))
+    table.add_column("subset")
+    for name in ("faces", *columns):
+        table.add_column(name, justify="right")
+    subsets = {"all": list(columns.values())}
+    for name in dict.fromkeys(name for summary in columns.values() for name in summary["subsets"]):
+        subsets[name] = [summary["subsets"].get(name, {}) for summary in columns.values()]
+    for name, found in subsets.items():
+        count = next(subset["count"] for subset in found if subset)
+        table.add_row(escape(name), str(count), *(percent(subset.get(NME)) for subset in found))
     return table
 
 
 def confidence_table(result: RunResult) -> Table:
-    """How well confidence tells exact faces from failed ones, by the primary normaliser: a row per checkpoint.
+    """How well confidence tells exact faces from failed ones, by the primary normaliser: a column per checkpoint.
 
     Plain numbers: the rank correlation of doubt and error, the AUROC of finding failures, the retention score (1 where
     the surest faces are the most exact, 0 where confidence says nothing); of a model that may stop early the mean
     number of its iterations, of one that reports failures the share of faces it reported.
     """
     card = result.protocol
-    thresholds = card.thresholds.get(card.normaliser, ())
-    columns = {"rank_correlation": "rank correlation", "retention_score": "retention score"}
-    columns |= {failure_auroc_name(t): f"failure AUROC\n@{100 * t:g} %" for t in thresholds}
-    said = {MEAN_ITERATIONS: "mean\niterations", REPORTED_FAILURES: "share reported\nas failed"}
-    found = [summary.get(CONFIDENCE, {}) for summary in _test_rows(result).values()]
-    columns |= {name: label for name, label in said.items() if any(name in measures for measures in found)}
+    columns = {name: summary.get(CONFIDENCE, {}) for name, summary in _test_rows(result).items()}
+    rows = {"rank_correlation": "rank correlation", "retention_score": "retention score"}
+    for t in card.thresholds.get(card.normaliser, ()):
+        rows[failure_auroc_name(t)] = f"failure AUROC @{100 * t:g} %"
+    said = {MEAN_ITERATIONS: "mean iterations", REPORTED_FAILURES: "share reported as failed"}
+    rows |= {name: label for name, label in said.items() if any(name in found for found in columns.values())}
     table = Table(title=f"Confidence against error, {card.normaliser}")
-    table.add_column("checkpoint")
-    for label in columns.values():
-        table.add_column(label, justify="right")
-    for checkpoint, summary in _test_rows(result).items():
-        values = [summary.get(CONFIDENCE, {}).get(name) for name in columns]
-        table.add_row(checkpoint, *("-" if value is None else f"{value:.3f}" for value in values))
+    table.add_column("")
+    for checkpoint in columns:
+        table.add_column(checkpoint, justify="right")
+    for name, label in rows.items():
+        values = (found.get(name) for found in columns.values())
+        table.add_row(label, *("-" if value is None else f"{value:.3f}" for value in values))
     return table
 
 
