@@ -149,8 +149,8 @@ def test_only_a_row_that_quits_does(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_table_says_how_it_was_measured(busy: list[tuple[str, int, bool, int]]) -> None:
     done = CliRunner().invoke(
-        app, ["bench", "models", "--only", "fc", "--batch", "1,2", "--seconds", "0.02"], env={"COLUMNS": "200"}
+        app, ["bench", "models", "--only", "fc", "--batch", "1,2", "--seconds", "0.02"], env={"COLUMNS": "80"}
     )
     assert done.exit_code == 0, done.output
-    for part in ("one core", "set_num_threads(1)", "FC, ResNet-34", "256 px", "without loading", "ms, batch of 2"):
+    for part in ("one core", "set_num_threads(1)", "FC, ResNet-34", "input, px", "without loading", "by the clock"):
         assert part in done.stdout, part
