@@ -47,6 +47,7 @@ $(VENV)/.installed-slurm: $(VENV)/.installed-dev
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m fuzz --hypothesis-profile=thorough
 
 lint: dev
 	$(BIN)/ruff format --check $(SOURCES)

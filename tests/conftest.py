@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from hydra.core.config_store import ConfigStore
+from hypothesis import settings
 
 from tests.helpers.runs import TinyRun, train_tiny
 from tests.helpers.stores import TREES, prepared
@@ -29,6 +30,10 @@ torch.set_num_threads(int(os.environ.get("FACEGRAPH_TEST_THREADS", "1")))
 # a shell starts what it runs in the background deaf to Ctrl-C, and what tests start would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("quick", max_examples=200)
+settings.register_profile("thorough", max_examples=2000)  # make test-slow
+settings.load_profile("quick")
 
 HERE = Path(__file__).parent
 CLUSTER = HERE / "launch"

@@ -38,7 +38,8 @@ def _claimed_pixels(path: Path) -> int:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.fuzz
+@settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @pytest.mark.parametrize("ending", ENCODED)
 @given(edits=EDITS, cut=CUTS)
 def test_mutated_images_are_read_or_refused(

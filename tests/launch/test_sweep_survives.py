@@ -69,8 +69,9 @@ def test_a_failed_row_stops_no_other_and_the_next_call_adds_to_what_is_done(tmp_
     }
 
 
-@pytest.mark.parametrize("sweeper", ["table", "basic"])
-@pytest.mark.parametrize("trainer", [("trainer=cpu",), ("trainer=ddp", "trainer.devices=2")])
+@pytest.mark.parametrize(
+    ("sweeper", "trainer"), [("table", ("trainer=cpu",)), ("basic", ("trainer=ddp", "trainer.devices=2"))]
+)
 def test_jobs_inside_the_process_of_the_sweep_are_refused(
     tmp_path: Path, sweeper: str, trainer: tuple[str, ...]
 ) -> None:
