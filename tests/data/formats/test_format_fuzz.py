@@ -1,8 +1,8 @@
 """Any bytes at all: each reader gives samples of the right shape with finite points, and names what it left out; or it
 raises a DataError naming the file.
 
-200 cases for each reader, 2,000 in the slow suite: random bytes, whole files cut short, with bytes flipped or replaced, with words that look
-like numbers and are none, arrays of wrong shapes and with NaN, infinite and huge values.
+200 cases for each reader, 2,000 in the slow suite: random bytes, whole files cut short, with bytes flipped or replaced,
+with words that look like numbers and are none, arrays of wrong shapes and with NaN, infinite and huge values.
 """
 
 from __future__ import annotations
