@@ -34,9 +34,11 @@ class Contour:
 class LandmarkScheme:
     """A numbering of N landmarks.
 
-    flip: length N; landmark i of a face is landmark flip[i] of its mirror image.
-    normalisers: name -> (left indices, right indices); the distance is taken between the mean points of the two groups.
-    contours: lines that draw the face.
+    Args:
+        flip: length N; landmark i of a face is landmark flip[i] of its mirror image.
+        normalisers: name -> (left indices, right indices); the distance is taken between the mean points of the two
+            groups.
+        contours: lines that draw the face.
 
     Raises:
         ConfigError: no landmark or more than MAX_LANDMARKS, an index out of range, a flip list that is not an

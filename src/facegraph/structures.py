@@ -25,11 +25,15 @@ REFERENCE_SIZE = 256.0
 class FaceSample:
     """One annotated face as a source hands it out.
 
-    image: (H, W, 3) uint8 RGB. landmarks: (N, 2) float64 image px; NaN where the annotation has none, unless a stand-in
-    was put there, see data.faces.Faces. box: (4,) float64 x0, y0, x1, y1 in image px, around
-    which the face is cut out. attributes: (K,) bool, in the order of the source's attribute names. id: unique within
-    the source. image_to_stored: (3, 3) float64, image px -> px of `image`; the identity where that is the photograph.
-    labelled: (N,) bool, which landmarks the annotation has; None for all.
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        landmarks: (N, 2) float64 image px; NaN where the annotation has none, unless a stand-in was put there, see
+            data.faces.Faces.
+        box: (4,) float64 x0, y0, x1, y1 in image px, around which the face is cut out.
+        attributes: (K,) bool, in the order of the source's attribute names.
+        id: unique within the source.
+        image_to_stored: (3, 3) float64, image px -> px of `image`; the identity where that is the photograph.
+        labelled: (N,) bool, which landmarks the annotation has; None for all.
     """
 
     image: np.ndarray
@@ -44,11 +48,15 @@ class FaceSample:
 class FaceBatch(NamedTuple):
     """A batch of network inputs with all that is needed to score it. A single item has the same fields without B.
 
-    image: (B, 3, S, S) float32, normalised; uint8 RGB, channels last in memory, until the batch is on its device.
-    landmarks: (B, N, 2) float32 crop px, always finite. labelled: (B, N) bool, which of them the annotation has: the
-    others are stand-ins, and no loss and no score counts them.
-    crop_to_image: (B, 2, 3) float32, maps crop px to image px. norm_distances: (B, M) float32 image px, one column per
-    normaliser of the data set. attributes: (B, K) bool. index: (B,) int64, row of the face in its source.
+    Args:
+        image: (B, 3, S, S) float32, normalised; uint8 RGB, channels last in memory, until the batch is on its device.
+        landmarks: (B, N, 2) float32 crop px, always finite.
+        labelled: (B, N) bool, which of them the annotation has: the others are stand-ins, and no loss and no score
+            counts them.
+        crop_to_image: (B, 2, 3) float32, maps crop px to image px.
+        norm_distances: (B, M) float32 image px, one column per normaliser of the data set.
+        attributes: (B, K) bool.
+        index: (B,) int64, row of the face in its source.
     """
 
     image: Tensor
@@ -64,12 +72,15 @@ class FaceBatch(NamedTuple):
 class LandmarkOutput:
     """What every alignment model returns; a system whose criterion needs more of it returns a subclass.
 
-    landmarks: (B, N, 2) float32 crop px. stage_landmarks: (B, T, N, 2) float32 crop px of a cascade's T stages, the
-    last of which is `landmarks` unless the model says otherwise. heatmaps: (B, T, N, h, w) of T stages.
-    predicted_error: (B,) float32, the model's own estimate of its error as a fraction of the first normaliser.
-    confidence: (B,) float32, the higher the surer; only its order among predictions of one model means something.
-    iterations: (B,), how many of its steps were run for a face, of a model that may stop early. failed: (B,) bool,
-    whether the model itself reports a face as failed.
+    Args:
+        landmarks: (B, N, 2) float32 crop px.
+        stage_landmarks: (B, T, N, 2) float32 crop px of a cascade's T stages, the last of which is `landmarks` unless
+            the model says otherwise.
+        heatmaps: (B, T, N, h, w) of T stages.
+        predicted_error: (B,) float32, the model's own estimate of its error as a fraction of the first normaliser.
+        confidence: (B,) float32, the higher the surer; only its order among predictions of one model means something.
+        iterations: (B,), how many of its steps were run for a face, of a model that may stop early.
+        failed: (B,) bool, whether the model itself reports a face as failed.
     """
 
     landmarks: Tensor
@@ -84,9 +95,11 @@ class LandmarkOutput:
 class ShapeStatistics(NamedTuple):
     """What a model knows of the training landmarks before it sees an image. Saved in every checkpoint.
 
-    scheme: what the N landmarks are. mean_shape: (N, 2) float32, mean of the training landmarks: crop px divided by the
-    crop's side. correlation: (N, N) float32 in [0, 1], symmetric, ones on the diagonal: how strongly two landmarks move
-    together (the paper's C).
+    Args:
+        scheme: what the N landmarks are.
+        mean_shape: (N, 2) float32, mean of the training landmarks: crop px divided by the crop's side.
+        correlation: (N, N) float32 in [0, 1], symmetric, ones on the diagonal: how strongly two landmarks move together
+            (the paper's C).
     """
 
     mean_shape: Tensor

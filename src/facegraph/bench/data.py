@@ -26,7 +26,10 @@ _AHEAD = 4  # batches per process that are not timed: processes start, and fetch
 class LoaderSpeed:
     """Training batches as they are sent to the device, in faces/s by the clock.
 
-    workers: number of loader processes; 0 loads in this one. middle: median over parts of the time. best: of the parts.
+    Args:
+        workers: number of loader processes; 0 loads in this one.
+        middle: median over parts of the time.
+        best: of the parts.
     """
 
     workers: int
@@ -36,7 +39,11 @@ class LoaderSpeed:
 
 @dataclass(frozen=True)
 class DataBench:
-    """Result of one run. faces: training faces per epoch."""
+    """Result of one run.
+
+    Args:
+        faces: training faces per epoch.
+    """
 
     dataset: str
     faces: int

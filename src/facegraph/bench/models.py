@@ -28,8 +28,11 @@ _SHORT = 0.2  # s; a shorter call is run once uncounted, with the processor's ca
 class ModelRow:
     """A network to measure.
 
-    name: short, for --only. overrides: of train.py. note: what the label leaves out. quits: measured with what the
-    model leaves out by itself; False: with all of its work, whatever its settings.
+    Args:
+        name: short, for --only.
+        overrides: of train.py.
+        note: what the label leaves out.
+        quits: measured with what the model leaves out by itself; False: with all of its work, whatever its settings.
     """
 
     name: str
@@ -62,9 +65,12 @@ ROWS = (
 class ModelSpeed:
     """What one network costs.
 
-    params: trainable numbers. macs: multiply-adds of one face. processor, clock: batch size -> seconds of one batch,
-    median over the calls: of this process's processor time over all its threads, and by the clock on the wall, which a
-    busy machine makes longer. calls: batch size -> how many were timed.
+    Args:
+        params: trainable numbers.
+        macs: multiply-adds of one face.
+        processor, clock: batch size -> seconds of one batch, median over the calls: of this process's processor time
+            over all its threads, and by the clock on the wall, which a busy machine makes longer.
+        calls: batch size -> how many were timed.
     """
 
     name: str
@@ -115,8 +121,10 @@ def bench_models(
     the memory layout that it chooses itself.
 
     Args:
-        only: names of the rows to measure; None for all. overrides: of train.py, for every row.
-        threads: of torch; they are not bound to cores. batches: faces per call.
+        only: names of the rows to measure; None for all.
+        overrides: of train.py, for every row.
+        threads: of torch; they are not bound to cores.
+        batches: faces per call.
         seconds: to spend on each network and batch size, at least three calls in three rounds.
 
     Raises:

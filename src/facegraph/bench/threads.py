@@ -61,7 +61,11 @@ class StepTimes(pl.Callback):
 
 @dataclass(frozen=True)
 class Target:
-    """A number that facegraph is held to. met: None where it could not be measured."""
+    """A number that facegraph is held to.
+
+    Args:
+        met: None where it could not be measured.
+    """
 
     name: str
     wanted: str
@@ -71,7 +75,11 @@ class Target:
 
 @dataclass(frozen=True)
 class ThreadBench:
-    """Result of one run. seconds: (situation, choice) -> mean time of a step in every training that was measured."""
+    """Result of one run.
+
+    Args:
+        seconds: (situation, choice) -> mean time of a step in every training that was measured.
+    """
 
     cores: int
     seconds: dict[tuple[str, str], list[float]]

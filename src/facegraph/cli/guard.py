@@ -14,7 +14,8 @@ _STOPPED = 130
 def guarded(command: Callable[[], None], exit_code: int = 1, advice: str = "") -> None:
     """Run a command; an error that the user can act on ends the program with its message and an exit code.
 
-    advice: what to do after Ctrl-C, which ends it with one line.
+    Args:
+        advice: what to do after Ctrl-C, which ends it with one line.
     """
     try:
         command()

@@ -101,7 +101,8 @@ class Centroid:
 
     Args:
         radius: of the disc, as a share of the root of the map's area (0.1: 6.4 px of a map of 64).
-        gamma: exponent of the values. border: corrected | plain.
+        gamma: exponent of the values.
+        border: corrected | plain.
 
     Raises:
         ConfigError: radius or gamma not positive, or an unknown border.

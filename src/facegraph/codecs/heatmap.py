@@ -18,11 +18,13 @@ class HeatmapCodec:
     Source: ibug's FAN (sub-pixel Gaussians of sigma 1 on maps of 64, five sigmas wide, height 1 at their centre).
 
     Args:
-        decoder: see codecs.decoders. sigma: heatmap px. support: half the width of a Gaussian in sigmas: it is written
-        to the pixels round(p - support * sigma) .. round(p + support * sigma) of each axis, the rest is 0.
+        decoder: see codecs.decoders.
+        sigma: heatmap px.
+        support: half the width of a Gaussian in sigmas: it is written to the pixels round(p - support * sigma) ..
+            round(p + support * sigma) of each axis, the rest is 0.
         subpixel: false moves its centre to the nearest pixel centre (the original FAN's targets).
         corner_origin: true takes 0 of the crop as the left edge of its first pixel, not its centre, so that
-        x_crop = (x_heat + 0.5) * S / w; published FAN weights were trained so.
+            x_crop = (x_heat + 0.5) * S / w; published FAN weights were trained so.
 
     Raises:
         ConfigError: sigma or support not positive.

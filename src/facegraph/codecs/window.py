@@ -12,9 +12,13 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Window:
-    """values: (..., K, K) of the maps, K = 2 reach + 1; what lies outside a map repeats its border and is not `inside`.
+    """A square of a heatmap around a cell.
 
-    inside: (..., K, K) bool. offsets: (K,) float32, -reach .. reach.
+    Args:
+        values: (..., K, K) of the maps, K = 2 reach + 1; what lies outside a map repeats its border and is not
+            `inside`.
+        inside: (..., K, K) bool.
+        offsets: (K,) float32, -reach .. reach.
     """
 
     values: Tensor

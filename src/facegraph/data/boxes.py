@@ -25,9 +25,10 @@ OFFICIAL, LANDMARKS = "official", "landmarks"
 class BoxPolicy(ABC):
     """The box of a face and the square around it.
 
-    margin: side of the square over the side of the box. side: which one that is, "longer" (of width and height),
-    "mean" (of the two, as FAN cuts), or "each": width and height by themselves, which stretches the box to a square, as
-    DPR does.
+    Args:
+        margin: side of the square over the side of the box.
+        side: which one that is, "longer" (of width and height), "mean" (of the two, as FAN cuts), or "each": width and
+            height by themselves, which stretches the box to a square, as DPR does.
 
     Raises:
         ConfigError: a number out of range, or another side.
@@ -50,7 +51,8 @@ class BoxPolicy(ABC):
         """(M, 4) boxes of M faces, before any jitter.
 
         Args:
-            landmarks: (M, N, 2). official: (M, 4), the publisher's or a detector's; NaN where there is none.
+            landmarks: (M, N, 2).
+            official: (M, 4), the publisher's or a detector's; NaN where there is none.
             ids: M names for messages.
 
         Raises:
@@ -72,7 +74,11 @@ class BoxPolicy(ABC):
         return box
 
     def scored(self, boxes: np.ndarray, ids: tuple[str, ...]) -> np.ndarray:
-        """The boxes (M, 4) that validation and test use; by default as they are. ids: M names."""
+        """The boxes (M, 4) that validation and test use; by default as they are.
+
+        Args:
+            ids: M names.
+        """
         return boxes
 
     def square(self, box: np.ndarray, size: int) -> np.ndarray:
@@ -97,7 +103,8 @@ class LandmarkBox(BoxPolicy):
 class OfficialBox(BoxPolicy):
     """The box that comes with the annotations: the publisher's, or columns of your own csv.
 
-    fallback: take the tight landmark box for faces without one; otherwise they are an error.
+    Args:
+        fallback: take the tight landmark box for faces without one; otherwise they are an error.
     """
 
     fallback: bool = False
@@ -123,11 +130,14 @@ class DetectorJitteredBox(OfficialBox):
 
     Where scored, each face has one fixed draw of (seed, its id), so that a score is repeatable.
 
-    around: the box that is moved: "official", and where there is none the tight landmark box (fallback=false refuses
-    that), or "landmarks", always the tight landmark box.
-    shift: largest movement along x and y, as a share of the box's width and height. width, height: range of the factor
-    on the width and on the height. probability: of moving a box at all. seed: of the fixed draws.
-    scored_too: False leaves the boxes of validation and test as they are.
+    Args:
+        around: the box that is moved: "official", and where there is none the tight landmark box (fallback=false
+            refuses that), or "landmarks", always the tight landmark box.
+        shift: largest movement along x and y, as a share of the box's width and height.
+        width, height: range of the factor on the width and on the height.
+        probability: of moving a box at all.
+        seed: of the fixed draws.
+        scored_too: False leaves the boxes of validation and test as they are.
 
     Raises:
         ConfigError: a number out of range, or another name of a box.

@@ -18,8 +18,14 @@ from facegraph.structures import FaceBatch, FaceSample
 
 
 class FaceCrop(NamedTuple):
-    """image: (S, S, 3) uint8 RGB. landmarks: (N, 2) float64 crop px. image_to_crop: (3, 3) float64. labelled: (N,)
-    bool, as of the sample; None for all."""
+    """A face cut out for the network.
+
+    Args:
+        image: (S, S, 3) uint8 RGB.
+        landmarks: (N, 2) float64 crop px.
+        image_to_crop: (3, 3) float64.
+        labelled: (N,) bool, as of the sample; None for all.
+    """
 
     image: np.ndarray
     landmarks: np.ndarray
@@ -30,8 +36,11 @@ class FaceCrop(NamedTuple):
 class Placement(NamedTuple):
     """Where a crop lies and what its landmarks are, without its pixels.
 
-    image_to_crop: (3, 3) float64. landmarks: (N, 2) float64 crop px. painted: whether the draw of the augmentation
-    changes pixels, see augment.Change; None without one. flipped: whether the face is mirrored and renumbered.
+    Args:
+        image_to_crop: (3, 3) float64.
+        landmarks: (N, 2) float64 crop px.
+        painted: whether the draw of the augmentation changes pixels, see augment.Change; None without one.
+        flipped: whether the face is mirrored and renumbered.
     """
 
     image_to_crop: np.ndarray
@@ -81,7 +90,10 @@ class FacePipeline:
     def place(self, box: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator | None = None) -> Placement:
         """The crop of a face without its pixels.
 
-        box: (4,), landmarks: (N, 2), image px. rng: of one draw of the augmentation; None leaves it out.
+        Args:
+            box: (4,).
+            landmarks: (N, 2), image px.
+            rng: of one draw of the augmentation; None leaves it out.
         """
         if self.augmentation is None or rng is None:
             image_to_crop = self.image_to_crop(box)
@@ -124,7 +136,9 @@ class FacePipeline:
     ) -> FaceBatch:
         """One item of a batch, without the batch dimension.
 
-        norm_distances: (M,) image px. out: (S, S, 3) uint8 that the item's image is written to; None makes one.
+        Args:
+            norm_distances: (M,) image px.
+            out: (S, S, 3) uint8 that the item's image is written to; None makes one.
         """
         crop = self.crop(sample, rng)
         if out is None:

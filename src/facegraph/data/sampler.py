@@ -13,7 +13,12 @@ from facegraph.errors import ConfigError
 
 
 class Draw(NamedTuple):
-    """One face to load. index: its row in the source. number: unique over the whole training; it seeds augmentation."""
+    """One face to load.
+
+    Args:
+        index: its row in the source.
+        number: unique over the whole training; it seeds augmentation.
+    """
 
     index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a draw
     number: int

@@ -14,7 +14,11 @@ _UNKNOWN = "unknown"
 
 
 class HeldError(Exception):
-    """Another process holds the lock. holder: its number, or 'unknown'."""
+    """Another process holds the lock.
+
+    Args:
+        holder: its number, or 'unknown'.
+    """
 
     def __init__(self, holder: str) -> None:
         super().__init__(f"held by process {holder}")
@@ -27,7 +31,8 @@ def held(path: Path, patience: float = 0.0) -> Iterator[None]:
 
     The kernel's lock on the file decides: a file that a killed process left behind hinders nobody.
 
-    patience: seconds to try for, where somebody may only be looking at it.
+    Args:
+        patience: seconds to try for, where somebody may only be looking at it.
 
     Raises:
         HeldError: another process holds it. OSError: it cannot be made.

@@ -33,7 +33,8 @@ def load(path: Path, max_bytes: int = MAX_BYTES) -> Any:
 def parse(content: bytes, strict: bool = False) -> Any:
     """The value of a JSON text.
 
-    strict: refuse NaN and Infinity, which JSON lacks and Python writes.
+    Args:
+        strict: refuse NaN and Infinity, which JSON lacks and Python writes.
 
     Raises:
         ValueError: no UTF-8, no JSON, nested too deeply, or a number of too many digits.
@@ -77,7 +78,8 @@ def build(kind: type[Made], data: Any) -> Made:
 def as_type(value: Any, hint: Any, where: str) -> Any:
     """A value of JSON as a type: None, bool, int, float, str, list, dict with texts as keys, tuple, dataclass, Any.
 
-    where: what the value is, for the message.
+    Args:
+        where: what the value is, for the message.
 
     Raises:
         ValueError: it is of another type.

@@ -35,9 +35,11 @@ def horizontal_flip(width: int) -> np.ndarray:
 def square_crop(box: np.ndarray, margin: float, size: int, stretch: bool = False) -> np.ndarray:
     """image_to_crop matrix of the square around a box.
 
-    box: (4,) x0, y0, x1, y1 image px, edges as landmark positions. margin: side of the square over the longer side of
-    the box. size: side of the crop in px. stretch: margin is over width and height by themselves, and what this cuts is
-    stretched to the square.
+    Args:
+        box: (4,) x0, y0, x1, y1 image px, edges as landmark positions.
+        margin: side of the square over the longer side of the box.
+        size: side of the crop in px.
+        stretch: margin is over width and height by themselves, and what this cuts is stretched to the square.
     """
     x0, y0, x1, y1 = box
     width, height = x1 - x0, y1 - y0

@@ -17,8 +17,10 @@ def warp(images: Tensor, source_to_target: Tensor, size: int, border: float = 0.
     one pixel, as OpenCV's warpAffine does with a constant border. Coordinates are float32 also under autocast.
 
     Args:
-        images: (B, C, H, W). source_to_target: (B, 2, 3) or (B, 3, 3); singular ones as in `matrices.invert`.
-        size: side of the frames in px. border: value outside of the image.
+        images: (B, C, H, W).
+        source_to_target: (B, 2, 3) or (B, 3, 3); singular ones as in `matrices.invert`.
+        size: side of the frames in px.
+        border: value outside of the image.
 
     Returns:
         (B, C, size, size) float32.

@@ -13,8 +13,10 @@ from facegraph.errors import ConfigError
 def top_k_neighbours(correlation: Tensor, top_k: int | None, setting: str = "head.top_k") -> Tensor:
     """(N, top_k) int64: for each landmark the others that it correlates with most, strongest first.
 
-    top_k None: all others. Ties go to the smaller index, so that the list does not depend on the machine. setting: what
-    names top_k, for the message.
+    top_k None: all others. Ties go to the smaller index, so that the list does not depend on the machine.
+
+    Args:
+        setting: what names top_k, for the message.
 
     Raises:
         ConfigError: top_k outside 1..N-1.

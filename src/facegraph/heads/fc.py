@@ -17,8 +17,10 @@ class FullyConnectedHead(nn.Module):
     """Deepest features, flattened -> linear -> ReLU -> linear. No pooling, batch norm or dropout.
 
     Args:
-        channels: level -> channels of the backbone. input_size: side S of the crop in px, a multiple of 32.
-        statistics: mean shape (and number of landmarks N). hidden: width between the two linear layers (paper: 256).
+        channels: level -> channels of the backbone.
+        input_size: side S of the crop in px, a multiple of 32.
+        statistics: mean shape (and number of landmarks N).
+        hidden: width between the two linear layers (paper: 256).
         start_at_mean_shape: see LandmarkOffset.
 
     Raises:

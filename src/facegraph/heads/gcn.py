@@ -79,15 +79,19 @@ class GraphHead(nn.Module):
     """The dynamic sparse graph network on attention-guided multi-scale features.
 
     Args:
-        channels: level -> channels of the backbone. input_size: side S of the crop in px, a multiple of 32.
+        channels: level -> channels of the backbone.
+        input_size: side S of the crop in px, a multiple of 32.
         statistics: mean shape (and number of landmarks N) and landmark correlation of the training faces.
-        levels: backbone levels to fuse, a subset of 2..5. attention: 'semantic', 'self' or 'none'.
-        expansion: n, channels per landmark of the node map. width: channels between the two map-to-node blocks.
-        top_k: neighbours per landmark, 1..N-1, None for all others. symmetric: i and j see each other as soon as one
-            lists the other.
+        levels: backbone levels to fuse, a subset of 2..5.
+        attention: 'semantic', 'self' or 'none'.
+        expansion: n, channels per landmark of the node map.
+        width: channels between the two map-to-node blocks.
+        top_k: neighbours per landmark, 1..N-1, None for all others.
+        symmetric: i and j see each other as soon as one lists the other.
         edge_weights: 'dynamic', 'static', 'binary' (mean over neighbours) or 'binary_sum' (released form).
         weights_per_layer: 1 (paper) or 2 (released: one for the node, one for its neighbours).
-        hidden: features per node. blocks: residual blocks.
+        hidden: features per node.
+        blocks: residual blocks.
         neighbours: N -> neighbour lists, in place of the top-k of the training landmarks.
         start_at_mean_shape: see LandmarkOffset.
 

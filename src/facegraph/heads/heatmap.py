@@ -19,8 +19,11 @@ class HeatmapHead(nn.Module):
     first maps are nearly empty like their targets.
 
     Args:
-        channels: level -> channels of the backbone. input_size: side S of the crop in px.
-        statistics: number of landmarks N. codec: reads the maps. levels: of the backbone, that `upsampling` needs.
+        channels: level -> channels of the backbone.
+        input_size: side S of the crop in px.
+        statistics: number of landmarks N.
+        codec: reads the maps.
+        levels: of the backbone, that `upsampling` needs.
         upsampling: (channels=, levels=) -> module with out_channels, see heatmap_fusion.
 
     Raises:

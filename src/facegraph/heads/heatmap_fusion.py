@@ -18,8 +18,10 @@ class Deconvolution(nn.Module):
     Source: Simple Baselines for human pose (Xiao et al., ECCV 2018): three of 256 channels, from stride 32 to 4.
 
     Args:
-        channels: level -> channels of the backbone. levels: the one to start from.
-        width: channels. output_level: the level whose stride the result has, 1 .. one below the level.
+        channels: level -> channels of the backbone.
+        levels: the one to start from.
+        width: channels.
+        output_level: the level whose stride the result has, 1 .. one below the level.
 
     Raises:
         ConfigError: not one level, or a setting out of range.
@@ -62,7 +64,8 @@ class Concatenation(nn.Module):
     Deviation: upsampling aligns pixel areas (the released code aligns corners in some versions).
 
     Args:
-        channels: level -> channels of the backbone. levels: those to read; the finest gives the size of the result.
+        channels: level -> channels of the backbone.
+        levels: those to read; the finest gives the size of the result.
         width: channels of the result; None: as many as come in.
 
     Raises:

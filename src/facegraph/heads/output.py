@@ -15,7 +15,9 @@ class LandmarkOffset(nn.Module):
     code, whose first outputs lie near the corner of the image), or the origin. It is a buffer: saved, never trained.
 
     Args:
-        statistics: gives the mean shape. input_size: side S of the crop in px. at_mean_shape: start there.
+        statistics: gives the mean shape.
+        input_size: side S of the crop in px.
+        at_mean_shape: start there.
     """
 
     start: Tensor

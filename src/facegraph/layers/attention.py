@@ -14,7 +14,8 @@ class ParallelAttention(nn.Module):
     on the mean and the maximum over channels.
 
     Args:
-        channels: C of the guide features. reduction: the perceptron's hidden width is C // reduction (paper: 2).
+        channels: C of the guide features.
+        reduction: the perceptron's hidden width is C // reduction (paper: 2).
     """
 
     def __init__(self, channels: int, reduction: int = 2) -> None:

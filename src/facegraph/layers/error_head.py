@@ -24,7 +24,8 @@ class ErrorHead(nn.Module):
     trainer.gradient_clip_val, or averaging over them in another way would still join the two.)
 
     Args:
-        channels: C of the features. hidden: width between the two linear layers.
+        channels: C of the features.
+        hidden: width between the two linear layers.
 
     Raises:
         ConfigError: hidden below 1.

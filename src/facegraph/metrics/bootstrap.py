@@ -54,7 +54,9 @@ def resampled_means(scores: np.ndarray, resamples: int = RESAMPLES, seed: int = 
     Columns are resampled together, so that differences between columns are paired.
 
     Args:
-        scores: (M,) or (M, K) numbers of M faces. resamples: R. seed: of the drawing.
+        scores: (M,) or (M, K) numbers of M faces.
+        resamples: R.
+        seed: of the drawing.
 
     Returns:
         (R,) or (R, K) float64 means, each over M faces drawn with replacement. A column that holds NaN gives NaN.
@@ -107,8 +109,8 @@ def paired_tests(
     observed; under equal methods it is uniform. Methods that agree on every face have p = 1.
 
     Args:
-        first: (M, K) scores of K methods. second: (M,) scores of the method they are compared with, the same faces in
-            the same order.
+        first: (M, K) scores of K methods.
+        second: (M,) scores of the method they are compared with, the same faces in the same order.
 
     Returns:
         K comparisons; all numbers but faces are NaN for a column that holds NaN. Ends and p are NaN for fewer than

@@ -18,9 +18,12 @@ from facegraph.errors import ConfigError, DataError
 class RetentionAreas(NamedTuple):
     """Areas under error-retention curves (fractions of the normaliser) and what they say of a confidence.
 
-    area: by the confidence. oracle: faces ordered by their true error, the least possible. random: without any order,
-    the mean error. score: (random - area) / (random - oracle), 1 for the oracle's order, 0 for a confidence that says
-    nothing, below 0 for one that misleads; NaN where all faces have the same error.
+    Args:
+        area: by the confidence.
+        oracle: faces ordered by their true error, the least possible.
+        random: without any order, the mean error.
+        score: (random - area) / (random - oracle), 1 for the oracle's order, 0 for a confidence that says nothing,
+            below 0 for one that misleads; NaN where all faces have the same error.
     """
 
     area: float

@@ -26,10 +26,13 @@ class ModuleCost:
 class Complexity:
     """Costs of one face, of a model that may stop early those of all its work.
 
-    params: trainable numbers. macs: multiply-adds of convolutions, linear layers and matrix products, the graph's
-    included. macs_thop: the counting behind the SCC paper's 5.165 G: convolutions and linear layers, plus what the
-    thop tool adds for batch norm, pooling and upsampling, without graph products. latency_ms: device -> median time of
-    one face in milliseconds. modules: by top-level module and its children.
+    Args:
+        params: trainable numbers.
+        macs: multiply-adds of convolutions, linear layers and matrix products, the graph's included.
+        macs_thop: the counting behind the SCC paper's 5.165 G: convolutions and linear layers, plus what the thop tool
+            adds for batch norm, pooling and upsampling, without graph products.
+        latency_ms: device -> median time of one face in milliseconds.
+        modules: by top-level module and its children.
     """
 
     params: int

@@ -19,7 +19,12 @@ from facegraph.metrics.names import SAID
 
 
 class ErrorRows(NamedTuple):
-    """Per-face errors. index: (M,) int64, unique and ascending. errors: (M,) float32 fractions."""
+    """Per-face errors.
+
+    Args:
+        index: (M,) int64, unique and ascending.
+        errors: (M,) float32 fractions.
+    """
 
     index: Tensor  # type: ignore[assignment]  # the field's name is the suite's, tuple.index is not needed
     errors: Tensor
@@ -28,9 +33,13 @@ class ErrorRows(NamedTuple):
 class PredictionRows(NamedTuple):
     """What is known of every face, rows unique by index and ascending.
 
-    index: (M,) int64. prediction, truth: (M, N, 2) float32 image px. norm_distances: (M, D) float32 image px, one
-    column per normaliser. attributes: (M, K) bool. said: (M, len(SAID)) float32, what the model says of its own
-    prediction, see metrics.names.SAID; NaN where it says nothing.
+    Args:
+        index: (M,) int64.
+        prediction, truth: (M, N, 2) float32 image px.
+        norm_distances: (M, D) float32 image px, one column per normaliser.
+        attributes: (M, K) bool.
+        said: (M, len(SAID)) float32, what the model says of its own prediction, see metrics.names.SAID; NaN where it
+            says nothing.
     """
 
     index: Tensor  # type: ignore[assignment]  # as above
@@ -147,7 +156,10 @@ class PredictionTable(_FaceRows):
 
     The sizes are fixed at construction because a process without any face must still send tensors that fit.
 
-    num_landmarks: N. num_normalisers: D columns of norm_distances. num_attributes: K, may be 0.
+    Args:
+        num_landmarks: N.
+        num_normalisers: D columns of norm_distances.
+        num_attributes: K, may be 0.
     """
 
     def __init__(self, num_landmarks: int, num_normalisers: int, num_attributes: int = 0) -> None:

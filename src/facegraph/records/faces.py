@@ -16,8 +16,13 @@ FACES_FILE = "faces.json"
 
 @dataclass(frozen=True)
 class SplitFaces:
-    """count: of faces. annotations: fingerprint of their ids and landmarks. images: of what their images are stored
-    as; empty where they follow from the settings."""
+    """The faces of a split.
+
+    Args:
+        count: of faces.
+        annotations: fingerprint of their ids and landmarks.
+        images: of what their images are stored as; empty where they follow from the settings.
+    """
 
     count: int
     annotations: str

@@ -34,8 +34,9 @@ def refuse_others(folder: Path, names: Iterable[str]) -> None:
 def own(folder: Path, written: Iterable[Path], drawn: str | None = None) -> None:
     """List what a report wrote into a folder.
 
-    drawn: subfolder that was written anew; what an earlier report left there is removed. Other files that an earlier
-    report listed stay listed while they are there.
+    Args:
+        drawn: subfolder that was written anew; what an earlier report left there is removed. Other files that an
+            earlier report listed stay listed while they are there.
     """
     folder = Path(folder)
     names = sorted({path.relative_to(folder).as_posix() for path in written})

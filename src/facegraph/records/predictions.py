@@ -34,12 +34,15 @@ RESULT_FILE = "result.json"
 class Predictions(NamedTuple):
     """Faces of a prediction frame as arrays.
 
-    ids: M names. row: (M,) int64, row in the source (column `index`). prediction, truth: (M, N, 2) float32 image px,
-    truth NaN where the annotation has no landmark.
-    norm_distances, attributes: name -> (M,) float64 image px, name -> (M,) bool. checkpoint: which weights predicted.
-    said: name of metrics.names.SAID -> (M,), only what the model says: confidence float32, higher is surer;
-    predicted_error float32, in the model's own unit; iterations float32, how many were run; failed bool, reported as
-    failed by the model.
+    Args:
+        ids: M names.
+        row: (M,) int64, row in the source (column `index`).
+        prediction, truth: (M, N, 2) float32 image px, truth NaN where the annotation has no landmark.
+        norm_distances, attributes: name -> (M,) float64 image px, name -> (M,) bool.
+        checkpoint: which weights predicted.
+        said: name of metrics.names.SAID -> (M,), only what the model says: confidence float32, higher is surer;
+            predicted_error float32, in the model's own unit; iterations float32, how many were run; failed bool,
+            reported as failed by the model.
     """
 
     ids: tuple[str, ...]

@@ -23,12 +23,20 @@ _PACKAGES = (
 class Provenance:
     """Where a result came from.
 
-    commit and dirty are None outside a git checkout of facegraph. versions: package -> version. device: name
-    of the accelerator or "cpu". overrides: the command's Hydra overrides. started_at: ISO 8601 with offset.
-    seed: of the run. params: trainable numbers of the model. macs: multiply-adds of one face, None if not counted.
-    latency_ms: median time of one face on the training device, float32, None after eval.py. Other jobs on
-    the device make it longer. With test_time_flip both are those of two passes; of a model that may stop early for a
-    face they are those of all its work, and `mean_iterations` among the metrics tells how much of it was done.
+    commit and dirty are None outside a git checkout of facegraph.
+
+    Args:
+        versions: package -> version.
+        device: name of the accelerator or "cpu".
+        overrides: the command's Hydra overrides.
+        started_at: ISO 8601 with offset.
+        seed: of the run.
+        params: trainable numbers of the model.
+        macs: multiply-adds of one face, None if not counted.
+        latency_ms: median time of one face on the training device, float32, None after eval.py. Other jobs on the
+            device make it longer. With test_time_flip both are those of two passes; of a model that may stop early for
+            a face they are those of all its work, and `mean_iterations` among the metrics tells how much of it was
+            done.
     """
 
     facegraph_version: str

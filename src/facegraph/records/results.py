@@ -37,17 +37,26 @@ _SUMMARY = {
 class ProtocolCard:
     """All that must be equal before two numbers may stand in one table.
 
-    crop: policy in words ("landmark box"), crop_margin: side of the crop over the side of that box.
-    dataset and split: where the model was tested; test_hash: fingerprint of the faces scored (ids and landmarks);
-    trained_on: the data set it was trained on. normaliser: the primary one. thresholds: normaliser -> fractions, of
-    failure rate and AUC. validation: where the validation faces came from, in words; checkpoint_rule: how "last" and
-    "best" were chosen. corruption: how test faces were made harder; results of before it existed are of faces as they
-    are. exif: "applied" where some picture was turned upright as its EXIF orientation says, None where all are as
-    stored.
-    initial_weights: folder that training started from, None for random weights. model_facts: settings
-    of the model that change what a test measures, as it says itself. shared_photographs: how many photographs of one's
-    own data set more than one of train, validation and test shows. padding: mean share of the test crops beyond their
-    pictures, None for none. partly_labelled: split -> faces that lack landmarks; the others of these count.
+    Args:
+        dataset: where the model was tested.
+        split: of that data set.
+        crop: policy in words ("landmark box").
+        crop_margin: side of the crop over the side of that box.
+        test_hash: fingerprint of the faces scored (ids and landmarks).
+        trained_on: the data set it was trained on.
+        normaliser: the primary one.
+        thresholds: normaliser -> fractions, of failure rate and AUC.
+        validation: where the validation faces came from, in words.
+        checkpoint_rule: how "last" and "best" were chosen.
+        corruption: how test faces were made harder; results of before it existed are of faces as they are.
+        exif: "applied" where some picture was turned upright as its EXIF orientation says, None where all are as
+            stored.
+        initial_weights: folder that training started from, None for random weights.
+        model_facts: settings of the model that change what a test measures, as it says itself.
+        shared_photographs: how many photographs of one's own data set more than one of train, validation and test
+            shows.
+        padding: mean share of the test crops beyond their pictures, None for none.
+        partly_labelled: split -> faces that lack landmarks; the others of these count.
     """
 
     dataset: str
@@ -86,7 +95,11 @@ class ProtocolCard:
 
 @dataclass(frozen=True)
 class RunResult:
-    """result.json. metrics: {"val": {...}, "test": {"last": {...}, "best": {...}}}, inner entries as `summarise`."""
+    """result.json.
+
+    Args:
+        metrics: {"val": {...}, "test": {"last": {...}, "best": {...}}}, inner entries as `summarise`.
+    """
 
     protocol: ProtocolCard
     metrics: dict[str, Any]

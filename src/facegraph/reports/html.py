@@ -19,7 +19,10 @@ _MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WEBP": 
 
 @dataclass(frozen=True)
 class Link:
-    """A cell that leads to a file beside or below the page. target: relative path with forward slashes.
+    """A cell that leads to a file beside or below the page.
+
+    Args:
+        target: relative path with forward slashes.
 
     Raises:
         DataError: a target that is absolute or has a scheme: a page shows nothing from elsewhere.
@@ -40,7 +43,9 @@ Cell = str | int | float | Link | None
 class Picture:
     """An encoded picture.
 
-    data: bytes of a PNG, JPEG, GIF or WebP file. caption: shown below, and read out in the picture's place.
+    Args:
+        data: bytes of a PNG, JPEG, GIF or WebP file.
+        caption: shown below, and read out in the picture's place.
     """
 
     data: bytes
@@ -59,7 +64,9 @@ class Picture:
 class HtmlTable:
     """A table. Numbers are set flush right, None as a dash; text is shown as it is, markup included.
 
-    header: names of the columns. rows: one cell per column.
+    Args:
+        header: names of the columns.
+        rows: one cell per column.
 
     Raises:
         DataError: a row of another length than the header.
@@ -82,7 +89,9 @@ class HtmlTable:
 class Section:
     """A titled part of a page: text, tables, pictures, in this order.
 
-    text: paragraphs, separated by blank lines. code: shown as typed, such as a command.
+    Args:
+        text: paragraphs, separated by blank lines.
+        code: shown as typed, such as a command.
     """
 
     title: str
@@ -98,7 +107,13 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """title: of the page. sections: in their order. subtitle: one line below the title."""
+    """A page of HTML that needs no other file.
+
+    Args:
+        title: of the page.
+        sections: in their order.
+        subtitle: one line below the title.
+    """
 
     title: str
     sections: Sequence[Section]

@@ -34,7 +34,8 @@ def convert(released: ReleasedWeights, source: Path, out: Path) -> Path:
     not published is that of drawn faces. Neither is used by the networks that can be converted unless they say so.
 
     Args:
-        released: weights and what they fit. source: where they were read from, kept as what the run was trained on.
+        released: weights and what they fit.
+        source: where they were read from, kept as what the run was trained on.
         out: a folder without a run, of any name.
 
     Raises:

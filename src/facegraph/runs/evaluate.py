@@ -30,8 +30,11 @@ NEVER = "never"
 class OpenedRun:
     """A finished run, ready to predict.
 
-    cfg: its configuration, with the data set, boxes and loading of the evaluation. data: set up for test. model: with
-    the checkpoint's weights, on the CPU. checkpoint: all that the file at `path` holds.
+    Args:
+        cfg: its configuration, with the data set, boxes and loading of the evaluation.
+        data: set up for test.
+        model: with the checkpoint's weights, on the CPU.
+        checkpoint: all that the file at `path` holds.
     """
 
     folder: Path
@@ -68,7 +71,8 @@ def open_run(cfg: DictConfig) -> OpenedRun:
 def evaluate(cfg: DictConfig, overrides: Sequence[str] | None = None) -> RunResult:
     """Score a finished run again, on its own test split or on another data set, from its folder alone.
 
-    overrides: what made cfg, for the record; None: those of the Hydra program.
+    Args:
+        overrides: what made cfg, for the record; None: those of the Hydra program.
 
     Raises:
         FacegraphError: as `open_run`; a folder in use.

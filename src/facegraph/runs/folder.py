@@ -151,7 +151,10 @@ def _literals(node: Any) -> Any:
 
 
 def make_writable(folder: Path, setting: str = "output_dir") -> None:
-    """Create a folder and prove that files can be written there. setting: what names it, for the message.
+    """Create a folder and prove that files can be written there.
+
+    Args:
+        setting: what names it, for the message.
 
     Raises:
         RunError: they cannot.
@@ -309,8 +312,10 @@ class InitialWeights:
     """The last weights of a run: of another one, trained or converted, to start from (`init_from=<folder>`), or of this
     one to go on with.
 
-    state: the model's weights and buffers. scheme, num_landmarks: what its landmarks are. threads: it was trained with;
-    None: not known.
+    Args:
+        state: the model's weights and buffers.
+        scheme, num_landmarks: what its landmarks are.
+        threads: it was trained with; None: not known.
     """
 
     folder: Path

@@ -68,7 +68,11 @@ class Started:
 
     @classmethod
     def now(cls, overrides: Sequence[str] | None = None) -> Started:
-        """overrides: None takes those of the Hydra program."""
+        """A training or test that begins now.
+
+        Args:
+            overrides: None takes those of the Hydra program.
+        """
         return cls(datetime.now().astimezone(), git_state(), given_overrides() if overrides is None else overrides)
 
 

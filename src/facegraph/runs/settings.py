@@ -29,7 +29,12 @@ _SHORT_PRECISIONS = (32, "32", 16, "16", "bf16")  # as Lightning reads them, the
 
 @dataclass(frozen=True)
 class Rule:
-    """allows: whether a value can be used. needed: what can, in words, with an example or the reason."""
+    """What a setting may be.
+
+    Args:
+        allows: whether a value can be used.
+        needed: what can, in words, with an example or the reason.
+    """
 
     allows: Callable[[Any], bool]
     needed: str

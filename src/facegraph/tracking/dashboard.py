@@ -35,7 +35,8 @@ def publish(
     its address is kept in <sweep>/dashboard.url, and what was changed in it by hand stays.
 
     Args:
-        report: folder that facegraph report wrote. project, entity: as the runs were logged with.
+        report: folder that facegraph report wrote.
+        project, entity: as the runs were logged with.
         say: told what was done and what was left out, line by line.
 
     Raises:

@@ -27,8 +27,11 @@ def workspace(
     Curves by row, bars of every column per table, pictures and sample faces of every run, the report.
 
     Args:
-        group: of the sweep's runs. tables: its tables, at least one. reported: names under which pages (..._html) and
-        tables (..._csv) of the report are logged. entity, project: where the runs are.
+        group: of the sweep's runs.
+        tables: its tables, at least one.
+        reported: names under which pages (..._html) and tables (..._csv) of the report are logged.
+        entity: user or team of the runs.
+        project: of the runs.
     """
     best = score_name(NME, tables[0].checkpoint)
     return views.Workspace(

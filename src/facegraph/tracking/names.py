@@ -11,5 +11,9 @@ OF_PROVENANCE = ("params", "macs", "latency_ms", "train_seconds", "test_seconds"
 
 
 def score_name(measure: str, checkpoint: str, part: str | None = None) -> str:
-    """test/<measure>/<checkpoint>, over all faces by the first normaliser; part: a subset or another normaliser."""
+    """test/<measure>/<checkpoint>, over all faces by the first normaliser; or over a part of them.
+
+    Args:
+        part: a subset or another normaliser.
+    """
     return f"test/{measure}/{checkpoint}" + (f"/{part}" if part else "")

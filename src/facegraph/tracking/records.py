@@ -19,8 +19,14 @@ from facegraph.training.task import VAL_NME
 
 
 class SampledFace(NamedTuple):
-    """id: name of the face. error: by the primary normaliser, a fraction. picture: (S, S, 3) uint8 RGB, truth
-    green, prediction red. attributes: those the face has."""
+    """A test face as it is logged.
+
+    Args:
+        id: name of the face.
+        error: by the primary normaliser, a fraction.
+        picture: (S, S, 3) uint8 RGB, truth green, prediction red.
+        attributes: those the face has.
+    """
 
     id: str
     error: float
@@ -49,7 +55,9 @@ def log_results(
     """Log the pictures of a finished run folder, and to wandb also sample faces and all numbers; ends the wandb run.
 
     Args:
-        folder: with its pictures written. faces: called only where they are shown. step: optimiser steps so far.
+        folder: with its pictures written.
+        faces: called only where they are shown.
+        step: optimiser steps so far.
     """
     for logger in loggers:
         if isinstance(logger, WandbLogger):

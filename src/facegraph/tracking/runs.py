@@ -31,10 +31,12 @@ def wandb_logger(
     as tag. What continues a run folder continues its wandb run.
 
     Args:
-        save_dir: the run folder. name: shown where the run is no job of a sweep.
+        save_dir: the run folder.
+        name: shown where the run is no job of a sweep.
         sweep: identity, dir, table and row of the job, None outside of a sweep.
         offline: write files only, `wandb sync` uploads them later.
-        entity: user or team; None: the account's own. tags: further ones.
+        entity: user or team; None: the account's own.
+        tags: further ones.
     """
     import wandb
 

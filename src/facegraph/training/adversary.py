@@ -32,7 +32,10 @@ class ProjectedGradient:
 
     Args:
         epsilon: most change of a value, in units of the images, here [low, high] = [0, 1] (normalise=unit).
-        step: change per step. steps: how many. weight: of the term. low, high: range of the images' values.
+        step: change per step.
+        steps: how many.
+        weight: of the term.
+        low, high: range of the images' values.
 
     Raises:
         ConfigError: a number out of range.

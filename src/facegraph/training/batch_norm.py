@@ -26,7 +26,8 @@ class GlobalBatchNorm(_BatchNorm):
     (Chan et al. 1979), because a difference of sums of squares would lose digits. Gradients pass through it, so that
     averaged over processes they are those of one process with the whole batch.
 
-    norm: BatchNorm1d, 2d, 3d or timm's BatchNormAct2d; input (B, C) or (B, C, ...).
+    Args:
+        norm: BatchNorm1d, 2d, 3d or timm's BatchNormAct2d; input (B, C) or (B, C, ...).
 
     Raises:
         ConfigError: in training, one element per channel in all processes together.

@@ -58,8 +58,10 @@ class WeightAverage(WeightAveraging):
     Validation, test and checkpoints use the average. Lightning's own EMAWeightAveraging also averages whole-number
     buffers, which rounding then lowers: with a decay of 0.95 a graph's edge indices are off after some steps.
 
-    decay: share of the old average that stays at each step. warmup: at step t at most (1 + t) / (10 + t), as
-    TensorFlow has it, so that an average with a long memory forgets the first weights.
+    Args:
+        decay: share of the old average that stays at each step.
+        warmup: at step t at most (1 + t) / (10 + t), as TensorFlow has it, so that an average with a long memory
+            forgets the first weights.
 
     Raises:
         ConfigError: decay outside [0, 1).

@@ -11,7 +11,9 @@ from facegraph.structures import LandmarkModel, LandmarkOutput
 def mirror_points(points: Tensor, width: int, flip: Tensor) -> Tensor:
     """Landmarks (..., N, 2) in px of a crop as those of its mirror image: x -> width - 1 - x, then renumbered.
 
-    flip: (N,) int64; landmark i of a face is landmark flip[i] of its mirror image. Applied twice it changes nothing.
+    Args:
+        flip: (N,) int64; landmark i of a face is landmark flip[i] of its mirror image. Applied twice it changes
+            nothing.
     """
     mirrored = torch.stack([width - 1 - points[..., 0], points[..., 1]], dim=-1)
     return mirrored.index_select(-2, flip)

@@ -21,8 +21,13 @@ _TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Phase:
-    """share: of all epochs. modules: children of the model that learn in it; None: the whole model. detach: whether the
-    model cuts the gradient between its stages in it; None: as the model is configured."""
+    """A phase of a training that goes stage by stage.
+
+    Args:
+        share: of all epochs.
+        modules: children of the model that learn in it; None: the whole model.
+        detach: whether the model cuts the gradient between its stages in it; None: as the model is configured.
+    """
 
     share: float
     modules: tuple[str, ...] | None = None
@@ -47,8 +52,10 @@ class StageByStage(Callback):
     The phase follows from the epoch alone: a resumed run goes on in the phase it was in. The schedule of the learning
     rate covers all epochs together, not each phase.
 
-    phases: rows of {share, modules, detach}, see Phase; shares add up to 1. Boundaries are rounded to whole epochs, a
-    half up; the last epoch belongs to the last phase. A run of few epochs may leave out others, and says which.
+    Args:
+        phases: rows of {share, modules, detach}, see Phase; shares add up to 1. Boundaries are rounded to whole epochs,
+            a half up; the last epoch belongs to the last phase. A run of few epochs may leave out others, and says
+            which.
 
     Raises:
         ConfigError: shares that are not positive or do not add up to 1, a row with other keys or values; from `check`

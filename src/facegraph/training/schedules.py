@@ -158,7 +158,8 @@ class LinearRate:
 
     Their rule comes with a warm-up of a few epochs, which scheduler=cosine and one_cycle have.
 
-    reference: faces per optimiser step for which optimizer.lr was chosen.
+    Args:
+        reference: faces per optimiser step for which optimizer.lr was chosen.
 
     Raises:
         ConfigError: reference below 1.
@@ -178,7 +179,8 @@ class SquareRootRate:
     """lr * sqrt(batch / reference), as is usual with Adam. Source: Malladi et al. 2022 (On the SDEs and Scaling Rules
     for Adaptive Gradient Algorithms). Deviation: only the learning rate is scaled, betas and epsilon stay.
 
-    reference: faces per optimiser step for which optimizer.lr was chosen.
+    Args:
+        reference: faces per optimiser step for which optimizer.lr was chosen.
 
     Raises:
         ConfigError: reference below 1.

@@ -129,7 +129,8 @@ def worst_faces(
         predictions, truths: (M, N, 2) image px.
         errors: (M,) per-face errors as fractions; NaN counts as the worst.
         ids: M names for the captions.
-        count: number of faces. tile: side of a face's picture in px.
+        count: number of faces.
+        tile: side of a face's picture in px.
 
     Returns:
         path of the PNG.
@@ -165,8 +166,10 @@ def cut_tile(image: np.ndarray, image_to_tile: np.ndarray, size: int, background
     """What a tile shows of an image.
 
     Args:
-        image: (H, W, 3) uint8 RGB. image_to_tile: (3, 3) px of the image -> px of the tile, one scale along x and y.
-        size: side of the tile, px. background: RGB beyond the image.
+        image: (H, W, 3) uint8 RGB.
+        image_to_tile: (3, 3) px of the image -> px of the tile, one scale along x and y.
+        size: side of the tile, px.
+        background: RGB beyond the image.
 
     Returns:
         (size, size, 3) uint8 RGB.
@@ -183,7 +186,9 @@ def face_tile(
     """One face as contact sheets show it: truth green, prediction red, cut so that both are seen.
 
     Args:
-        image: (H, W, 3) uint8 RGB. prediction, truth: (N, 2) image px. size: side of the tile, px.
+        image: (H, W, 3) uint8 RGB.
+        prediction, truth: (N, 2) image px.
+        size: side of the tile, px.
 
     Returns:
         (size, size, 3) uint8 RGB.

@@ -21,7 +21,8 @@ _DARK, _GREY = (10, 10, 12), (90, 92, 100)
 def landmark_sides(scheme: LandmarkScheme, mean_shape: np.ndarray) -> np.ndarray:
     """(N,) int: -1 for landmarks of the left half of the picture, 1 for the right, 0 for those that mirror themselves.
 
-    mean_shape: (N, 2) of upright faces, any unit; it says which of a mirror pair is the left one.
+    Args:
+        mean_shape: (N, 2) of upright faces, any unit; it says which of a mirror pair is the left one.
     """
     flip = np.array(scheme.flip)
     x = mean_shape[:, 0]
@@ -44,7 +45,8 @@ def draw_numbers(
 
     Args:
         image: (H, W, 3) uint8 RGB, left untouched; 98 numbers need 640 px or more.
-        landmarks: (N, 2) px, finite. colours: (N, 3) RGB.
+        landmarks: (N, 2) px, finite.
+        colours: (N, 3) RGB.
         text_height: of a digit in px; by default 1/62 of the image's shorter side, at least 8.
 
     Returns:
@@ -83,7 +85,9 @@ def place_labels(
 ) -> np.ndarray:
     """(N, 2) centres of labels beside landmarks (N, 2): outwards of a closed contour, else of the face.
 
-    sizes: (N, 2) width and height of the labels, px. extent: width and height of the picture, which they do not leave.
+    Args:
+        sizes: (N, 2) width and height of the labels, px.
+        extent: width and height of the picture, which they do not leave.
     """
     # on an ellipse as flat as the label, so that labels beside a dot lie as close to it as labels above it
     centres = landmarks + _outward(landmarks, scheme) * (sizes[:, 1:] / 2 + sizes / 2)

@@ -37,7 +37,9 @@ def write_pair_sheet(
     Args:
         image_of: position in the arrays -> (H, W, 3) uint8 RGB; None draws the points on blank ground.
         first, second, truths: (M, N, 2) px of image_of's images.
-        captions: M texts, lines split at newlines. columns: pairs in a row. tile: side of half a pair, px.
+        captions: M texts, lines split at newlines.
+        columns: pairs in a row.
+        tile: side of half a pair, px.
         path: an existing file is replaced.
 
     Returns:
@@ -68,8 +70,9 @@ def pair_tile(
     """One face twice: (size, 2 * size + 2, 3) uint8 RGB.
 
     Args:
-        image: (H, W, 3) uint8 RGB, None for blank ground. first, second, truth: (N, 2) image px; predictions that are
-            not finite are left out. size: side of a half, px.
+        image: (H, W, 3) uint8 RGB, None for blank ground.
+        first, second, truth: (N, 2) image px; predictions that are not finite are left out.
+        size: side of a half, px.
     """
     box = landmark_box(truth)
     side = max(box[2] - box[0], box[3] - box[1], 1.0)

@@ -32,7 +32,8 @@ PAGE = "index.html"
 class PictureFolder:
     """Writes pictures as PNG and keeps them, photographs as JPEG, for the page.
 
-    written: the files so far; a name that one of them has gets a number.
+    Args:
+        written: the files so far; a name that one of them has gets a number.
     """
 
     folder: Path
@@ -71,9 +72,11 @@ def inspect_store(
     """Write sheets, figures and index.html on the faces of a view.
 
     Args:
-        view: the faces and how they are cut out. count: of faces on a sheet.
+        view: the faces and how they are cut out.
+        count: of faces on a sheet.
         out: folder to write to, new or empty; None for outputs/inspect/<data set>/<date>_<time>.
-        command: that asked for it, shown on the page. recipe: names of augmentation and box, shown on the page.
+        command: that asked for it, shown on the page.
+        recipe: names of augmentation and box, shown on the page.
         say: told what is being drawn.
 
     Returns:

@@ -77,7 +77,9 @@ def face_sheet(view: StoreView, faces: np.ndarray) -> np.ndarray:
 def suspicious_sheet(view: StoreView, faces: np.ndarray, scores: np.ndarray, per_landmark: np.ndarray) -> np.ndarray:
     """Faces by shape residual, in the order given; their worst landmarks are ringed red and numbered.
 
-    scores: (M,), per_landmark: (M, N), of all faces of the view; see data.shape_residual.
+    Args:
+        scores: (M,).
+        per_landmark: (M, N), of all faces of the view; see data.shape_residual.
     """
     tiles, captions = [], []
     for face in faces:

@@ -29,8 +29,10 @@ def official_ratios(view: StoreView) -> np.ndarray:
 class CropStatistics(NamedTuple):
     """Of faces drawn at random, plain and in several draws of the augmentation.
 
-    plain, augmented: (faces or draws, N, 2) landmarks in crop px. empty: share of an augmented crop that the store has
-    no pixels for. lost: the part of it that the photograph does have, so that a larger stored crop would show it.
+    Args:
+        plain, augmented: (faces or draws, N, 2) landmarks in crop px.
+        empty: share of an augmented crop that the store has no pixels for.
+        lost: the part of it that the photograph does have, so that a larger stored crop would show it.
     """
 
     plain: np.ndarray

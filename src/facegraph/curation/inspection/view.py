@@ -28,8 +28,13 @@ class StoreView:
 
     Faces whose landmarks are not all finite or all coincide are left out: there is nothing to cut out around.
 
-    store: the prepared store. split: whose faces. box: which box they are cut out around. augmentation: random changes
-    in training. input_size: side of the crop, px. seed: of all draws.
+    Args:
+        store: the prepared store.
+        split: whose faces.
+        box: which box they are cut out around.
+        augmentation: random changes in training.
+        input_size: side of the crop, px.
+        seed: of all draws.
 
     Raises:
         ConfigError: input_size below 16, or seed below 0.

@@ -143,7 +143,11 @@ class _Reader:
         return data
 
     def parts(self, data: memoryview, padded: bool = True) -> Iterator[Part]:
-        """(type, payload) of what follows one another. padded: each begins at a multiple of 8 bytes."""
+        """(type, payload) of what follows one another.
+
+        Args:
+            padded: each begins at a multiple of 8 bytes.
+        """
         position = 0
         while position < len(data):
             if len(data) - position < 8:
@@ -175,7 +179,11 @@ class _Reader:
         return _Head(word & 0xFF, bool(word & _COMPLEX), sizes, bytes(name).decode("latin-1"), rest)
 
     def value(self, head: _Head, levels: int) -> Value:
-        """levels: how deep cells and structs may still be nested."""
+        """The value of an element.
+
+        Args:
+            levels: how deep cells and structs may still be nested.
+        """
         if not levels:
             raise self.broken(f"cells or structs more than {_MOST_LEVELS} levels deep")
         if head.kind in _NUMERIC:

@@ -28,7 +28,10 @@ TIE = 1e-4
 class Scores:
     """A run's faces under one checkpoint and one normaliser.
 
-    label: as figures and tables name the run. faces: as predictions.parquet has them. point_errors: (M, N) fractions.
+    Args:
+        label: as figures and tables name the run.
+        faces: as predictions.parquet has them.
+        point_errors: (M, N) fractions.
     """
 
     label: str
@@ -53,9 +56,13 @@ class Scores:
 class Difference:
     """Two runs on some of the faces.
 
-    name: attribute, or `ALL`. count: faces. a, b: mean errors. difference, low, high: b - a and its 95 % interval over
-    test faces. p: two-sided, paired. Interval and p are NaN for too few faces. b_better, ties,
-    a_better: numbers of faces.
+    Args:
+        name: attribute, or `ALL`.
+        count: faces.
+        a, b: mean errors.
+        difference, low, high: b - a and its 95 % interval over test faces.
+        p: two-sided, paired. Interval and p are NaN for too few faces.
+        b_better, ties, a_better: numbers of faces.
     """
 
     name: str
@@ -73,9 +80,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs, B's faces in A's order. differences: all faces first, then every attribute that some face has.
+    """Two runs, B's faces in A's order.
 
     cards: fields of the protocol cards that differ, as (A's, B's).
+
+    Args:
+        differences: all faces first, then every attribute that some face has.
     """
 
     a: Scores
@@ -97,8 +107,9 @@ def read_scores(folder: Path, checkpoint: str, normaliser: str | None = None, la
     """Scores of a run folder, or of a folder that eval.py wrote.
 
     Args:
-        checkpoint: last or best. normaliser: one that the predictions have in any spelling, or two landmarks such as
-            36,45; None for the run's own.
+        checkpoint: last or best.
+        normaliser: one that the predictions have in any spelling, or two landmarks such as 36,45; None for the run's
+            own.
         label: None for the folder's name.
 
     Raises:

@@ -20,10 +20,14 @@ from facegraph.reports.table.normalisers import distances, spelled
 
 @dataclass(frozen=True)
 class Rescored:
-    """Metrics of one run. normaliser: name, or the pair of landmarks as given. faces: how many count.
+    """Metrics of one run.
 
     measures: nme, fr@<t>, auc@<t> as fractions; None where one is not finite. intervals: 95 % over test faces;
     None for too few faces.
+
+    Args:
+        normaliser: name, or the pair of landmarks as given.
+        faces: how many count.
     """
 
     folder: Path

@@ -37,9 +37,11 @@ _ORACLE, _RANDOM = (0, (1, 1.5)), (0, (6, 3))
 class Curve:
     """A line of a figure.
 
-    x, y: (P,) the swept value and the score in the unit to print; NaN where there is no score yet. An x that is NaN
-    everywhere makes a level line (a row without a swept value, drawn across). low, high: (P,) ends of the error bars.
-    published: drawn without bars, in grey dashes of the same marker.
+    Args:
+        x, y: (P,) the swept value and the score in the unit to print; NaN where there is no score yet. An x that is NaN
+            everywhere makes a level line (a row without a swept value, drawn across).
+        low, high: (P,) ends of the error bars.
+        published: drawn without bars, in grey dashes of the same marker.
     """
 
     label: str

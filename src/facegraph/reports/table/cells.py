@@ -20,16 +20,22 @@ ABSENT, PUBLISHED = "absent", "published"
 class Cell:
     """A row's value in a column. All numbers are in the unit that the column prints (facegraph.reports.table.units).
 
-    state: DONE where at least one seed has a value, otherwise the furthest of its trainings' states; ABSENT where the
-    row has no such number (no faces of that subset, another condition); PUBLISHED for a row that is only published.
-    values: seed -> value. states: seed -> state, of all its trainings.
-    mean: over seeds. std: over seeds with n - 1; None with one seed.
-    paper: the published value. difference: mean - paper. counted: a cost counted beforehand from the released code.
-    interval: 95 % over test faces, of the mean; None without predictions, for too few faces and for costs.
-    against: comparison with the baseline row on the same faces and seeds (difference: this row - baseline); None for
-    the baseline itself, without one, for too few faces, for another protocol, and for costs.
-    faces: number of test faces of the value. remark: why there is no value or no test, or not of all seeds; one line.
-    comparable: whether the value was measured as the others of its column are.
+    Args:
+        state: DONE where at least one seed has a value, otherwise the furthest of its trainings' states; ABSENT where
+            the row has no such number (no faces of that subset, another condition); PUBLISHED for a row that is only
+            published.
+        values: seed -> value.
+        states: seed -> state, of all its trainings.
+        mean: over seeds.
+        std: over seeds with n - 1; None with one seed.
+        paper: the published value.
+        counted: a cost counted beforehand from the released code.
+        interval: 95 % over test faces, of the mean; None without predictions, for too few faces and for costs.
+        against: comparison with the baseline row on the same faces and seeds (difference: this row - baseline); None
+            for the baseline itself, without one, for too few faces, for another protocol, and for costs.
+        faces: number of test faces of the value.
+        remark: why there is no value or no test, or not of all seeds; one line.
+        comparable: whether the value was measured as the others of its column are.
     """
 
     state: str
@@ -57,7 +63,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class ReportRow:
-    """row: as the sweep file has it. trainings: by seed. cells: column name -> cell. mark: of its footnote, or ""."""
+    """A row of a table with what was trained for it.
+
+    Args:
+        row: as the sweep file has it.
+        trainings: by seed.
+        cells: column name -> cell.
+        mark: of its footnote, or "".
+    """
 
     row: Row
     trainings: tuple[Training, ...]
@@ -75,7 +88,11 @@ class ReportRow:
 
 @dataclass(frozen=True)
 class Note:
-    """A footnote. mark: that rows carry; "" for one of the whole table."""
+    """A footnote.
+
+    Args:
+        mark: that rows carry; "" for one of the whole table.
+    """
 
     mark: str
     text: str
@@ -85,8 +102,12 @@ class Note:
 class Report:
     """A table with its values.
 
-    scale: paper, small or smoke; "" for run folders without a sweep. checkpoint: last or best. folder: of the sweep.
-    command: what was typed after train.py. rows: in the table's order.
+    Args:
+        scale: paper, small or smoke; "" for run folders without a sweep.
+        checkpoint: last or best.
+        folder: of the sweep.
+        command: what was typed after train.py.
+        rows: in the table's order.
     """
 
     table: Table

@@ -31,7 +31,11 @@ _OVER_FACES = "bars: 95 % interval over test faces"
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure that was written. path: of the PNG; an SVG of the same name lies beside it."""
+    """A figure that was written.
+
+    Args:
+        path: of the PNG; an SVG of the same name lies beside it.
+    """
 
     path: Path
     caption: str

@@ -25,7 +25,13 @@ _WITHOUT_VALUE = {ABSENT: "-", FAILED: "failed", NEW: "not run", PARTIAL: "begun
 
 @dataclass(frozen=True)
 class Words:
-    """Text of a cell. best: of its column. faint: not measured by us. mark: of a footnote."""
+    """Text of a cell.
+
+    Args:
+        best: of its column.
+        faint: not measured by us.
+        mark: of a footnote.
+    """
 
     text: str
     best: bool = False
@@ -35,7 +41,12 @@ class Words:
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a report that fits a page. title: "" where the report is one block. rows: a cell per header."""
+    """A part of a report that fits a page.
+
+    Args:
+        title: "" where the report is one block.
+        rows: a cell per header.
+    """
 
     title: str
     header: tuple[str, ...]
@@ -87,7 +98,12 @@ def _fitting(report: Report, columns: Sequence[Column], titled: bool, width: int
 
 
 class Unfinished(NamedTuple):
-    """A training that is not done. seed, folder: None for a row that the sweep left out. why: in words."""
+    """A training that is not done.
+
+    Args:
+        seed, folder: None for a row that the sweep left out.
+        why: in words.
+    """
 
     label: str
     seed: int | None

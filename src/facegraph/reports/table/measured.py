@@ -38,7 +38,8 @@ def cells_of(
 ) -> dict[str, Cell]:
     """A column: row -> cell, of every row of the table.
 
-    unexplained: rows of another protocol; where faces or the measure differ they are neither tested nor best.
+    Args:
+        unexplained: rows of another protocol; where faces or the measure differ they are neither tested nor best.
 
     Raises:
         RunError: a damaged file. ConfigError: an unknown metric.

@@ -32,8 +32,10 @@ def notes_of(
 ) -> tuple[Note, ...]:
     """All footnotes, those of single rows first.
 
-    mixed: rows of another protocol, printed because it was asked for. meant: what rows vary on purpose.
-    columns: column name -> row name -> cell.
+    Args:
+        mixed: rows of another protocol, printed because it was asked for.
+        meant: what rows vary on purpose.
+        columns: column name -> row name -> cell.
     """
     labels = {row.name: row.label for row in table.rows}
     rates = [cell for c in table.columns if is_rate(c.metric) for cell in columns[c.name].values()]

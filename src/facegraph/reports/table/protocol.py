@@ -37,7 +37,11 @@ _SPLIT_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Deviation:
-    """A row whose card differs from the reference row's in a condition. fields: name -> (its value, reference's)."""
+    """A row whose card differs from the reference row's in a condition.
+
+    Args:
+        fields: name -> (its value, reference's).
+    """
 
     row: str
     reference: str

@@ -32,7 +32,8 @@ def sweep_reports(
 ) -> list[Report]:
     """Reports of a sweep's tables, or of the one that is named (with / or . between its parts).
 
-    checkpoint: last or best; None for the one that each table names.
+    Args:
+        checkpoint: last or best; None for the one that each table names.
 
     Raises:
         RunError: no sweep, a damaged file, protocols that differ within a column. ConfigError: a wrong name.

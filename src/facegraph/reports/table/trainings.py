@@ -31,7 +31,10 @@ CHECKPOINTS = ("last", "best")
 class Faces:
     """Errors of a test set, sorted by id.
 
-    ids: (M,) names. errors: normaliser -> (M,) per-face NME as fractions. attributes: name -> (M,) bool.
+    Args:
+        ids: (M,) names.
+        errors: normaliser -> (M,) per-face NME as fractions.
+        attributes: name -> (M,) bool.
     """
 
     ids: np.ndarray
@@ -43,9 +46,12 @@ class Faces:
 class Training:
     """One training of a row with one seed.
 
-    folder: its run folder. state: of facegraph.sweeps.status, its evaluations included. overrides: of train.py.
-    progress, failure: what a job left; None for a run without a sweep. damaged: whether a result cannot be read, which
-    makes the training a failed one.
+    Args:
+        folder: its run folder.
+        state: of facegraph.sweeps.status, its evaluations included.
+        overrides: of train.py.
+        progress, failure: what a job left; None for a run without a sweep.
+        damaged: whether a result cannot be read, which makes the training a failed one.
     """
 
     row: str

@@ -19,7 +19,13 @@ from facegraph.sweeps.table import Column, of_confidence
 
 @dataclass(frozen=True)
 class Unit:
-    """symbol: after a header, "" for none. factor: printed = stored * factor. lower: whether lower is better."""
+    """How a stored number is printed.
+
+    Args:
+        symbol: after a header, "" for none.
+        factor: printed = stored * factor.
+        lower: whether lower is better.
+    """
 
     symbol: str
     factor: float

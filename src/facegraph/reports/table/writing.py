@@ -31,7 +31,8 @@ def write_report(
     """Write a report into a folder; files of an earlier report are replaced, figures that only it had removed.
 
     Args:
-        page: write the page with its figures too, which takes seconds. done: called with what was written.
+        page: write the page with its figures too, which takes seconds.
+        done: called with what was written.
 
     Returns:
         the tables that were written and the page, which is last.
