@@ -19,7 +19,7 @@ from facegraph.geometry.points import map_points
 from facegraph.landmarks import COFW29, IBUG68, SCHEMES, WFLW98, LandmarkScheme
 from facegraph.layers.error_head import ErrorHead
 from facegraph.metrics.cost import count_macs, count_params
-from facegraph.models.dpr.mobilenet import BLOCKS, STRIDE, InvertedResidual, trunk
+from facegraph.models.dpr.mobilenet import BLOCKS, STRIDES, InvertedResidual, trunk
 from facegraph.models.dpr.model import DPR
 from facegraph.models.dpr.output import ReinitOutput
 from facegraph.models.dpr.parts import mean_face, part_means, parts_of
@@ -64,8 +64,24 @@ def test_a_map_of_one_pixel_is_the_same_without_its_published_stride(size: int) 
             next(m for m in firsts[number].modules() if isinstance(m, nn.Conv2d) and m.groups > 1).stride = (
                 stride,
             ) * 2
-        assert found.shape == (2, 64, math.ceil(size / STRIDE), math.ceil(size / STRIDE))
+        assert found.shape == (2, 64, math.ceil(size / STRIDES[0]), math.ceil(size / STRIDES[0]))
         torch.testing.assert_close(network(frames), found)
+
+
+@pytest.mark.parametrize("stride", STRIDES)
+def test_a_trunk_of_less_stride_has_the_released_weights_and_larger_maps(stride: int) -> None:
+    found, released = trunk(128, stride), trunk(128)
+    assert found(torch.zeros(2, 3, 128, 128)).shape == (2, 64, 128 // stride, 128 // stride)
+    found.load_state_dict(released.state_dict())
+    model = DPR(
+        96, statistics(IBUG68), LocalReinitNetwork, global_size=128, part_size=64, trunk_stride=stride, stages="glsr"
+    )
+    assert model(torch.zeros(2, 3, 96, 96)).landmarks.shape == (2, 68, 2)
+
+
+def test_a_stride_that_a_trunk_cannot_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.trunk_stride=16 cannot be had; choose 128, 64, 32"):
+        DPR(96, statistics(IBUG68), LocalReinitNetwork, trunk_stride=16)
 
 
 def posed(scheme: LandmarkScheme, degrees: float, scale: float) -> Tensor:

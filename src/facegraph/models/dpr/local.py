@@ -22,16 +22,19 @@ class LocalRegression(nn.Module):
     Args:
         parts: P of them.
         size: side of a part's frame in px.
+        stride: of the trunks.
         border: value of a patch outside of the global frame.
     """
 
-    def __init__(self, parts: Sequence[Part], size: int, border: float, memory_format: torch.memory_format) -> None:
+    def __init__(
+        self, parts: Sequence[Part], size: int, stride: int, border: float, memory_format: torch.memory_format
+    ) -> None:
         super().__init__()
         self.parts = tuple(parts)
         self.size, self.border, self.memory_format = size, border, memory_format
         for part in self.parts:
-            self.add_module(f"{part.name}_net", trunk(size))
-            self.add_module(f"{part.name}_loc", regressor(trunk_numbers(size), 64, 2 * len(part.indices)))
+            self.add_module(f"{part.name}_net", trunk(size, stride))
+            self.add_module(f"{part.name}_loc", regressor(trunk_numbers(size, stride), 64, 2 * len(part.indices)))
         initialise(self)
 
     def forward(self, frames: Tensor, transforms: Tensor, means: Sequence[Tensor]) -> tuple[Tensor, ...]:

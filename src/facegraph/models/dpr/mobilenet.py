@@ -23,7 +23,8 @@ BLOCKS = (
     (6, 80, 1, 1),
 )
 STEM, LAST = 8, 64
-STRIDE = 2 ** (1 + sum(block[3] == 2 for block in BLOCKS))
+STRIDES = (128, 64, 32)
+"""Strides that a trunk can have; the first is the released one."""
 
 
 class InvertedResidual(nn.Module):
@@ -50,11 +51,19 @@ def _conv(width_in: int, width_out: int, kernel: int, stride: int = 1, groups: i
     return [conv, nn.BatchNorm2d(width_out)]
 
 
-def trunk(size: int) -> nn.Sequential:
-    """(B, 3, S, S) -> (B, 64, S / 128, S / 128), the side rounded up, for frames of side S = size px."""
+def trunk(size: int, stride: int = STRIDES[0]) -> nn.Sequential:
+    """(B, 3, S, S) -> (B, 64, S / stride, S / stride), the side rounded up.
+
+    Args:
+        size: side S of the frames in px.
+        stride: of STRIDES. Below the released one the last strided layers keep the side of their maps: frames of half
+            the released side then end in maps as large as the released ones do. No weight is added or lost.
+    """
     layers: list[nn.Module] = [nn.Sequential(*_conv(3, STEM, 3, 2), nn.ReLU(inplace=True))]
-    width_in, side = STEM, math.ceil(size / 2)
+    width_in, side, reached = STEM, math.ceil(size / 2), 2
     for expansion, width, repetitions, first in BLOCKS:
+        first = first if reached < stride else 1
+        reached *= first
         # a map of one pixel stays as it is at any stride, but oneDNN's bfloat16 gradient of a strided convolution by
         # channel is made from memory that nothing was written to (torch 2.14, processors with AVX-512)
         first = first if side > 1 else 1
@@ -66,9 +75,9 @@ def trunk(size: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def trunk_numbers(size: int) -> int:
+def trunk_numbers(size: int, stride: int = STRIDES[0]) -> int:
     """Numbers in a trunk's flattened output for an input of side size px."""
-    return LAST * math.ceil(size / STRIDE) ** 2
+    return LAST * math.ceil(size / stride) ** 2
 
 
 def regressor(numbers: int, hidden: int, outputs: int) -> nn.Sequential:
@@ -96,12 +105,13 @@ class GlobalRegression(nn.Module):
     Args:
         num_landmarks: N.
         size: side G of the frame in px.
+        stride: of the trunk.
     """
 
-    def __init__(self, num_landmarks: int, size: int, hidden: int = 256) -> None:
+    def __init__(self, num_landmarks: int, size: int, stride: int = STRIDES[0], hidden: int = 256) -> None:
         super().__init__()
-        self.features = trunk(size)
-        self.pts_net = regressor(trunk_numbers(size), hidden, 2 * num_landmarks)
+        self.features = trunk(size, stride)
+        self.pts_net = regressor(trunk_numbers(size, stride), hidden, 2 * num_landmarks)
         initialise(self)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:

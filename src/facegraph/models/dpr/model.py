@@ -14,7 +14,7 @@ from facegraph.geometry.points import map_points
 from facegraph.geometry.sampling import warp
 from facegraph.layers.error_head import ErrorHead, with_predicted_error
 from facegraph.models.dpr.local import LocalRegression, Replacement
-from facegraph.models.dpr.mobilenet import GlobalRegression, trunk_numbers
+from facegraph.models.dpr.mobilenet import STRIDES, GlobalRegression, trunk_numbers
 from facegraph.models.dpr.output import ReinitOutput
 from facegraph.models.dpr.parts import mean_face, part_means, parts_of
 from facegraph.models.dpr.reinit import GlobalReinit
@@ -39,6 +39,7 @@ class DPR(LandmarkModel):
         coarse_share: share of the crop's side, centred, that the coarse frame shows; below 1 the reinitialisation can
             cut from what lies around it.
         coarse_size, global_size, part_size: sides of the frames in px.
+        trunk_stride: of the regressions' nets, see mobilenet.trunk: 128 as released; 64 suits frames of half the size.
         border: normalised value of what lies outside of the crop; under normalise=signed 0 is the grey that the
             pipeline puts outside of a photograph, -1 the black of the released code.
         start_at_mean: the untrained reinitialisation is that of the mean face; false starts from matrices of zeros as
@@ -49,7 +50,7 @@ class DPR(LandmarkModel):
             prediction. The landmarks are the same with and without it.
 
     Raises:
-        ConfigError: another name of stages, a share or a size out of range, a scheme without eyes or without parts.
+        ConfigError: another name of stages, a share, a size or a stride out of range, a scheme without eyes or without parts.
     """
 
     mean_face: Tensor
@@ -65,6 +66,7 @@ class DPR(LandmarkModel):
         coarse_size: int = 128,
         global_size: int = 256,
         part_size: int = 128,
+        trunk_stride: int = STRIDES[0],
         border: float = 0.0,
         start_at_mean: bool = True,
         detach: bool = False,
@@ -73,6 +75,10 @@ class DPR(LandmarkModel):
     ) -> None:
         super().__init__(statistics)
         _check(stages, coarse_share, {"coarse_size": coarse_size, "global_size": global_size, "part_size": part_size})
+        if trunk_stride not in STRIDES:
+            raise ConfigError(
+                f"model.trunk_stride={trunk_stride} cannot be had; choose {', '.join(map(str, STRIDES))}."
+            )
         self.coarse_size, self.global_size, self.part_size = coarse_size, global_size, part_size
         self.border, self.detach = border, detach
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -81,7 +87,7 @@ class DPR(LandmarkModel):
         face = mean_face(statistics)
         self.register_buffer("mean_face", face)
         self.global_reinit = GlobalReinit(coarse_size, self._start(statistics, input_size) if start_at_mean else None)
-        self.global_regression = GlobalRegression(len(face), global_size)
+        self.global_regression = GlobalRegression(len(face), global_size, trunk_stride)
         self.parts = parts_of(statistics.scheme) if stages == GLSR else ()
         if self.parts:
             means = part_means(face, self.parts)
@@ -91,9 +97,9 @@ class DPR(LandmarkModel):
                 parts=self.parts, face=face, means=means, global_size=global_size, part_size=part_size,
                 start_at_mean=start_at_mean,
             )  # fmt: skip
-            self.local_regression = LocalRegression(self.parts, part_size, border, self.memory_format)
+            self.local_regression = LocalRegression(self.parts, part_size, trunk_stride, border, self.memory_format)
             self.replacement = Replacement(self.parts, len(face))
-        self.error_head = error_head(channels=trunk_numbers(global_size)) if error_head else None
+        self.error_head = error_head(channels=trunk_numbers(global_size, trunk_stride)) if error_head else None
         self.to(memory_format=self.memory_format)
 
     def _start(self, statistics: ShapeStatistics, input_size: int) -> Tensor:
