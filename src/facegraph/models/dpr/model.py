@@ -50,7 +50,8 @@ class DPR(LandmarkModel):
             prediction. The landmarks are the same with and without it.
 
     Raises:
-        ConfigError: another name of stages, a share, a size or a stride out of range, a scheme without eyes or without parts.
+        ConfigError: another name of stages, a share, a size or a stride out of range, a scheme without eyes or
+            without parts.
     """
 
     mean_face: Tensor
