@@ -59,6 +59,14 @@ RUNS = {
     + (" model.hidden=32" if p.stem.startswith("musica_") else "")
     for p in sorted((ROOT / "conf" / "experiment").glob("*.yaml"))
 }
+SLOW = pytest.mark.slow
+"""Of recipes at full size, which add nothing but numbers to the small ones of the same system."""
+CASES = [
+    pytest.param(
+        name, marks=SLOW if name.endswith(("_wflw", "_300w", "_cofw")) and name != "hrnet_heatmap_wflw" else ()
+    )
+    for name in RUNS
+]
 ELSEWHERE = {
     "trainer/gpu": "needs a GPU",
     "trainer/ddp": "tests/training/test_ddp.py",
@@ -98,7 +106,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", CASES)
 def test_run(name: str, crops: dict[str, Path], stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEGRAPH_DATA", str(stores))
     for variable in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):

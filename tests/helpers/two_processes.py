@@ -20,7 +20,8 @@ def on_two_processes(function: Callable[[int], Any], folder: Path, timeout: floa
     Raises:
         RuntimeError: a rank failed or took longer than timeout seconds; its traceback is on stderr.
     """
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])  # both ranks begin with its imports done, which take seconds
     ranks = [
         context.Process(target=_rank, args=(function, rank, folder, torch.get_num_threads())) for rank in range(WORLD)
     ]

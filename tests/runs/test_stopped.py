@@ -14,7 +14,9 @@ from facegraph.training.checkpoint_files import is_damaged
 from tests.helpers.runs import ROOT, environment, tiny_overrides
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM], ids=lambda asked: asked.name)
+@pytest.mark.parametrize(
+    "asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda asked: asked.name
+)
 def test_it_says_how_to_go_on(asked: signal.Signals, tmp_path: Path) -> None:
     folder = tmp_path / "a run"
     command = [sys.executable, str(ROOT / "train.py"), *tiny_overrides(folder, "trainer.max_epochs=10000")]
