@@ -8,13 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from torch import Tensor, multiprocessing
+from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from facegraph.errors import ConfigError, DataError
 from facegraph.metrics.functional import auc, failure_rate, mean_error, nme, point_errors
 from facegraph.metrics.modules import NME, FaceErrors, PredictionRows, PredictionTable
 from facegraph.metrics.names import SAID, auc_name, failure_rate_name
+from tests.helpers.two_processes import on_two_processes
 
 FACE_ERRORS = arrays(np.float64, st.integers(1, 40), elements=st.floats(0, 1))
 THRESHOLDS = st.floats(0.01, 0.5)
@@ -174,9 +175,7 @@ def shards(rank: int) -> dict[str, list[list[int]]]:
     return {"padded": [padded[:3], padded[3:]], "unequal": [unequal], "one_empty": [[], [list(range(FACES))]][rank]}
 
 
-def gather_everything(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+def gather_everything(rank: int) -> dict[str, list[Tensor]]:
     results: dict[str, list[Tensor]] = {}
     for name, sizes in SIZES.items():
         rows = all_rows(*sizes)
@@ -187,16 +186,13 @@ def gather_everything(rank: int, folder: str) -> None:
                 error.update(rows.index[batch], nme(rows.prediction, rows.truth, rows.norm_distances[:, 0])[batch])
             results[f"{name} {case}"] = [*table.compute(), error.compute()]
             assert sum(len(i) for i in table.index) == sum(map(len, batches))  # back to the own rows after the sync
-    torch.save(results, f"{folder}/rank{rank}.pt")
-    torch.distributed.destroy_process_group()
+    return results
 
 
 @pytest.mark.any_processor
 def test_two_processes_give_what_one_gives(tmp_path) -> None:
     assert sum(len(b) for rank in (0, 1) for b in shards(rank)["padded"]) == FACES + 1
-    multiprocessing.spawn(gather_everything, (str(tmp_path),), nprocs=2)
-    for rank in (0, 1):
-        results = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
+    for results in on_two_processes(gather_everything, tmp_path):
         assert len(results) == 6
         for case, values in results.items():
             rows = all_rows(*SIZES[case.split()[0]])
