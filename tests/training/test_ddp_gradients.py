@@ -12,6 +12,8 @@ from torch import Tensor
 from tests.helpers.half_batches import LAYERS, SPLIT, work
 from tests.helpers.two_processes import on_two_processes
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def one() -> dict[str, Any]:
