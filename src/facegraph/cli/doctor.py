@@ -14,9 +14,10 @@ from facegraph.cli.guard import guarded
 from facegraph.curation.doctor.checks import CHECKS, examine
 from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.doctor.findings import ERROR, Finding, count_levels
-from facegraph.curation.doctor.report import new_folder, to_dict, to_json, write_report
+from facegraph.curation.doctor.report import new_folder, to_dict, write_report
 from facegraph.data.store.layout import file_name
 from facegraph.data.store.reader import FaceStore
+from facegraph.files import plain_json
 from facegraph.machine.screen import Screen
 from facegraph.machine.slots import cores
 
@@ -52,7 +53,7 @@ def _doctor(path: Path, as_json: bool, out: Path | None, workers: int, quick: bo
         write_report(examination, findings, folder)
     levels = count_levels(findings)
     if as_json:
-        print(to_json({**to_dict(examination, findings), "report": str(folder)}))
+        print(plain_json.dump({**to_dict(examination, findings), "report": str(folder)}))
     else:
         console = Screen()
         console.print(_table(findings, f"{store.info.dataset}, {len(store):,} faces, {path}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from facegraph.cli.guard import guarded
 from facegraph.errors import ConfigError, DataError
-from facegraph.files import plain_tensors
+from facegraph.files import plain_json, plain_tensors
 from facegraph.geometry.procrustes import procrustes
 from facegraph.graph.correlation import landmark_correlation
 from facegraph.graph.neighbours import edge_table, graph_mask, top_k_neighbours
@@ -55,7 +54,7 @@ def _summary(overrides: list[str], as_json: bool) -> None:
     statistics, source = statistics_for(cfg)
     costs = measure(build_model(cfg, statistics), cfg.input_size)
     if as_json:
-        print(json.dumps(costs.to_dict(), indent=2))
+        print(plain_json.dump(costs.to_dict()))
         return
     landmarks = statistics.mean_shape.shape[0]
     Screen().print(_summary_table(costs, f"{landmarks} landmarks, {cfg.input_size} px input; graph from {source}"))

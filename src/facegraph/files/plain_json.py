@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import types
 from collections.abc import Mapping
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from facegraph.files.plain_files import check_file
 
@@ -43,6 +46,21 @@ def parse(content: bytes, strict: bool = False) -> Any:
         return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant if strict else None)
     except RecursionError:
         raise ValueError("the values are nested too deeply") from None
+
+
+def dump(value: Any) -> str:
+    """Strict JSON text: NaN and infinities, which JSON lacks, become null, numpy numbers and arrays plain ones."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _refuse_constant(name: str) -> None:

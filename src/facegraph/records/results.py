@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -108,7 +107,7 @@ class RunResult:
 
     def to_json(self) -> str:
         """Strict JSON text: NaN and infinities become null, numpy numbers plain ones."""
-        return json.dumps(_plain(asdict(self)), indent=2, allow_nan=False) + "\n"
+        return plain_json.dump(asdict(self)) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> RunResult:
@@ -166,16 +165,6 @@ class RunResult:
             return cls.from_json(text)
         except RunError as error:
             raise RunError(f"{path}: {error}") from None
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def _check_thresholds(thresholds: Mapping[str, tuple[float, ...]]) -> None:

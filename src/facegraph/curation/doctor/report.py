@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from facegraph.curation.doctor.examination import Examination
 from facegraph.curation.doctor.findings import Finding, count_levels
 from facegraph.curation.doctor.pictures import draw_findings
 from facegraph.errors import ConfigError
+from facegraph.files import plain_json
 from facegraph.files.plain_csv import to_csv
 
 REPORT, FACES = "report.json", "findings.csv"
@@ -56,25 +55,12 @@ def per_face(examination: Examination, findings: Sequence[Finding]) -> pd.DataFr
     return pd.DataFrame(rows, columns=["id", "split", "level", "check", "measured", "source"])
 
 
-def to_json(report: Mapping[str, Any]) -> str:
-    """A report as the text of one JSON object. Numbers that are not finite, which JSON lacks, become null."""
-    return json.dumps(_finite(report), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def write_report(examination: Examination, findings: Sequence[Finding], folder: Path) -> None:
     """Write report.json, findings.csv and pictures into an empty folder."""
     pictures = draw_findings(examination, findings, folder)
     (folder / FACES).write_text(to_csv(per_face(examination, findings)), encoding="utf-8", newline="")
     content = {**to_dict(examination, findings), "pictures": pictures}
-    (folder / REPORT).write_text(to_json(content), encoding="utf-8")
+    (folder / REPORT).write_text(plain_json.dump(content), encoding="utf-8")
 
 
 def new_folder(wanted: Path) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from torch import nn
 
 from facegraph.data.datamodule import FaceDataModule
 from facegraph.errors import ConfigError, RunError
+from facegraph.files import plain_json
 from facegraph.files.atomic import write_atomically
 from facegraph.metrics.confidence import failure_auroc, rank_correlation
 from facegraph.models.musica.criterion import CascadeLoss
@@ -77,8 +76,7 @@ class QuitBench:
         plain["folder"] = str(self.folder)
         for key in ("predicted", "own"):  # quit_faces.parquet has them
             del plain["calibration"][key]
-        finite: dict[str, Any] = _finite(plain)
-        return finite
+        return plain
 
     def conditions(self) -> str:
         """How this was measured and in what the run's own test differs, in words."""
@@ -259,7 +257,7 @@ def _write(found: QuitBench, test: StageRecord, validation: StageRecord | None, 
             plot_attention(mean_attention(test.attention), patches, shape, scheme, out / "attention.png")
         frames = [_frame("test", test), *([] if validation is None else [_frame("validation", validation)])]
         write_atomically(out / "quit_faces.parquet", pd.concat(frames, ignore_index=True).to_parquet(index=False))
-        write_atomically(out / RESULT, (json.dumps(found.to_dict(), indent=2) + "\n").encode())
+        write_atomically(out / RESULT, (plain_json.dump(found.to_dict()) + "\n").encode())
     except OSError as error:
         raise RunError(f"cannot write to {out}: {error}. Choose another --out.") from error
 
@@ -271,11 +269,3 @@ def _frame(split: str, recorded: StageRecord) -> pd.DataFrame:
         columns |= {f"error_{k + 1}": recorded.errors[:, k], f"predicted_{k + 1}": recorded.predicted[:, k]}
         columns |= {f"own_error_{k + 1}": recorded.own[:, k]}
     return pd.DataFrame(columns, index=range(len(recorded.errors)))
-
-
-def _finite(node: Any) -> Any:
-    if isinstance(node, dict):
-        return {str(key): _finite(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_finite(value) for value in node]
-    return None if isinstance(node, float) and not math.isfinite(node) else node
