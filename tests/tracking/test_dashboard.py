@@ -129,7 +129,7 @@ def test_a_dashboard_is_made_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(layout.views.Workspace, "save", save)
     said: list[str] = []
     for _ in range(2):
-        dashboard._lay_out(sweep, {}, ONLINE, [TABLE], said.append)
+        dashboard.lay_out(sweep, {}, ONLINE, [TABLE], said.append)
     assert len(made) == 1
     assert (sweep / "dashboard.url").read_text() == "https://example.org/view\n"
     assert all("https://example.org/view" in line for line in said)
@@ -138,7 +138,7 @@ def test_a_dashboard_is_made_once(sweep: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_without_the_extra_its_name_is_said(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "facegraph.tracking.layout", None)
     said: list[str] = []
-    dashboard._lay_out(sweep, {}, ONLINE, [TABLE], said.append)
+    dashboard.lay_out(sweep, {}, ONLINE, [TABLE], said.append)
     assert "facegraph[dashboards]" in said[0]
     assert not (sweep / "dashboard.url").exists()
 

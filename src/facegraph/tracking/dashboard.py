@@ -62,7 +62,7 @@ def publish(
             say("Left the dashboard out, because it needs wandb's server; run this again without --offline.")
         else:
             say(f"Logged {len(files)} files of the report: {run.url}")
-            _lay_out(sweep, shown, run, tables, say)
+            lay_out(sweep, shown, run, tables, say)
     except (wandb.errors.Error, OSError) as error:
         raise RunError(
             f"wandb did not take the report of {sweep}: {str(error).rstrip('.')}. Log in (wandb login), check "
@@ -133,9 +133,18 @@ def _files(report: Path) -> list[Path]:
     return found
 
 
-def _lay_out(
+def lay_out(
     sweep: Path, shown: Mapping[str, Path], run: wandb.Run, tables: Sequence[Table], say: Callable[[str], None]
 ) -> None:
+    """Save a workspace for the tables of a logged report, once per sweep.
+
+    Args:
+        sweep: folder of the sweep, which keeps the workspace's address.
+        shown: name under which a page was logged -> its file.
+        run: that the report was logged to.
+        tables: of the sweep.
+        say: called with where the workspace is, or why there is none.
+    """
     known = sweep / VIEW_FILE
     if known.exists():
         say(f"The dashboard is at {known.read_text().strip()}. For a new one delete {known}.")
