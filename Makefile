@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SOURCES := src tests train.py eval.py
 export NO_ALBUMENTATIONS_UPDATE := 1
 
-.PHONY: install train test test-processes test-machines test-slow test-slurm fuzz lint format constraints clean
+.PHONY: install train test test-runs test-machines test-slow test-slurm fuzz lint format constraints clean
 
 install: $(VENV)/.installed
 dev: $(VENV)/.installed-dev
@@ -27,11 +27,11 @@ train: install
 	$(BIN)/python train.py
 
 test: dev
-	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm and not processes"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not slurm and not runs"
 
-# trainings, sweeps and kills in processes of their own: minutes
-test-processes: dev
-	$(BIN)/python -m pytest -n 2 -m "processes and not slow"
+# every option trained, sweeps, kills, several processes: minutes
+test-runs: dev
+	$(BIN)/python -m pytest -n 2 -m "runs and not slow"
 
 # kinds of processor, random orders, a busy machine: about an hour on two cores; MACHINES=--short: minutes
 test-machines: dev

@@ -141,7 +141,7 @@ def test_the_list_of_commands_says_what_each_says_itself() -> None:
         assert own.startswith(line.rstrip(".")), name
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_commands_that_need_no_training_start_without_lightning() -> None:
     code = (
         "import sys; from facegraph.cli import load; load('prepare'); load('doctor');"

@@ -43,6 +43,7 @@ def arguments(text: str, tmp_path: Path, number: int = 0) -> list[str]:
     return shlex.split(COMMAND.findall(text)[number].replace("<folder>", str(tmp_path / "data")))
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("mylab", GUIDES, indirect=True)
 @pytest.mark.usefixtures("no_pictures")
 def test_a_guide_trains_resumes_and_scores(mylab: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

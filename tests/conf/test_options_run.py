@@ -105,6 +105,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {split: write_crops(folder / split, test_split=split) for split in ("test", "test_common")}
 
 
+@pytest.mark.runs
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("name", CASES)
 def test_run(name: str, crops: dict[str, Path], stores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

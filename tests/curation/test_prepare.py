@@ -276,7 +276,7 @@ def marked(mark: str) -> list[str]:
     return found
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc to see whether processes live on")
 def test_killed_and_begun_anew(tmp_path: Path, undisturbed: tuple[Path, StoreInfo]) -> None:
     """SIGKILL while two processes write; the next call gives the store of an undisturbed one, byte for byte."""
@@ -295,7 +295,7 @@ def test_killed_and_begun_anew(tmp_path: Path, undisturbed: tuple[Path, StoreInf
     assert not [p for p in tmp_path.iterdir() if p.name != "store"]
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_two_at_once_are_refused(tmp_path: Path, undisturbed: tuple[Path, StoreInfo]) -> None:
     root, _ = undisturbed
     out, mark = tmp_path / "store", uuid.uuid4().hex

@@ -125,7 +125,7 @@ def test_a_job_that_another_sweep_began_at_the_same_moment_has_not_failed(tmp_pa
         os.kill(int((folder / ".lock").read_text()), signal.SIGKILL)
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_a_job_that_somebody_else_ended_is_interrupted(tmp_path: Path, program: Path) -> None:
     found, output, _ = run(program, tmp_path, [planned("ended"), planned("gives in")])
     for row in ("ended", "gives in"):

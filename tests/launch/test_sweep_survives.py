@@ -42,7 +42,7 @@ def alive(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_a_failed_row_stops_no_other_and_the_next_call_adds_to_what_is_done(tmp_path: Path) -> None:
     folder = tmp_path / "sweep"
     done = sweep(folder, "head.top_k=1,99", "trainer.max_epochs=1")
@@ -70,7 +70,7 @@ def test_a_failed_row_stops_no_other_and_the_next_call_adds_to_what_is_done(tmp_
     }
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 @pytest.mark.parametrize(
     ("sweeper", "trainer"), [("table", ("trainer=cpu",)), ("basic", ("trainer=ddp", "trainer.devices=2"))]
 )

@@ -189,7 +189,7 @@ def gather_everything(rank: int) -> dict[str, list[Tensor]]:
     return results
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 @pytest.mark.any_processor
 def test_two_processes_give_what_one_gives(tmp_path) -> None:
     assert sum(len(b) for rank in (0, 1) for b in shards(rank)["padded"]) == FACES + 1

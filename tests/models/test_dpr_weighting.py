@@ -96,7 +96,7 @@ def running_weights(rank: int) -> dict[str, Tensor]:
     return {"weights": module.weights, "loss": loss}
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 @pytest.mark.any_processor
 def test_processes_share_one_average(tmp_path: Path) -> None:
     errors = torch.rand(8, 5, generator=torch.Generator().manual_seed(3))

@@ -15,7 +15,7 @@ from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, TinyRun, evaluate_run, python, train_tiny
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_a_mistake_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     done = python(ROOT / "train.py", "dataset=crops", "dataset.scheme.name_or_path=ibug68", folder=tmp_path)
     assert done.returncode == 1
@@ -26,7 +26,7 @@ def test_a_mistake_is_one_message_without_a_traceback(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_evaluation_from_the_folder_alone(tiny_run: TinyRun, tmp_path: Path) -> None:
     arguments = (f"run={tiny_run.folder}", "checkpoint=best", "num_workers=0", "trainer=cpu", "output_dir=again")
     done = python(ROOT / "eval.py", *arguments, folder=tmp_path)

@@ -43,7 +43,7 @@ def test_what_does_not_fit_is_named(tiny_run: TinyRun, tmp_path: Path, capsys: p
         InitialWeights.read(tmp_path)
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 @pytest.mark.usefixtures("no_pictures")
 def test_a_graph_comes_along_whole_and_a_run_killed_at_once_starts_there_again(tmp_path: Path) -> None:
     """Edges of a static graph depend on the faces it was made from: weights belong to their own graph alone."""

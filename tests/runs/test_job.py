@@ -43,7 +43,7 @@ def stopped_in_epoch_one(self: LandmarkTask) -> None:
         raise RuntimeError("the cable was pulled")
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_a_broken_job_goes_on_and_ends_like_an_undisturbed_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert state(broken) == NEW
@@ -103,7 +103,7 @@ def test_a_job_whose_settings_are_not_those_planned_is_refused(tmp_path: Path) -
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_what_changes_no_number_may_change_between_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "run"
     with monkeypatch.context() as patch:
@@ -130,7 +130,7 @@ def test_a_job_that_another_process_works_on_is_refused_and_not_failed(tmp_path:
     assert read_failure(folder) is None
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_conditions_are_scored_where_they_are_missing_or_have_changed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run_job(job_config(folder, "trainer.max_epochs=1"))

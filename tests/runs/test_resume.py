@@ -76,7 +76,7 @@ def test_a_copy_elsewhere_continues_to_the_same_end(killed: Path, tiny_run: Tiny
     assert not (killed / "result.json").exists()
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_killed_process_continues_to_the_same_end(tiny_run: TinyRun, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = subprocess.run(
@@ -110,7 +110,7 @@ def test_a_finished_run_is_left_alone(tiny_run: TinyRun, capsys: pytest.CaptureF
     assert "finished already" in capsys.readouterr().out
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_averaged_weights_continue_to_the_same_end(tmp_path: Path) -> None:
     overrides = ["callbacks=ema", "callbacks.ema.decay=0.8"]
     whole = train_tiny(tmp_path / "whole", *overrides)

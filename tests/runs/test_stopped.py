@@ -14,7 +14,7 @@ from facegraph.training.checkpoint_files import is_damaged
 from tests.helpers.runs import ROOT, environment, tiny_overrides
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 @pytest.mark.parametrize(
     "asked", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)], ids=lambda asked: asked.name
 )

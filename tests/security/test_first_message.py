@@ -58,7 +58,7 @@ def _family_is_deaf() -> tuple[bool, bool]:
     return _deaf(os.getpid()), _deaf(os.getppid())
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="needs /proc")
 def test_processes_of_a_pool_hear_no_ctrl_c_from_their_first_moment() -> None:
     """Nor does the server that they start from; this process does."""

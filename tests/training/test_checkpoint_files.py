@@ -47,7 +47,7 @@ checkpoint_io.WholeCheckpoints().save_checkpoint({"epoch": 2, "weights": torch.o
 """
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "last.ckpt"
     done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=environment(), check=False)

@@ -32,7 +32,7 @@ def assert_same_numbers(ours: dict, theirs: dict) -> None:
         assert numbers["count"] == theirs["subsets"][subset]["count"]
 
 
-@pytest.mark.processes
+@pytest.mark.runs
 def test_training_and_test_on_two_processes(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     recipe = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.helpers.half_batches import LAYERS, SPLIT, work
 from tests.helpers.two_processes import on_two_processes
 
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.runs
 
 
 @pytest.fixture(scope="module")
