@@ -107,6 +107,33 @@ def test_enough_faces_err_seldom_under_the_null() -> None:
     assert np.mean(p <= 0.05) < 0.13  # a tenth: the spread of ten faces is known roughly
 
 
+def test_three_seeds_that_differ_more_than_faces_do_err_as_often_as_they_should() -> None:
+    rng = np.random.default_rng(12)
+    trials, faces = 600, 200
+    drawn = rng.normal(0, 0.01, (3, 1, trials)) + rng.normal(0, 0.02, (3, faces, trials))
+    base = np.zeros((3, faces))
+    p = np.array([test.p for test in paired_tests(drawn, base, resamples=1000)])
+    over_faces_alone = np.array([test.p for test in paired_tests(drawn.mean(axis=0), base[0], resamples=1000)])
+    assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / trials))
+    assert np.mean(over_faces_alone <= 0.05) > 0.5  # what one p over faces made of several seeds
+    # seeds resampled as faces are
+    by_seed = resampled_means(drawn.transpose(1, 0, 2).reshape(faces, -1), 1000).reshape(1000, 3, trials)
+    means = np.einsum("rs,rsk->rk", rng.multinomial(3, [1 / 3] * 3, 1000) / 3, by_seed)
+    observed = drawn.mean(axis=(0, 1))
+    assert np.mean((np.abs(means - observed) >= np.abs(observed)).mean(axis=0) <= 0.05) > 0.15
+
+
+def test_seeds_that_agree_change_nothing() -> None:
+    better = ERRORS - 0.0005 + np.random.default_rng(8).normal(0, 0.001, 800)
+    one, three = paired_test(better, ERRORS), paired_tests(np.stack([better[:, None]] * 3), np.stack([ERRORS] * 3))[0]
+    assert three == pytest.approx(one)
+
+
+def test_seeds_and_faces_must_match() -> None:
+    with pytest.raises(DataError, match=r"\(S, M, K\) and \(S, M\)"):
+        paired_tests(np.ones((3, 20, 1)), np.ones((2, 20)))
+
+
 def test_the_same_difference_on_every_face_has_no_p() -> None:
     found = paired_test(ERRORS + 0.01, ERRORS)
     assert found.difference == pytest.approx(0.01)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from facegraph.errors import ConfigError, RunError
-from facegraph.metrics.bootstrap import interval, paired_test
+from facegraph.metrics.bootstrap import interval, paired_tests
 from facegraph.records import PREDICTIONS_FILE, RESULT_FILE
 from facegraph.reports.table.cells import ABSENT, PUBLISHED, Report
 from facegraph.reports.table.csv_file import to_frame
@@ -62,15 +62,15 @@ def test_values_are_those_of_the_results(finished: Path, report: Report) -> None
     assert report.cell("k1", "params").values[2] == 1.25
 
 
-def test_interval_and_test_are_of_the_mean_over_seeds_per_face(report: Report) -> None:
-    means = {
-        row: np.mean([drawn_errors(m * (1 + 0.02 * seed), seed) for seed in range(3)], axis=0)
+def test_the_interval_is_over_faces_and_the_test_over_faces_and_seeds(report: Report) -> None:
+    errors = {
+        row: np.stack([drawn_errors(m * (1 + 0.02 * seed), seed) for seed in range(3)])
         for row, m in (("k1", 0.045), ("k3", 0.047))
     }
     cell = report.cell("k1", "nme")
-    assert cell.interval == pytest.approx(tuple(100 * end for end in interval(means["k1"])), abs=1e-4)
+    assert cell.interval == pytest.approx(tuple(100 * end for end in interval(errors["k1"].mean(axis=0))), abs=1e-4)
     assert cell.against is not None
-    expected = paired_test(means["k1"], means["k3"])
+    expected = paired_tests(errors["k1"][..., None], errors["k3"])[0]
     assert cell.against.difference == pytest.approx(100 * expected.difference, abs=1e-4)
     assert (cell.against.low, cell.against.high) == pytest.approx((100 * expected.low, 100 * expected.high), abs=1e-3)
     assert cell.against.p == pytest.approx(expected.p, abs=1e-3)

@@ -54,8 +54,8 @@ def test_values_tests_and_origin_are_on_the_page(tmp_path: Path) -> None:
     assert "5.27" in text  # only published
     assert "LAB &amp; co_1" in text
     for said in (
-        "do not cover the choice of the seed",
-        "&lt;0.001",
+        "it covers the choice of seeds too, with one it does not",
+        "0.008",
         "+1.01",
         "test_hash 0123456789ab",
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -27,7 +27,12 @@ _MEASURE = {
 
 
 class _Scores(NamedTuple):
-    """Numbers per face. ids: (M,) sorted. values: (M,)."""
+    """Numbers per face.
+
+    Args:
+        ids: (M,) sorted.
+        values: (M,), or (S, M) of S seeds.
+    """
 
     ids: np.ndarray
     values: np.ndarray
@@ -218,18 +223,24 @@ def _scores(trainings: Sequence[Training], column: Column, checkpoint: str) -> d
     return parts
 
 
-def _over_seeds(parts: Mapping[int, _Scores], seeds: Collection[int] | None = None) -> _Scores | None:
+def _over_seeds(parts: Mapping[int, _Scores]) -> _Scores | None:
     """Means over seeds on the faces that all of them have; None without such a face."""
-    chosen = [part for seed, part in sorted(parts.items()) if seeds is None or seed in seeds]
+    found = _by_seed(parts, parts)
+    return None if found is None else _Scores(found.ids, found.values.mean(axis=0))
+
+
+def _by_seed(parts: Mapping[int, _Scores], seeds: Iterable[int]) -> _Scores | None:
+    """Numbers (S, M) of some seeds in rising order, on the faces that all of them have; None without such a face."""
+    chosen = [parts[seed] for seed in sorted(seeds)]
     ids = chosen[0].ids
     for other in chosen[1:]:
         ids = ids if np.array_equal(ids, other.ids) else np.intersect1d(ids, other.ids)
-    return _Scores(ids, np.mean([_on(part, ids) for part in chosen], axis=0)) if len(ids) else None
+    return _Scores(ids, np.stack([_on(part, ids) for part in chosen])) if len(ids) else None
 
 
 def _on(scores: _Scores, ids: np.ndarray) -> np.ndarray:
     """Numbers of some of the faces, in the order of ids, which scores must hold."""
-    return scores.values if np.array_equal(scores.ids, ids) else scores.values[np.searchsorted(scores.ids, ids)]
+    return scores.values if np.array_equal(scores.ids, ids) else scores.values[..., np.searchsorted(scores.ids, ids)]
 
 
 def _intervals(scores: Mapping[str, _Scores]) -> dict[str, np.ndarray]:
@@ -255,7 +266,7 @@ def _against(
         seeds = tuple(sorted(scores[name].keys() & scores[baseline].keys()))
         if not seeds:
             continue
-        mine, base = _over_seeds(scores[name], seeds), _over_seeds(scores[baseline], seeds)
+        mine, base = _by_seed(scores[name], seeds), _by_seed(scores[baseline], seeds)
         if mine is None or base is None:
             continue
         same = np.array_equal(mine.ids, base.ids)
@@ -265,7 +276,7 @@ def _against(
             groups.setdefault((seeds, tuple(shared)), []).append(name)
     found: dict[str, Paired] = {}
     for names in groups.values():
-        tests = paired_tests(np.stack([pairs[name][0] for name in names], axis=1), pairs[names[0]][1])
+        tests = paired_tests(np.stack([pairs[name][0] for name in names], axis=-1), pairs[names[0]][1])
         found |= dict(zip(names, tests, strict=True))
     return {name: test for name, test in found.items() if not np.isnan(test.p)}
 

@@ -82,9 +82,11 @@ def _statistics(table: Table, checkpoint: str, cells: Sequence[Cell]) -> str:
             "face), not the choice of seeds."
         )
     if table.baseline is not None and any(cell.against is not None for cell in cells):
+        seeds = any(cell.against is not None and len(cell.values) > 1 for cell in cells)
+        covered = "it covers other seeds as well" if seeds else "it too says nothing about other seeds"
         parts.append(
             f"p: two-sided paired bootstrap test on the same faces and seeds against {table.row(table.baseline).label},"
-            " not corrected for the number of rows; it too says nothing about other seeds."
+            f" not corrected for the number of rows; {covered}."
         )
     return " ".join(parts)
 

@@ -21,9 +21,9 @@ from facegraph.sweeps.table import Column
 FIGURES = "figures"
 COVERAGE = (
     f"Intervals are {100 * LEVEL:g} % percentile intervals over {RESAMPLES:,} resamples of the test faces, of the mean "
-    "over seeds; p is the paired two-sided bootstrap test of the difference to the baseline row on the same faces. "
-    "Both say how far the choice of test faces could have moved a number. They do not cover the choice of the seed: "
-    "for that see the standard deviation over seeds (n - 1), where there is more than one. p-values are not corrected "
+    "over seeds: how far the choice of test faces could have moved it. The spread over seeds is the standard deviation "
+    "(n - 1). p is the paired two-sided bootstrap test of the difference to the baseline row on the same faces; with "
+    "two or more seeds in common it covers the choice of seeds too, with one it does not. p-values are not corrected "
     "for the number of rows."
 )
 
