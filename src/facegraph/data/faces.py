@@ -21,7 +21,7 @@ from facegraph.structures import FaceBatch
 
 
 class FaceSubset:
-    """Some rows of a source, numbered anew from 0, with the boxes that a policy cuts them out around.
+    """Some rows of a source, renumbered from 0, with the boxes that a policy cuts them out around.
 
     Args:
         source: the faces.

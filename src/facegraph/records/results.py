@@ -47,7 +47,7 @@ class ProtocolCard:
         thresholds: normaliser -> fractions, of failure rate and AUC.
         validation: where the validation faces came from, in words.
         checkpoint_rule: how "last" and "best" were chosen.
-        corruption: how test faces were made harder; results of before it existed are of faces as they are.
+        corruption: how test faces were made harder; results written before this field existed are of unchanged faces.
         exif: "applied" where some picture was turned upright as its EXIF orientation says, None where all are as
             stored.
         initial_weights: folder that training started from, None for random weights.

@@ -110,7 +110,7 @@ class Examination:
 
     @cached_property
     def content_hash(self) -> str:
-        """Computed anew from annotations and shards."""
+        """Recomputed from annotations and shards."""
         return stored_hash(self.store.path, self.frame, self.prints.shard_hashes)
 
     @cached_property

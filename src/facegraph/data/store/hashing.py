@@ -32,7 +32,7 @@ def content_hash(frame: pd.DataFrame, shards: Sequence[str]) -> str:
 
 
 def stored_hash(store: Path, frame: pd.DataFrame | None = None, known: Mapping[str, str] | None = None) -> str:
-    """The content hash of a store computed anew from its files; equals store.json's unless something was damaged.
+    """The content hash of a store, recomputed from its files; equals store.json's unless something was damaged.
 
     Args:
         frame: its annotations, where they were read already.

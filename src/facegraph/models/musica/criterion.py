@@ -1,4 +1,4 @@
-"""What the cascade is trained with: the error after each iteration, and how well it was foretold."""
+"""The loss of the cascade: landmark error after each iteration, and the loss on the prediction of that error."""
 
 from __future__ import annotations
 
