@@ -49,6 +49,7 @@ ALLOWED = {
         "training", "viz", *VOCABULARY,
     },
     "launch": {"runs", "sweeps", "machine", "files", "records.overrides", "errors"},
+    "models.dpr.study": {"data", "metrics", "models", "runs", "training", *VOCABULARY},
     "models.musica.study": {
         "data", "files", "metrics", "models", "records", "reports", "runs", "training", *VOCABULARY,
     },
@@ -71,7 +72,7 @@ ONLY_IN = {
     "jinja2": {"reports"},
     "wandb": {"tracking"},
 }
-STUDIES = {("models", "musica", "study"): "models.musica.study"}
+STUDIES = {("models", paper, "study"): f"models.{paper}.study" for paper in ("dpr", "musica")}
 
 
 @cache

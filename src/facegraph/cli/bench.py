@@ -18,12 +18,13 @@ from facegraph.cli.guard import guarded
 from facegraph.cli.output import show
 from facegraph.errors import ConfigError
 from facegraph.machine.screen import Screen
+from facegraph.models.dpr.study.frames import FrameErrors, bench_frames
 from facegraph.models.musica.study.bench import PRECISION, QuitBench, bench_quit
 from facegraph.models.musica.study.quitting import quit_table, real_table
 from facegraph.records.overrides import literal
 from facegraph.runs.compose import compose
 from facegraph.runs.configuration import offer_data_of_run
-from facegraph.runs.evaluate import open_run
+from facegraph.runs.evaluate import OpenedRun, open_run
 
 bench = typer.Typer(no_args_is_help=True)
 
@@ -97,6 +98,27 @@ def threads(
     guarded(command)
 
 
+@bench.command()
+def frames(
+    run: Annotated[Path, typer.Argument(help="Output folder of a finished training of model=dpr.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Overrides of eval.py: checkpoint=best dataset=...")
+    ] = None,
+    faces: Annotated[int, typer.Option(help="At most so many faces of a split.")] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print json only.")] = False,
+) -> None:
+    """Where a DPR loses: stage by stage, with predicted and true frames, by batch norm's running means and a batch's.
+
+    On training faces as augmented, validation and test faces, in float32.
+    """
+
+    def command() -> None:
+        found = bench_frames(_opened(run, overrides), faces, say=Screen(stderr=True).print)
+        show(as_json, lambda: [row.to_dict() for row in found], lambda console: _print_frames(found, console))
+
+    guarded(command)
+
+
 @bench.command("quit")
 def quit_(
     run: Annotated[Path, typer.Argument(help="Output folder of a finished training of model=musica.")],
@@ -117,17 +139,20 @@ def quit_(
 
     def command() -> None:
         values = None if thresholds is None else _fractions(thresholds)
-        offer_data_of_run(run)
-        cfg = compose(["num_workers=0", *(overrides or [])], "eval")
-        cfg.run = literal(str(run))
-        if cfg.precision not in (None, PRECISION):
-            raise ConfigError(
-                f"precision={cfg.precision} cannot be had; quitting is measured in {PRECISION}: leave it out."
-            )
-        found = bench_quit(open_run(cfg), values, faces, out, say=Screen(stderr=True).print)
+        found = bench_quit(_opened(run, overrides), values, faces, out, say=Screen(stderr=True).print)
         show(as_json, found.to_dict, lambda console: _print_quit(found, console))
 
     guarded(command)
+
+
+def _opened(run: Path, overrides: Sequence[str] | None) -> OpenedRun:
+    """A run to be measured, as eval.py opens it."""
+    offer_data_of_run(run)
+    cfg = compose(["num_workers=0", *(overrides or [])], "eval")
+    cfg.run = literal(str(run))
+    if cfg.precision not in (None, PRECISION):
+        raise ConfigError(f"precision={cfg.precision} cannot be had; this is measured in {PRECISION}: leave it out.")
+    return open_run(cfg)
 
 
 def _fractions(text: str) -> list[float]:
@@ -209,6 +234,18 @@ def _print_models(found: ModelBench, console: Console) -> None:
     for speed in found.speeds:
         if speed.note:
             console.print(f"{speed.label}: {speed.note}.", markup=False)
+
+
+def _print_frames(found: Sequence[FrameErrors], console: Console) -> None:
+    title = "NME after each stage in per cent; training faces as augmented; off: frames, in per cent of their side"
+    table = Table("split", "statistics", "frames", title=title, title_justify="left")
+    for column in ("faces", *(f"stage {i + 1}" for i in range(len(found[0].stages))), "off"):
+        table.add_column(column, justify="right")
+    for row in found:
+        errors = (f"{100 * error:.2f}" for error in row.stages)
+        off = "-" if row.frames == "true" else f"{100 * row.reinit:.2f}"
+        table.add_row(row.split, row.statistics, row.frames, str(row.faces), *errors, off)
+    console.print(table)
 
 
 def _print_quit(found: QuitBench, console: Console) -> None:
