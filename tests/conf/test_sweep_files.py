@@ -285,6 +285,15 @@ def test_curves_say_the_value_that_they_set(name: str) -> None:
     assert table(name).baseline == "fc"
 
 
+def test_boxes_move_as_much_at_a_small_scale_and_the_control_by_its_boxes_alone() -> None:
+    small = table("robustness/box_jitter_300w_small")
+    assert small.evaluations == table("robustness/box_jitter").evaluations
+    exact, moved, dpr = (config(small.name, small.row(row), "paper") for row in ("scc", "scc_moved", "dpr"))
+    assert {key for key in plain(moved) if plain(moved)[key] != plain(exact).get(key)} <= {"box", "data", "sweep"}
+    for key in ("shift", "width", "height", "around", "scored_too"):
+        assert moved.box[key] == dpr.box[key]
+
+
 def test_quitting_runs_from_all_iterations_to_one() -> None:
     own = table("musica/quitting")
     set_ = [condition_config(condition.overrides).model.quit_threshold for condition in own.evaluations]
