@@ -26,6 +26,8 @@ from facegraph.runs.folder import InitialWeights
 from facegraph.training.task import CHECKPOINT_KEY, THREADS_KEY
 from tests.helpers.runs import TinyRun
 
+pytestmark = pytest.mark.runs
+
 FREE = {k: v for k, v in os.environ.items() if k not in (*NUMBERS, *WAITING)}
 
 

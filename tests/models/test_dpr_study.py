@@ -15,7 +15,7 @@ from facegraph.runs.configuration import offer_data_of_run
 from facegraph.runs.evaluate import OpenedRun, open_run
 from tests.helpers.runs import TinyRun, train_tiny
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = [pytest.mark.usefixtures("no_pictures"), pytest.mark.runs]
 
 
 @pytest.fixture(scope="module")

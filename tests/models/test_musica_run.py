@@ -11,6 +11,8 @@ from facegraph.records import RunResult, predictions_of, read_predictions
 from facegraph.reports.table.marks import confidence_table
 from tests.helpers.runs import TinyRun, evaluate_run, train_tiny
 
+pytestmark = pytest.mark.runs
+
 CASCADE = ("model=musica", "loss=musica", "normalise=whole_image", "model.hidden=16", "model.channels=4")
 
 

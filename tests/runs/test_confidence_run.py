@@ -18,6 +18,8 @@ from facegraph.training.schedules import LinearRate, OneCycle, Schedule
 from facegraph.training.task import LandmarkTask
 from tests.helpers.runs import TinyRun, evaluate_run, train_tiny
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture(scope="module")
 def sure_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:

@@ -13,6 +13,8 @@ from facegraph.runs.folder import InitialWeights
 from tests.helpers.models import face_statistics
 from tests.helpers.runs import TinyRun, evaluate_run, resume, tiny_config, train_tiny
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.mark.usefixtures("no_pictures")
 def test_training_starts_where_the_other_run_ended(tiny_run: TinyRun, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from facegraph.sweeps.status import DONE, FAILED, NEW, read_failure, read_progre
 from facegraph.training.task import LandmarkTask
 from tests.helpers.runs import tiny_config
 
+pytestmark = pytest.mark.runs
+
 
 @pytest.fixture(autouse=True)
 def as_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from facegraph.training.task import LandmarkTask
 from tests.helpers.crops import write_crops
 from tests.helpers.runs import ROOT, TINY, TinyRun, environment, resume, tiny_config, tiny_overrides, train_tiny
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = [pytest.mark.usefixtures("no_pictures"), pytest.mark.runs]
 
 
 class Killed(Exception):

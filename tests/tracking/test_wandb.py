@@ -22,6 +22,8 @@ from facegraph.training.task import LandmarkTask
 from tests.helpers.runs import TinyRun, train_tiny
 from tests.helpers.wandb_file import OfflineRun, finished_files, offline_files, read_offline_run
 
+pytestmark = pytest.mark.runs
+
 IDENTITY = "0123456789ab"
 JOB = (
     "logger=wandb",

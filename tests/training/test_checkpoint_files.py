@@ -22,7 +22,7 @@ from facegraph.sweeps.identity import identity
 from facegraph.training.checkpoint_files import WholeCheckpoints, is_damaged
 from tests.helpers.runs import environment, tiny_config, train_tiny
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = [pytest.mark.usefixtures("no_pictures"), pytest.mark.runs]
 
 # the second checkpoint is written bit by bit, and its writer killed in the middle
 KILLED = """

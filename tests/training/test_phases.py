@@ -190,6 +190,7 @@ def test_only_the_named_parts_move(
     assert [float(v) for v in (row.split(",")[column] for row in rows) if v] == [1, 2]
 
 
+@pytest.mark.runs
 @pytest.mark.parametrize("weighting", ["dpr_inverse", pytest.param("dpr_uncertainty", marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_in_its_phase(weighting: str, tmp_path: Path) -> None:
     """Killed in the second phase; the weighting's running errors, or what it learned, continue too.
